@@ -1,0 +1,72 @@
+"""A file of typed text.
+
+Receives lines ``seconds<TAB>text``; hands on the text per unit. Strict: every fault names its line.
+
+Choices: times do not go back; a text begins in the unit that holds its second (computed in fractions); several lines
+in one unit are joined by a space; lines of nothing but white space are passed over.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from pathlib import Path
+
+from edge_streamer.runtime.errors import MediaError
+from edge_streamer.runtime.manifest import MediaSpec
+from edge_streamer.runtime.media import TypedText
+
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
+_EXAMPLE = "wanted seconds, a tab, then the text, e.g. 1.5<TAB>hello"
+
+
+def read_text(path: Path, media: MediaSpec) -> TypedText:
+    """What is typed, by unit. Raises MediaError that names the line."""
+    unit = Fraction(media.unit_samples, media.sample_rate)
+    texts: dict[int, str] = {}
+    last = Fraction(0)
+    for number, line in enumerate(_lines(path), start=1):
+        if not line.strip():
+            continue
+        seconds, text = _parse(line, f"{path} line {number}")
+        if seconds < last:
+            raise MediaError(
+                f"{path} line {number}: {float(seconds):g} s comes after {float(last):g} s; "
+                "wanted times that do not go back"
+            )
+        last, index = seconds, int(seconds / unit)
+        texts[index] = f"{texts[index]} {text}" if index in texts else text
+    if not texts:
+        raise MediaError(f"{path} is empty; {_EXAMPLE}")
+    return texts
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise MediaError(f"{path} does not exist; wanted a text file") from None
+    except OSError as error:
+        raise MediaError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise MediaError(f"{path} line {line}: not UTF-8 text (byte {error.start} of the file)") from None
+    return [line.removesuffix("\r") for line in text.split("\n")]
+
+
+def _parse(line: str, where: str) -> tuple[Fraction, str]:
+    time, tab, text = line.partition("\t")
+    if not tab:
+        raise MediaError(f"{where}: no tab in {_short(line)}; {_EXAMPLE}")
+    if not _SECONDS.fullmatch(time.strip()):
+        why = "is negative" if time.strip().startswith("-") else "is not a number of seconds"
+        raise MediaError(f"{where}: time {_short(time)} {why}; {_EXAMPLE}")
+    if not text.strip():
+        raise MediaError(f"{where}: no text after the tab; {_EXAMPLE}")
+    return Fraction(time.strip()), text.strip()
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:37] + "...")

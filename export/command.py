@@ -1,0 +1,106 @@
+"""``edge-streamer export wan-streamer``: a model becomes a bundle.
+
+Receives a preset, and where there are any, a whole model's weights or a language model's checkpoint; hands on a bundle's
+folder that was run against the torch model before it got its name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_streamer.runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from edge_streamer.export.config import Config
+    from edge_streamer.export.model import WanStreamer
+    from edge_streamer.export.wan_streamer import Origin
+
+HELP = "turn a streaming torch model into a bundle of chunk graphs"
+PRESET_NAMES = ("tiny", "demo", "qwen2.5-0.5b")
+LARGE = 200_000_000
+"""Parameters above which the command says beforehand that it will take a while."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", choices=["wan-streamer"], help="the kind of model")
+    parser.add_argument("--preset", choices=PRESET_NAMES, required=True, help="its size")
+    parser.add_argument("--weights", type=Path, help="a .safetensors file of the whole model; random without it")
+    parser.add_argument("--backbone", type=Path, help="a Hugging Face Qwen2.5 folder for the Transformer")
+    parser.add_argument("--window", type=int, metavar="UNITS", help="units that text and sound are remembered for")
+    parser.add_argument("--video-window", type=int, metavar="UNITS", help="units that pictures are remembered for")
+    parser.add_argument("--prefix-tokens", type=int, metavar="N", help="places of the pinned prefix; 0 for none")
+    parser.add_argument("--attention", choices=["split", "concat"], help="how ring and new tokens are joined")
+    parser.add_argument("--seed", type=int, default=0, help="of random weights (default 0)")
+    parser.add_argument("--out", type=Path, required=True, help="the bundle's folder, not there yet or empty")
+
+
+def main(args: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from edge_streamer.export.wan_streamer import export_bundle
+    from edge_streamer.runtime.files import check_new_folder
+
+    check_new_folder(args.out)
+    console = Console(file=sys.stderr)
+    start = time.perf_counter()
+    columns = (TextColumn("{task.description:34}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    with Progress(*columns, TimeElapsedColumn(), console=console) as bar:
+        task = bar.add_task("model", total=None)
+
+        def progress(doing: str, done: int, steps: int) -> None:
+            bar.update(task, description=doing, completed=done, total=steps)
+            if not console.is_terminal:
+                print(f"[{done}/{steps}] {doing} ({time.perf_counter() - start:.0f} s)", file=sys.stderr, flush=True)
+
+        model, tokenizer, origin = make_model(args)
+        exported = export_bundle(model, tokenizer, origin, args.out, progress)
+    size = exported.bundle.size / 1e6
+    print(f"{args.out}: {size:.1f} MB in {time.perf_counter() - start:.0f} s, proven against the torch model")
+    for quantity, error in exported.errors.items():
+        print(f"  {quantity:24} relative error {error:.1e}")
+    print(f"  {exported.seconds_per_unit * 1e3:.1f} ms per unit on this machine (a unit is 160 ms)")
+    return 0
+
+
+def configure(args: argparse.Namespace) -> Config:
+    """The preset with the command line's changes. InputError where they make no model."""
+    from edge_streamer.export.config import PRESETS, with_attention
+
+    names = {"window": "window_units", "video_window": "video_window_units", "prefix_tokens": "prefix_tokens"}
+    changes = {field: getattr(args, name) for name, field in names.items() if getattr(args, name) is not None}
+    try:
+        config = dataclasses.replace(PRESETS[args.preset], **changes)
+    except ValueError as error:
+        raise InputError(f"preset {args.preset} with {changes}: {error}") from None
+    return with_attention(config, args.attention) if args.attention else config
+
+
+def make_model(args: argparse.Namespace) -> tuple[WanStreamer, Tokenizer, Origin]:
+    """The model with its weights, its tokenizer, and where they came from."""
+    from edge_streamer.export.backbone import load_backbone
+    from edge_streamer.export.model import build
+    from edge_streamer.export.tokenizer import byte_tokenizer
+    from edge_streamer.export.wan_streamer import Origin
+    from edge_streamer.export.weights import load_weights
+
+    config = configure(args)
+    model, tokenizer = build(config, args.seed), byte_tokenizer()
+    weights, licence, backbone = f"random, seed {args.seed}", "none: random numbers", ""
+    if args.backbone:
+        model, tokenizer = load_backbone(model, args.backbone)
+        backbone = f"{args.backbone.name}"
+        weights, licence = f"{weights}, but the Transformer from the backbone", "that of the backbone"
+    if args.weights:
+        load_weights(model, args.weights)
+        digest = hashlib.sha256(args.weights.read_bytes()).hexdigest()
+        weights, licence = f"{args.weights.name}, SHA-256 {digest}", "that of the weight file"
+    return model, tokenizer, Origin(weights, licence, backbone)

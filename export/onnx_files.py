@@ -1,0 +1,123 @@
+"""From a planned graph to an ONNX file that every board of ours reads.
+
+Receives a :class:`~edge_streamer.export.graphs.GraphPlan`; hands on a file of IR version 10, opset 21, standard operators
+only, with its weights beside it as external data (each tensor once, mappable), its inputs and outputs named and shaped
+exactly as the manifest will say, and nothing of the machine that made it (no traces, no paths).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+import torch
+from onnx_ir.passes import common as passes
+
+from edge_streamer.export.graphs import GraphPlan
+from edge_streamer.runtime.errors import EdgeStreamerError
+from edge_streamer.runtime.manifest import GraphSpec, TensorSpec
+
+IR_VERSION, OPSET = 10, 21
+"""The newest that ONNX Runtime 1.23 (JetPack 6's last) loads."""
+EXTERNAL_BYTES = 1024
+"""Tensors from this size on lie in the .weights file."""
+ALIGNMENT = 4096
+"""Of each tensor in the .weights file, so that it can be mapped into memory."""
+
+
+class ExportError(EdgeStreamerError):
+    """A graph could not be exported, or does not reproduce the torch model."""
+
+
+@dataclass
+class WrittenGraph:
+    """A graph file and what the manifest says of it."""
+
+    spec: GraphSpec
+    offsets: dict[str, tuple[int, tuple[int, ...]]]
+    """Initializer name -> (offset in the .weights file, shape)."""
+
+
+def write_graph(plan: GraphPlan, folder: Path) -> tuple[ir.Model, list[TensorSpec]]:
+    """Export ``plan`` to ``folder/<name>.onnx`` and ``<name>.weights``. ExportError where an operator is not standard."""
+    inputs, outputs = [i.spec() for i in plan.inputs], plan.output_specs()
+    model = _trace(plan)
+    _dress(model, inputs, outputs)
+    _check(plan.name, model)
+    save(model, folder, plan.name)
+    return model, outputs
+
+
+def save(model: ir.Model, folder: Path, name: str) -> None:
+    """Write ``<name>.onnx`` with its large tensors in ``<name>.weights``."""
+    ir.save(model, folder / f"{name}.onnx", external_data=f"{name}.weights", size_threshold_bytes=EXTERNAL_BYTES)
+
+
+def offsets(path: Path) -> dict[str, tuple[int, tuple[int, ...]]]:
+    """Where each external tensor of the graph file at ``path`` lies: name -> (offset, shape)."""
+    found = {}
+    for tensor in onnx.load(path, load_external_data=False).graph.initializer:
+        where = {entry.key: entry.value for entry in tensor.external_data}
+        if where:
+            found[tensor.name] = (int(where.get("offset", 0)), tuple(tensor.dims))
+    return found
+
+
+def _trace(plan: GraphPlan) -> ir.Model:
+    length = torch.export.Dim("T", min=2, max=4096)
+    shapes = tuple({i.long: length} if i.long is not None else None for i in plan.inputs)
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            plan.module.eval(),
+            tuple(i.example for i in plan.inputs),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[i.name for i in plan.inputs],
+            output_names=[o.name for o in plan.outputs],
+            dynamic_shapes=(shapes,) if plan.lengths else None,
+        )
+    if program is None:
+        raise ExportError(f"graph {plan.name!r}: torch gave no ONNX program")
+    return program.model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter's progress lines and its notes on its own workings are not for our users."""
+    level = logging.getLogger("torch").level
+    logging.getLogger("torch").setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.getLogger("torch").setLevel(level)
+
+
+def _dress(model: ir.Model, inputs: list[TensorSpec], outputs: list[TensorSpec]) -> None:
+    """Names and shapes as in the manifest, no traces of the machine, the IR version that old runtimes read."""
+    passes.DeduplicateInitializersPass()(model)
+    passes.RemoveUnusedNodesPass()(model)
+    passes.ClearMetadataAndDocStringPass()(model)
+    for values, specs in ((model.graph.inputs, inputs), (model.graph.outputs, outputs)):
+        for value, spec in zip(values, specs, strict=True):
+            value.shape = ir.Shape(spec.shape)
+    model.ir_version = IR_VERSION
+    model.producer_name, model.producer_version = "edge-streamer", ""
+    model.graph.name = "graph"
+
+
+def _check(name: str, model: ir.Model) -> None:
+    """Standard operators of our opset, nothing else."""
+    if model.opset_imports.get("", 0) > OPSET:
+        raise ExportError(f"graph {name!r} needs opset {model.opset_imports['']}; boards read at most {OPSET}")
+    foreign = sorted({f"{node.domain}.{node.op_type}" for node in model.graph.all_nodes() if node.domain})
+    if foreign or model.functions:
+        raise ExportError(f"graph {name!r} holds operators that no standard engine knows: {foreign}")

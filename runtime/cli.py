@@ -1,0 +1,154 @@
+"""``edge-streamer``: subcommands by dotted name, imported only when they are used.
+
+Receives the words of the command line; hands on an exit status: 0 done, 1 failed, 2 the input cannot be used, 130
+interrupted. A command's file has ``HELP``, ``add_arguments(parser)`` and ``main(args) -> int``; the table below holds
+its line of help too, so that ``edge-streamer --help`` imports none of them. The runtime reaches ``export`` only here,
+by name.
+
+Errors that this project raises on purpose are one line on standard error; anything else is a fault of ours and shows
+its traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NamedTuple, Protocol, cast
+
+from edge_streamer.runtime.errors import EdgeStreamerError
+
+INPUT_UNUSABLE = 2
+INTERRUPTED = 130
+"""What a shell reports for a program ended by Ctrl-C: 128 + SIGINT."""
+BROKEN_PIPE = 141
+"""What a shell reports for a program whose reader has gone: 128 + SIGPIPE."""
+
+
+class _Entry(NamedTuple):
+    module: str
+    help: str
+
+
+COMMANDS = {
+    "run": _Entry("edge_streamer.runtime.run", "run a bundle on recorded sound and film"),
+    "demo": _Entry("edge_streamer.runtime.demo", "run the bundle that ships with this package on media that ship too"),
+    "check": _Entry(
+        "edge_streamer.runtime.check", "replay a bundle's golden units here and say how far the answers differ"
+    ),
+    "inspect": _Entry("edge_streamer.runtime.inspect", "show a bundle's graphs, states, sizes and costs"),
+    "prefix": _Entry(
+        "edge_streamer.runtime.prefix", "fill the pinned prefix (text, picture or clip) and save it as a snapshot"
+    ),
+    "pack": _Entry("edge_streamer.runtime.pack", "write a bundle as one file"),
+    "export": _Entry("edge_streamer.export.command", "turn a streaming torch model into a bundle of chunk graphs"),
+}
+
+EXTRAS = {
+    "torch": "export",
+    "onnx": "export",
+    "onnx_ir": "export",
+    "onnxscript": "export",
+    "safetensors": "export",
+    "transformers": "dev",
+    "pyaudio": "audio",
+    "picamera2": "camera",
+}
+"""Optional module -> the extra that installs it."""
+
+
+class Command(Protocol):
+    """What a command's file offers."""
+
+    HELP: str
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
+
+    def main(self, args: argparse.Namespace) -> int: ...
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        status = _run(words)
+        sys.stdout.flush()  # a reader that has gone shows here, not at the interpreter's end
+        return status
+    except EdgeStreamerError as error:
+        return _fail(words, str(error), error.exit_status)
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        return _fail(
+            words,
+            f'this command needs {error.name}, which is not installed; run: pip install "edge-streamer[{extra}]"',
+            INPUT_UNUSABLE,
+        )
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # What is still in the buffer has no reader: let the interpreter flush it to nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+
+
+def _run(words: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="edge-streamer", description="Runs a streaming, full-duplex audio-visual model on an edge device."
+    )
+    parser.add_argument("--version", action="version", version=f"edge-streamer {_version()}")
+    _add_debug(parser)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    chosen = next((word for word in words if not word.startswith("-")), None)
+    module: Command | None = None
+    for name, entry in COMMANDS.items():
+        sub = commands.add_parser(name, help=entry.help, description=_sentence(entry.help))
+        _add_debug(sub)
+        if name == chosen:
+            module = _load(entry.module)
+            module.add_arguments(sub)
+    try:
+        args = parser.parse_args(words)
+    except SystemExit as stop:  # argparse has printed why: --help, --version or a wrong word
+        return int(stop.code or 0)
+    if module is None:
+        parser.print_help()
+        return 0
+    return module.main(args)
+
+
+def _add_debug(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
+    )
+
+
+def _load(name: str) -> Command:
+    """The file of a command; the tests hold every entry of the table to the protocol."""
+    return cast(Command, import_module(name))
+
+
+def _version() -> str:
+    from edge_streamer import __version__
+
+    return __version__
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _fail(words: Sequence[str], text: str, status: int) -> int:
+    """One line on standard error; with ``--debug`` the traceback of the exception in hand before it."""
+    if "--debug" in words:
+        traceback.print_exc()
+    print(f"edge-streamer: {' '.join(text.split())}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""``edge-streamer demo``: the bundle that ships inside the package, run on media that ship with it.
+
+Receives nothing but, if wanted, a folder; hands on the folder with the agent's voice, film, side-by-side film, words
+and report. Run again it makes a second, numbered folder: what was already made is never touched.
+"""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import suppress
+from fractions import Fraction
+from itertools import count
+from pathlib import Path
+
+from edge_streamer.runtime.errors import BundleError, InputError
+from edge_streamer.runtime.run import Plan, execute, positive_seconds
+
+HELP = "run the bundle that ships with this package on media that ship too"
+
+EMBEDDED = Path(__file__).parent / "embedded"
+DEFAULT_OUT = Path("edge-streamer-demo")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, default=DEFAULT_OUT, metavar="DIR",
+                        help=f"folder for the results (default: {DEFAULT_OUT}; numbered where in use)")  # fmt: skip
+    parser.add_argument("--bundle", action="store_true", help="only print where the bundle is")
+    parser.add_argument("--seconds", type=positive_seconds, metavar="S", help="at most so much of the demo")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the demo, or print the bundle's path; returns the exit status."""
+    if args.bundle:
+        print(bundle_path())
+        return 0
+    bundle = bundle_path()
+    folder = make_folder(args.out)
+    try:
+        status = execute(demo_plan(bundle, folder, args.seconds))
+    finally:
+        with suppress(OSError):  # goes only where nothing was recorded: a folder with files in it stays
+            folder.rmdir()
+    if folder.is_dir():
+        print(f"\nthe results are in {folder}; watch {folder / 'side-by-side.mp4'} first")
+    return status
+
+
+def bundle_path() -> Path:
+    """The embedded bundle's folder. BundleError where this package was built without it."""
+    path = EMBEDDED / "demo"
+    if not (path / "manifest.json").is_file():
+        raise BundleError(f"this edge-streamer ships no demo bundle ({path} is missing); name a BUNDLE")
+    return path
+
+
+def demo_plan(bundle: Path, folder: Path, seconds: Fraction | None = None) -> Plan:
+    """The demo as a run of ``bundle`` into ``folder``."""
+    media = EMBEDDED / "media"
+    return Plan(
+        bundle=bundle,
+        mic=media / "speech.wav",
+        camera=media / "camera.mp4",
+        text=media / "text.txt",
+        voice=folder / "voice.wav",
+        film=folder / "film.mp4",
+        side_by_side=folder / "side-by-side.mp4",
+        transcript=folder / "transcript.txt",
+        json=folder / "report.json",
+        seconds=seconds,
+    )
+
+
+def make_folder(wanted: Path) -> Path:
+    """``wanted``, or ``wanted-2``, ``wanted-3`` ...: the first that is free (missing or empty), made."""
+    if not wanted.parent.is_dir():
+        raise InputError(f"--out {wanted}: the folder {wanted.parent} does not exist; make it first")
+    for number in count(1):
+        folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
+        try:
+            folder.mkdir(exist_ok=True)
+            if not any(folder.iterdir()):
+                return folder
+        except FileExistsError:  # a file has that name
+            continue
+        except OSError as error:
+            raise InputError(f"--out {folder}: {error.strerror}; name another folder") from error
+    raise AssertionError("count() has no end")

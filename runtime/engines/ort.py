@@ -1,0 +1,156 @@
+"""ONNX Runtime as an engine: on the CPU, the embedded default.
+
+Receives graph files; hands on runs bound to numpy memory, which ONNX Runtime reads and writes in place.
+
+Choices: the wheels' worker threads spin for a while after each run and slow whatever runs next, above all on the
+two to six cores of a board that also serve audio callbacks, so spinning is off. Weights are prepacked by ONNX
+Runtime (one copy in memory; the file's pages are given back). Nothing is downloaded and no telemetry is sent.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from edge_streamer.runtime.engine import Array
+from edge_streamer.runtime.errors import BundleError, EngineError
+from edge_streamer.runtime.manifest import GraphSpec, TensorSpec
+
+ORT_TYPES = {
+    "float32": "tensor(float)",
+    "float16": "tensor(float16)",
+    "bfloat16": "tensor(bfloat16)",
+    "int8": "tensor(int8)",
+    "uint8": "tensor(uint8)",
+    "int32": "tensor(int32)",
+    "int64": "tensor(int64)",
+    "bool": "tensor(bool)",
+}
+ALIGNMENT = 256
+"""Bytes; what the strictest engine (TensorRT) asks of an address, and a whole number of cache lines."""
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: str) -> Array:
+    """A zeroed C-contiguous array whose address is a multiple of ALIGNMENT."""
+    item = np.dtype(dtype)
+    size = int(np.prod(shape, dtype=np.int64)) * item.itemsize
+    raw = np.zeros(size + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + size].view(item).reshape(shape)
+
+
+class OrtBoundRun:
+    """A graph bound to buffers. Keeps them alive; owns none of them."""
+
+    def __init__(self, session: ort.InferenceSession, binding: ort.IOBinding, name: str, keep: tuple[Array, ...]):
+        self._run = session.run_with_iobinding
+        self._binding = binding
+        self._name = name
+        self._keep = keep
+
+    def run(self) -> None:
+        try:
+            self._run(self._binding)
+        except RuntimeError as error:  # the base of every exception that the binding raises
+            raise EngineError(f"ONNX Runtime failed in graph {self._name!r}: {error}") from error
+
+
+class OrtGraph:
+    """A graph that ONNX Runtime has loaded."""
+
+    def __init__(self, session: ort.InferenceSession, spec: GraphSpec):
+        self.spec = spec
+        self._session = session
+
+    def bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> OrtBoundRun:
+        binding = self._session.io_binding()
+        length = check_buffers(self.spec, inputs, outputs)
+        if self.spec.lengths and length not in self.spec.lengths:
+            raise EngineError(f"graph {self.spec.name!r} was bound at T = {length}; it allows {self.spec.lengths}")
+        for name, array in inputs.items():
+            binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        for name, array in outputs.items():
+            binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        return OrtBoundRun(self._session, binding, self.spec.name, (*inputs.values(), *outputs.values()))
+
+
+def check_buffers(spec: GraphSpec, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> int | None:
+    """Every tensor of ``spec`` has a buffer of its dtype and shape; returns the length that ``T`` stands for.
+
+    Raises EngineError naming the tensor, what came and what was wanted.
+    """
+    length: int | None = None
+    for kind, specs, buffers in (("input", spec.inputs, inputs), ("output", spec.outputs, outputs)):
+        names = {tensor.name for tensor in specs}
+        if names != buffers.keys():
+            missing, extra = sorted(names - buffers.keys()), sorted(buffers.keys() - names)
+            raise EngineError(f"graph {spec.name!r}: {kind}s without a buffer: {missing}; not in the graph: {extra}")
+        for tensor in specs:
+            length = _check_buffer(spec.name, kind, tensor, buffers[tensor.name], length)
+    return length
+
+
+def _check_buffer(graph: str, kind: str, tensor: TensorSpec, array: Array, length: int | None) -> int | None:
+    what = f"graph {graph!r}, {kind} {tensor.name!r}"
+    if array.dtype.name != tensor.dtype:
+        raise EngineError(f"{what}: the buffer holds {array.dtype.name}; wanted {tensor.dtype}")
+    if not array.flags.c_contiguous:
+        raise EngineError(f"{what}: the buffer is not contiguous")
+    if len(array.shape) != len(tensor.shape):
+        raise EngineError(f"{what}: the buffer's shape is {array.shape}; wanted {tensor.shape}")
+    for came, wanted in zip(array.shape, tensor.shape, strict=True):
+        if isinstance(wanted, str):
+            length = came if length is None else length
+            wanted = length
+        if came != wanted:
+            raise EngineError(f"{what}: the buffer's shape is {array.shape}; wanted {tensor.shape} with T = {length}")
+    return length
+
+
+class OrtEngine:
+    """ONNX Runtime's CPU provider.
+
+    ``threads``: how many cores one run may use; None takes all that this process may use.
+    """
+
+    swaps = True
+
+    def __init__(self, threads: int | None = None):
+        self.threads = threads or len(os.sched_getaffinity(0))
+        self.name = f"onnxruntime {ort.__version__} cpu, {self.threads} thread{'s' * (self.threads > 1)}"
+
+    def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
+        return aligned_empty(shape, dtype)
+
+    def open(self, path: Path, spec: GraphSpec) -> OrtGraph:
+        try:
+            session = ort.InferenceSession(str(path), self._options(), providers=["CPUExecutionProvider"])
+        except Exception as error:  # noqa: BLE001  ONNX Runtime raises its own classes without a common public base
+            raise BundleError(f"ONNX Runtime {ort.__version__} cannot load {path.name}: {error}") from error
+        _check_graph(session, spec)
+        return OrtGraph(session, spec)
+
+    def _options(self) -> ort.SessionOptions:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        return options
+
+
+def _check_graph(session: ort.InferenceSession, spec: GraphSpec) -> None:
+    """The file's inputs and outputs are the manifest's: names, types and shapes."""
+    for kind, nodes, specs in (("input", session.get_inputs(), spec.inputs), ("output", session.get_outputs(), spec.outputs)):
+        found = {node.name: (node.type, tuple(node.shape)) for node in nodes}
+        wanted = {tensor.name: (ORT_TYPES[tensor.dtype], tensor.shape) for tensor in specs}
+        for name in sorted(found.keys() | wanted.keys()):
+            if found.get(name) != wanted.get(name):
+                raise BundleError(
+                    f"graph {spec.name!r}, {kind} {name!r}: the file has {found.get(name)}, the manifest says "
+                    f"{wanted.get(name)}; export the bundle again"
+                )

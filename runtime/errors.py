@@ -1,0 +1,43 @@
+"""What can go wrong, drawn once.
+
+    EdgeStreamerError
+    ├── InputError            what the user gave is wrong: one clear line, exit status 2
+    │   ├── BundleError       a bundle that is damaged, unknown or contradicts itself
+    │   └── MediaError        a sound, picture, text or snapshot file that cannot be used
+    ├── EngineError           the engine library refused to open, bind or run a graph
+    └── StepError             a unit failed (NaN, infinity, engine fault); its state was rolled back
+
+Receives nothing. Hands on the only exceptions that leave this project's public functions on purpose;
+exceptions of other libraries are mapped to these at the file that drives the library. Programmer mistakes
+stay ``ValueError`` and ``TypeError``.
+"""
+
+from __future__ import annotations
+
+
+class EdgeStreamerError(Exception):
+    """The root. Its text says what came, what was wanted and what to do."""
+
+    exit_status = 1
+
+
+class InputError(EdgeStreamerError):
+    """The user's input cannot be used as it is; the command ends with exit status 2."""
+
+    exit_status = 2
+
+
+class BundleError(InputError):
+    """The bundle is damaged, newer than this reader, or contradicts itself."""
+
+
+class MediaError(InputError):
+    """A media, text or snapshot file is missing, empty, truncated or of another kind."""
+
+
+class EngineError(EdgeStreamerError):
+    """The engine could not open, bind or run a graph."""
+
+
+class StepError(EdgeStreamerError):
+    """A unit failed and was rolled back: the session stands as it did before the step."""

@@ -1,0 +1,269 @@
+"""Files that are whole or absent, and checksums that are not computed twice.
+
+Receives paths; hands on ``replacing`` and ``new_folder`` (write under a temporary name beside the target, rename when
+complete: on any failure nothing is left and what was there before still is), ``Checksums`` (SHA-256 remembered by
+path, size, times and inode), and ``inside`` (a path from a manifest that cannot leave its folder).
+
+Choices: the temporary name keeps the target's suffix, because media libraries choose their format by it. A disk that
+fills is the user's to solve, so it becomes an InputError; every other fault of the disk stays an OSError.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+from edge_streamer.runtime.errors import BundleError, InputError
+
+REMEMBERED_BYTES = 1_000_000
+"""Smaller files are hashed every time: a megabyte takes about a millisecond."""
+SETTLED_NANOSECONDS = 2_000_000_000
+"""A file changed less than this ago is not remembered: its times may not yet tell a second change apart."""
+REMEMBERED_FILES = 4096
+"""The memory keeps the newest so many entries."""
+
+_FULL = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file is larger than this system allows",
+}
+_NEARLY_NOTHING = 64 * 1024
+"""Free bytes below which a write that failed without a reason (numpy names none) failed for want of space."""
+
+
+def size_text(size: float) -> str:
+    """Bytes for people: ``1.5 MB``."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            break
+        size /= 1000
+    return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+
+
+@contextmanager
+def telling_full_disk(path: Path) -> Iterator[None]:
+    """Turn an OSError for want of space into an InputError that names ``path`` and the free space."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        free = size_text(shutil.disk_usage(path.parent).free)
+        raise InputError(
+            f"cannot write {path}: {_FULL[error.errno]} ({free} free in {path.parent} now that the half-written part "
+            "is removed); make room or name another place"
+        ) from error
+
+
+@contextmanager
+def _naming_full_disk(folder: Path) -> Iterator[None]:
+    """Give an OSError that came without a number the one for a full disk, where the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None and shutil.disk_usage(folder).free < _NEARLY_NOTHING:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary name to write to; it becomes ``path`` at the end, and vanishes on any exception.
+
+    The file exists, empty, when the name is yielded. Raises InputError where ``path`` cannot be a file, or where the
+    disk fills inside the block.
+    """
+    target = _file_target(path)
+    partial = target.with_name(f".{target.stem[:80]}.{secrets.token_hex(4)}.partial{target.suffix}")
+    with telling_full_disk(target):
+        try:
+            with _telling_place(path):
+                partial.touch(exist_ok=False)
+            with _naming_full_disk(target.parent):
+                yield partial
+                _sync(partial)
+            os.replace(partial, target)
+            _sync(target.parent)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def check_new_folder(path: Path) -> None:
+    """Raise InputError now where ``new_folder(path)`` would: before a long job, not after it."""
+    parent = _folder_target(path).parent
+    if not parent.is_dir():
+        raise InputError(f"cannot make the folder {path}: the folder {parent} does not exist; make it first")
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder to fill; it becomes ``path`` at the end, and vanishes on any exception.
+
+    ``path`` must not exist, or be an empty folder; its parent must exist. Raises InputError otherwise, or where the
+    disk fills inside the block.
+    """
+    target = _folder_target(path)
+    partial = target.with_name(f".{target.name[:80]}.{secrets.token_hex(4)}.partial")
+    with telling_full_disk(target):
+        try:
+            with _telling_place(path):
+                partial.mkdir()
+            with _naming_full_disk(target.parent):
+                yield partial
+                for file in sorted(partial.rglob("*")):
+                    _sync(file)
+            with _telling_place(path):
+                os.rename(partial, target)
+            _sync(target.parent)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path``, whole or not at all."""
+    with replacing(path) as partial:
+        partial.write_bytes(data)
+
+
+def inside(root: Path, relative: str) -> Path:
+    """The path of ``relative`` (forward slashes) below ``root``. Raises BundleError where it could leave ``root``."""
+    parts = relative.split("/")
+    if not relative.isprintable() or "\\" in relative or any(part in ("", ".", "..") for part in parts):
+        raise BundleError(
+            f"path {relative!r} is not allowed in a bundle; wanted a relative path with forward slashes and no '..'"
+        )
+    path = root.joinpath(*parts)
+    try:
+        stays = path.resolve().is_relative_to(root.resolve())
+    except (RuntimeError, OSError):  # a link that points at itself
+        stays = False
+    if not stays:
+        raise BundleError(f"path {relative!r} follows a link out of {root}; put the file itself into the bundle")
+    return path
+
+
+def cache_folder() -> Path:
+    """This user's cache folder for Edge Streamer; it may not exist yet."""
+    chosen = os.environ.get("XDG_CACHE_HOME", "")
+    root = Path(chosen) if chosen.startswith("/") else Path(os.path.expanduser("~/.cache"))
+    return root / "edge-streamer"
+
+
+class _Remembered(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What a checksum is remembered by, and the checksum."""
+
+    size: int
+    modified_ns: int
+    changed_ns: int
+    inode: int
+    sha256: str
+
+
+class Checksums:
+    """SHA-256 of files; large ones are remembered in the user's cache folder.
+
+    A damaged memory counts as empty, and one that cannot be written is done without: it only saves time.
+    """
+
+    def __init__(self, memory: Path | None = None) -> None:
+        self._memory = memory or cache_folder() / "checksums.json"
+        self._known = _read_memory(self._memory)
+        self._changed = False
+
+    def sha256(self, path: Path) -> str:
+        """The SHA-256 of ``path``, in hexadecimal. Raises OSError where it cannot be read."""
+        key, status = str(path.resolve()), path.stat()
+        if status.st_size < REMEMBERED_BYTES:
+            return digest(path)
+        known = self._known.get(key)
+        if known and known == _Remembered(*_identity(status), known.sha256):
+            return known.sha256
+        found = _Remembered(*_identity(status), digest(path))
+        if time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > SETTLED_NANOSECONDS:
+            self._known.pop(key, None)  # the newest entry stands last
+            self._known[key] = found
+            self._changed = True
+        return found.sha256
+
+    def save(self) -> None:
+        """Keep what was learned; does nothing where nothing was, or where the disk does not allow it."""
+        if not self._changed:
+            return
+        newest = dict(list(self._known.items())[-REMEMBERED_FILES:])
+        with suppress(OSError, InputError):
+            self._memory.parent.mkdir(parents=True, exist_ok=True)
+            write_file(self._memory, msgspec.json.encode(newest))
+            self._changed = False
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of the bytes of ``path``, in hexadecimal."""
+    whole = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            whole.update(block)
+    return whole.hexdigest()
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def _read_memory(path: Path) -> dict[str, _Remembered]:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, _Remembered])
+    except (OSError, msgspec.DecodeError):
+        return {}
+
+
+def _file_target(path: Path) -> Path:
+    """Where a file named ``path`` really goes: links are followed, so that the link stays and its file is replaced."""
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise InputError(f"cannot write {path}: it is a folder; name a file")
+    if target.exists() and not stat.S_ISREG(target.stat().st_mode):
+        raise InputError(f"cannot write {path}: it is not a regular file; name a file")
+    return target
+
+
+def _folder_target(path: Path) -> Path:
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_dir():
+        raise InputError(f"cannot make the folder {path}: a file of that name exists; name another")
+    if target.exists() and any(target.iterdir()):
+        raise InputError(f"the folder {path} exists and is not empty; name a new or an empty one")
+    if target == Path.cwd():
+        raise InputError(f"the folder {path} is the current one, which cannot be replaced; name a new one")
+    return target
+
+
+@contextmanager
+def _telling_place(path: Path) -> Iterator[None]:
+    """Turn the refusal of a place (no such folder, no permission, read-only) into an InputError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise
+        missing = f"the folder {path.parent} does not exist; make it first"
+        why = missing if error.errno == errno.ENOENT else f"{error.strerror}; name another place"
+        raise InputError(f"cannot write {path}: {why}") from error
+
+
+def _sync(path: Path) -> None:
+    """Have the disk hold ``path``, a file or a folder's list of names, before it counts as written."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,154 @@
+"""Golden units: a few units of known answers that ride along in a bundle.
+
+Receives a session; hands on what ``check`` and the exporter compare. Everything that goes in is made from a seed (see
+``noise.py``, the same on every machine), also the *starting state*: rings full of made-up history whose next unit wraps,
+carries that are not zero, a last response. So three or four units test every pass, every state, every ring's wrap and
+eviction, at any window, without running for a window's length. What comes out is the float model's answer, stored small:
+latents and sounds whole, pictures as block means. Slots are forced to the float model's tokens and compared apart, so
+that one near tie does not make everything after it incomparable.
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from edge_streamer.runtime.engine import Array
+from edge_streamer.runtime.errors import BundleError
+from edge_streamer.runtime.files import replacing
+from edge_streamer.runtime.manifest import MASKED, MediaSpec
+from edge_streamer.runtime.noise import INPUTS, START, Noise
+from edge_streamer.runtime.session import Session
+from edge_streamer.runtime.unit import Unit
+
+BLOCK = 16
+"""Pictures are stored as means of BLOCK x BLOCK pixels."""
+START_UNIT = 1000
+"""Index of the first golden unit: well past the distance at which the prefix stops receding."""
+UNITS_TO_WRAP = 2
+"""All rings are full at the start, and wrap together after so many units."""
+META = "meta"
+
+
+class Meta(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How golden units were made."""
+
+    program: str
+    seed: int
+    units: int
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Answers by name: ``<unit>.<quantity>``."""
+
+    meta: Meta
+    answers: dict[str, Array]
+
+    def save(self, path: Path) -> None:
+        """Write the file, whole or not at all."""
+        meta = np.frombuffer(msgspec.json.encode(self.meta), np.uint8)
+        with replacing(path) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **{META: meta}, **self.answers)
+
+
+def load_golden(path: Path) -> Golden:
+    """Golden units from a bundle's file. BundleError where it is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            answers = {name: file[name] for name in file.files}
+        meta = msgspec.json.decode(answers.pop(META).tobytes(), type=Meta)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, msgspec.MsgspecError) as error:
+        raise BundleError(f"{path.name}: not golden units ({error}); export the bundle again") from None
+    return Golden(meta, answers)
+
+
+def made_unit(media: MediaSpec, seed: int, index: int) -> Unit:
+    """The user's made-up unit ``index``: noise for sound, a coarse noisy picture, a word now and then."""
+    noise = Noise(seed)
+    samples = np.empty(media.unit_samples, np.float32)
+    noise.normal(INPUTS, 2 * index, samples)
+    height, width = media.user_size
+    coarse = np.empty((media.unit_frames, -(-height // 8), -(-width // 8), 3), np.float32)
+    noise.normal(INPUTS, 2 * index + 1, coarse)
+    picture = np.clip(coarse * 50 + 128, 0, 255).astype(np.uint8)
+    frames = np.ascontiguousarray(picture.repeat(8, axis=1).repeat(8, axis=2)[:, :height, :width])
+    return Unit(samples=np.clip(samples * np.float32(0.1), -1, 1), frames=frames, text="golden" if index == 0 else "")
+
+
+def seed_state(session: Session, seed: int) -> None:
+    """Put the session into the made-up starting state. Every float state becomes standard normal times a half."""
+    session.reset(START_UNIT)
+    store, noise = session.place.store, Noise(seed)
+    for number, (path, array) in enumerate(sorted(_float_states(session).items())):
+        noise.normal(START, number, array)
+        array *= np.float32(0.5 if path.startswith("carry") else 1.0)
+    units = math.prod(ring.window + 1 for ring in store.rings.values()) - UNITS_TO_WRAP
+    for ring in store.rings.values():
+        ring.valid.fill(0)
+        if ring.pinned:
+            ring.units = ring.places // 2
+            ring.valid[0, ring.units :] = MASKED
+        else:
+            ring.units = units
+            ring.valid[0, ring.base : ring.base + ring.places] = MASKED
+        for path in ring.buffers:  # the slack is clean, as in a real run
+            ring.view(path)[ring.valid[0] != 0] = 0
+    store.commit()
+    session.program.set_host({**session.program.host(), "past": True})
+
+
+def _float_states(session: Session) -> dict[str, Array]:
+    states = {f"held/{path}": a for path, a in session.program.held().items()}
+    for carries in session.place.store.carries.values():
+        states |= {f"carry/{path}": a for path, a in carries.committed().items()}
+    for ring in session.place.store.rings.values():
+        states |= {f"ring/{path}": a for path, a in ring.buffers.items()}
+    return states
+
+
+def replay(session: Session, seed: int, units: int, tokens: list[tuple[int, ...]] | None = None) -> dict[str, Array]:
+    """The answers of a session over golden units, started from the made-up state; ``tokens`` forces the slots."""
+    seed_state(session, seed)
+    answers: dict[str, Array] = {}
+    for index in range(units):
+        response = session.step(made_unit(session.media, seed, index), None if tokens is None else tokens[index])
+        sampled = session.streamer.wiring.sampled
+        answers |= {
+            f"{index}.tokens": np.array([s["token"][0] for s in sampled], np.int32),
+            f"{index}.scores": np.stack([s["scores"] for s in sampled]),
+            f"{index}.samples": response.samples.copy(),
+            f"{index}.frames": block_means(response.frames),
+        }
+        answers |= {f"{index}.{name}": a.copy() for name, a in session.streamer.wiring.past.items()}
+    answers |= {f"end.{path}": array for path, array in state_norms(session).items()}
+    return answers
+
+
+def block_means(frames: Array) -> Array:
+    """Pictures [F, H, W, 3] uint8 as means of BLOCK x BLOCK pixels [F, H', W', 3] float32 in 0..255, edges cut."""
+    count, height, width, _ = frames.shape
+    rows, columns = max(1, height // BLOCK), max(1, width // BLOCK)
+    cut = frames[:, : rows * BLOCK, : columns * BLOCK].astype(np.float32)
+    means: Array = cut.reshape(count, rows, -1, columns, cut.shape[2] // columns, 3).mean(axis=(2, 4))
+    return means
+
+
+def state_norms(session: Session) -> dict[str, Array]:
+    """The length (L2) of every state, as one number each."""
+    return {
+        path: np.array([np.linalg.norm(array.astype(np.float64))]) for path, array in _float_states(session).items()
+    }
+
+
+def relative_error(came: Array, wanted: Array) -> float:
+    """||came - wanted|| / ||wanted||; infinite where a value is not finite or shapes differ."""
+    if came.shape != wanted.shape or not np.isfinite(came).all():
+        return float("inf")
+    scale = float(np.linalg.norm(wanted.astype(np.float64)))
+    return float(np.linalg.norm(came.astype(np.float64) - wanted.astype(np.float64))) / max(scale, 1e-12)

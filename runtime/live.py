@@ -1,0 +1,73 @@
+"""Shows how a run goes and how it went.
+
+Receives reports; writes one live line to standard error (on a terminal; elsewhere a plain line now and then, as a log
+wants it) and at the end the table to standard output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from edge_streamer.runtime.report import RunReport, live_line
+from edge_streamer.runtime.timing import Clock, MonotonicClock
+from edge_streamer.runtime.unit import Response
+
+REFRESH_SECONDS = 0.25
+"""The line changes four times a second: more cannot be read and takes time from the units."""
+SPARSE_SECONDS = 10.0
+"""Where nobody watches, a line every ten seconds keeps the log short."""
+RECENT_CHARACTERS = 48
+"""Of what the agent says, the end is shown."""
+
+
+class LiveLine:
+    """The summary line of a run; a context manager. ``total``: units expected, None where unknown."""
+
+    def __init__(
+        self, title: str, total: int | None, console: Console | None = None, clock: Clock | None = None
+    ) -> None:
+        self._console = console or Console(stderr=True)
+        self._clock = clock or MonotonicClock()
+        self._title, self._total = title, total
+        self._said = ""
+        self._due = self._clock.now()
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+
+    def __enter__(self) -> LiveLine:
+        self._console.print(Text(self._title))
+        if self._console.is_terminal:
+            self._live.start()
+        else:
+            self._due += SPARSE_SECONDS
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self._live.stop()
+
+    def show(self, report: RunReport, response: Response) -> None:
+        """Take note of one unit; write when it is time."""
+        self._said = (self._said + response.text)[-RECENT_CHARACTERS:]
+        now = self._clock.now()
+        if now < self._due:
+            return
+        line = live_line(report, self._said, self._total)
+        if self._console.is_terminal:
+            self._due = now + REFRESH_SECONDS
+            self._live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
+        else:
+            self._due = now + SPARSE_SECONDS
+            self._console.print(Text(line), soft_wrap=True)
+
+
+def show_end(report: RunReport, files: Mapping[str, Path], console: Console | None = None) -> None:
+    """The table at the end of a run. ``files``: what each file is -> where it is."""
+    console = console or Console()
+    if report.units:
+        console.print(report.table(files))
+    else:
+        console.print(Text("nothing was recorded, and no file was written"))

@@ -1,0 +1,49 @@
+"""Finds out whether files may be written before anything is opened.
+
+Receives what will be written and what will be read, by option; hands on nothing, or an InputError that names the
+options at fault.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from itertools import combinations
+from pathlib import Path
+
+from edge_streamer.runtime.errors import InputError
+
+SUFFIXES = {"--speaker": ".wav", "--display": ".mp4", "--side-by-side": ".mp4"}
+"""Players choose by the name, so a name that promises another format is refused."""
+
+
+def check_outputs(outputs: Mapping[str, Path], inputs: Mapping[str, Path]) -> None:
+    """Every output is a file in a folder that exists, no two are the same, and none is (or lies in) an input."""
+    for option, path in outputs.items():
+        _check_place(option, path)
+        for other, source in inputs.items():
+            if _same(path, source):
+                raise InputError(f"{option} and {other} are the same file, {path}; name another output")
+            if source.is_dir() and path.resolve().is_relative_to(source.resolve()):
+                raise InputError(f"{option} {path} lies inside {other} {source}, which must not change; name another")
+    for (first, path), (second, other_path) in combinations(outputs.items(), 2):
+        if _same(path, other_path):
+            raise InputError(f"{first} and {second} are the same file, {path}; name two")
+
+
+def _check_place(option: str, path: Path) -> None:
+    wanted = SUFFIXES.get(option)
+    if wanted and path.suffix.lower() != wanted:
+        raise InputError(f"{option} {path}: wanted a name that ends in {wanted}")
+    if not path.parent.is_dir():
+        raise InputError(f"{option} {path}: the folder {path.parent} does not exist; make it first")
+    if path.is_dir():
+        raise InputError(f"{option} {path} is a folder; name a file")
+    if not os.access(path.resolve().parent, os.W_OK):
+        raise InputError(f"{option} {path}: the folder {path.parent} cannot be written to; name another place")
+
+
+def _same(one: Path, other: Path) -> bool:
+    if one.exists() and other.exists():
+        return one.samefile(other)
+    return one.resolve() == other.resolve()

@@ -1,0 +1,165 @@
+"""One file from a bundle, and a bundle from one file.
+
+Receives a bundle's folder and the name of an archive, or an archive; hands on the archive, or the folder in the user's
+cache that it was unpacked to, named by the archive's SHA-256 so that it is unpacked once.
+
+The archive is a tar, gzipped where its name ends in ``.gz`` or ``.tgz``: ``manifest.json`` first, then the listed files
+in the order of the list, all owners, times and modes fixed, so that one bundle always gives one archive, bit for bit.
+Because the manifest comes first, unpacking knows every name and size before it writes anything: whatever differs is
+refused, and no archive can fill a disk with more than it announced.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import shutil
+import tarfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Literal, cast
+
+from edge_streamer.runtime.bundle import MANIFEST, MANIFEST_BYTES, Bundle
+from edge_streamer.runtime.errors import BundleError, InputError
+from edge_streamer.runtime.files import Checksums, cache_folder, inside, new_folder, replacing, size_text
+from edge_streamer.runtime.manifest import Manifest, parse
+
+HELP = "write a bundle as one file"
+GZIPPED = (".gz", ".tgz")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``edge-streamer pack``."""
+    parser.add_argument("bundle", metavar="BUNDLE", help="a bundle's folder")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="the archive to write: .tar, .tar.gz or .tgz"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """``edge-streamer pack``: check the bundle, write the archive, say where it is."""
+    bundle = Bundle.open(args.bundle)
+    pack(bundle, args.out)
+    print(f"{args.out}: {size_text(args.out.stat().st_size)}, {len(bundle.manifest.files) + 1} files")
+    return 0
+
+
+def pack(bundle: Bundle, out: Path) -> None:
+    """Write ``bundle`` to the archive ``out``, whole or not at all. Raises InputError for another kind of name."""
+    if out.suffix not in (".tar", *GZIPPED):
+        raise InputError(f"cannot write {out}: an archive's name ends in .tar, .tar.gz or .tgz")
+    if out.resolve().is_relative_to(bundle.path.resolve()):
+        raise InputError(f"cannot write {out}: it lies inside the bundle; name another place")
+    with (
+        replacing(out) as partial,
+        partial.open("wb") as file,
+        _maybe_gzipped(file, out) as stream,
+        tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        for name in (MANIFEST, *(listed.path for listed in bundle.manifest.files)):
+            path = inside(bundle.path, name)
+            with path.open("rb") as content:
+                archive.addfile(_plain(name, path.stat().st_size), content)
+
+
+def unpacked(archive: Path) -> Path:
+    """The folder in the cache that ``archive`` is unpacked to, now or earlier. Raises BundleError."""
+    checksums = Checksums()
+    folder = cache_folder() / "bundles" / checksums.sha256(archive)
+    checksums.save()
+    if folder.is_dir():
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot unpack {archive}: {error.filename}: {error.strerror}; set XDG_CACHE_HOME to a folder with room"
+        ) from None
+    with new_folder(folder) as partial:
+        _unpack(archive, partial)
+    return folder
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    with _telling_damage(archive), tarfile.open(archive, _mode(archive)) as members:
+        rest = iter(members)
+        manifest = _unpack_manifest(archive, members, next(rest, None), folder)
+        sizes = {file.path: file.size for file in manifest.files}
+        _check_room(archive, folder, sum(sizes.values()))
+        for member in rest:
+            wanted = sizes.pop(member.name, None)
+            if wanted is None or not _regular(member) or member.size != wanted:
+                raise BundleError(
+                    f"{archive}: {member.name!r} is listed twice, not listed in its {MANIFEST}, of another size, or no "
+                    "regular file; make the archive with edge-streamer pack"
+                )
+            _write_member(members, member, inside(folder, member.name))
+    if sizes:
+        raise BundleError(f"{archive} lacks {next(iter(sizes))}, which its {MANIFEST} lists; copy or pack it again")
+
+
+def _unpack_manifest(
+    archive: Path, members: tarfile.TarFile, first: tarfile.TarInfo | None, folder: Path
+) -> Manifest:
+    if first is None or first.name != MANIFEST or not _regular(first) or first.size > MANIFEST_BYTES:
+        raise BundleError(
+            f"{archive} does not begin with a {MANIFEST}, but with {first.name if first else 'nothing'!r}; "
+            "make the archive with edge-streamer pack"
+        )
+    _write_member(members, first, folder / MANIFEST)
+    return parse((folder / MANIFEST).read_bytes())
+
+
+def _check_room(archive: Path, folder: Path, wanted: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if wanted > free:
+        raise InputError(
+            f"cannot unpack {archive}: it holds {size_text(wanted)}, {folder.parent} has {size_text(free)} free; make "
+            "room or set XDG_CACHE_HOME to a folder with room"
+        )
+
+
+def _write_member(members: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
+    content = members.extractfile(member)
+    if content is None:
+        raise BundleError(f"{member.name!r} is no regular file; make the archive with edge-streamer pack")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as file:
+        shutil.copyfileobj(content, file, 1 << 20)
+
+
+def _mode(archive: Path) -> Literal["r:", "r:gz"]:
+    """By the first bytes, because names lie."""
+    with archive.open("rb") as file:
+        return "r:gz" if file.read(2) == b"\x1f\x8b" else "r:"
+
+
+def _regular(member: tarfile.TarInfo) -> bool:
+    return member.isreg() and not member.issparse()
+
+
+@contextmanager
+def _telling_damage(archive: Path) -> Iterator[None]:
+    try:
+        yield
+    except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:
+        raise BundleError(f"{archive} is not a readable .tar ({error}); copy it again") from None
+
+
+def _plain(name: str, size: int) -> tarfile.TarInfo:
+    """A member with nothing of this machine in it: TarInfo's own defaults are root, no time and mode 644."""
+    member = tarfile.TarInfo(name)
+    member.size = size
+    return member
+
+
+@contextmanager
+def _maybe_gzipped(file: IO[bytes], out: Path) -> Iterator[IO[bytes]]:
+    """``file``, or a gzip stream onto it without a name or a time."""
+    if out.suffix not in GZIPPED:
+        yield file
+        return
+    with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as stream:
+        yield cast(IO[bytes], stream)

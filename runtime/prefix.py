@@ -1,0 +1,98 @@
+"""``edge-streamer prefix BUNDLE``: fill the pinned prefix once and keep it as a snapshot.
+
+Receives text, a picture or a clip of the agent (how it looks and sounds); hands on a snapshot file that
+``run --prefix FILE`` starts from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from edge_streamer.runtime.bundle import Bundle
+from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.manifest import MediaSpec
+from edge_streamer.runtime.session import Session, open_session
+from edge_streamer.runtime.unit import Unit
+
+HELP = "fill the pinned prefix (text, picture or clip) and save it as a snapshot"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", type=Path, help="a bundle's folder or archive")
+    parser.add_argument("--text", help="a world, a persona, instructions")
+    parser.add_argument("--image", type=Path, help="a picture of the agent: one silent unit of it")
+    parser.add_argument("--clip", type=Path, help="a film of the agent, with its voice; as many units as fit")
+    parser.add_argument("--seconds", type=float, help="use only so much of the clip")
+    parser.add_argument("--out", type=Path, required=True, help="the snapshot file to write (.npz)")
+
+
+def main(args: argparse.Namespace) -> int:
+    if not (args.text or args.image or args.clip):
+        raise InputError("a prefix of nothing; give --text, --image or --clip")
+    if not args.out.parent.is_dir():
+        raise InputError(f"--out {args.out}: the folder {args.out.parent} does not exist; make it first")
+    session = open_session(Bundle.open(args.bundle))
+    places = session.streamer.constants.prefix_tokens
+    left = places
+    if args.image:
+        left = session.prefill(next(picture_units(args.image, session.media)))
+    if args.clip:
+        left = _fill_with_clip(session, args.clip, args.seconds)
+    if args.text:
+        left = session.prefill(args.text)
+    session.snapshot().save(args.out)
+    print(f"{args.out}: prefix of {places - left} tokens ({left} of {places} places left); use it with run --prefix")
+    return 0
+
+
+def _fill_with_clip(session: Session, path: Path, seconds: float | None) -> int:
+    """All units of the clip; InputError where it has none."""
+    left = -1
+    for unit in clip_units(path, session.media, seconds):
+        left = session.prefill(unit)
+    if left < 0:
+        raise InputError(f"--clip {path}: shorter than one unit")
+    return left
+
+
+def agent_media(media: MediaSpec) -> MediaSpec:
+    """The media contract with the camera picture at the agent's size."""
+    return msgspec.structs.replace(media, user_size=media.agent_size)
+
+
+def picture_units(path: Path, media: MediaSpec) -> Iterator[Unit]:
+    """Units of a picture or film without sound, letterboxed to the agent's size, without end."""
+    camera = _device("video_file").VideoFile(path, agent_media(media))
+    try:
+        while True:
+            frames = np.empty((media.unit_frames, *media.agent_size, 3), np.uint8)
+            camera.read(frames)
+            yield Unit(frames=frames)
+    finally:
+        camera.close()
+
+
+def clip_units(path: Path, media: MediaSpec, seconds: float | None) -> Iterator[Unit]:
+    """Units of a film with sound, up to its sound's end or ``seconds``."""
+    microphone = _device("audio_file").AudioFile(path, media)
+    limit = np.inf if seconds is None else seconds / media.unit_seconds
+    try:
+        for index, unit in enumerate(picture_units(path, media)):
+            samples = np.empty(media.unit_samples, np.float32)
+            if index >= limit or not microphone.read(samples):
+                break
+            yield Unit(samples=samples, frames=unit.frames)
+    finally:
+        microphone.close()
+
+
+def _device(name: str) -> Any:
+    """A device module by name: the runtime never imports devices."""
+    return importlib.import_module(f"edge_streamer.devices.{name}")

@@ -1,0 +1,1 @@
+"""Programs: the logic between graphs, named by the manifest (`wan_streamer`, `chain`)."""

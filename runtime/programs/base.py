@@ -1,0 +1,46 @@
+"""What every program is: the logic between the graphs of one kind of model.
+
+Receives a bundle's manifest, opened graphs and the state store; hands on one ``step``. A program keeps its own small
+history (:attr:`host`) as one value, so that a session can take it out, put it back and restore it after a failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from edge_streamer.runtime.bundle import Bundle
+from edge_streamer.runtime.engine import Array, Engine, OpenGraph
+from edge_streamer.runtime.passes import Meter
+from edge_streamer.runtime.state import StateStore
+from edge_streamer.runtime.unit import Knobs
+
+
+@dataclass
+class Workplace:
+    """What a session hands a program to work with."""
+
+    bundle: Bundle
+    engine: Engine
+    graph: Callable[[str], OpenGraph]
+    """Opens a graph at its first use."""
+    store: StateStore
+    meter: Meter
+    knobs: Knobs
+
+
+class Program(Protocol):
+    """The contract between session and program. ``step`` itself differs per program."""
+
+    def host(self) -> dict[str, object]:
+        """The program's own history outside tensors, as JSON values."""
+
+    def held(self) -> dict[str, Array]:
+        """Arrays of history that are neither carry nor ring, by path; live buffers."""
+
+    def set_host(self, host: dict[str, object]) -> None:
+        """Take up a history that ``host`` gave earlier (the arrays of ``held`` are filled by the session)."""
+
+    def reset(self, unit: int) -> None:
+        """Start over, at this unit index."""

@@ -1,0 +1,96 @@
+"""The program ``chain``: run graphs in order, carry their states. Serves codecs, detectors, enhancers.
+
+Receives arrays by name; hands on arrays by name. A graph's inputs that are not state come from the step's inputs or from
+an earlier graph's output of the same name; that is all the wiring there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+import numpy as np
+
+from edge_streamer.runtime.engine import Array
+from edge_streamer.runtime.errors import BundleError
+from edge_streamer.runtime.passes import Pass, buffers, free_inputs, free_outputs
+from edge_streamer.runtime.programs.base import Workplace
+
+
+class Constants(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``manifest.constants`` of a chain."""
+
+    order: tuple[str, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+class Chain:
+    """Graphs in a row."""
+
+    def __init__(self, place: Workplace):
+        self._place = place
+        self._index = 0
+        try:
+            self.constants = msgspec.convert(place.bundle.manifest.constants, Constants)
+        except msgspec.ValidationError as error:
+            raise BundleError(f"manifest.json, constants: {error}") from None
+        if place.store.rings:
+            raise BundleError(f"a chain cannot fill rings, the bundle has {sorted(place.store.rings)}")
+        self._buffers: dict[str, Array] = {}
+        self._passes = [self._link(name) for name in self.constants.order]
+        missing = {*self.constants.inputs, *self.constants.outputs} - self._buffers.keys()
+        if missing:
+            raise BundleError(f"no graph of the chain has the tensors {sorted(missing)}")
+
+    def _link(self, name: str) -> tuple[str, tuple[Pass, ...]]:
+        place = self._place
+        graph = place.graph(name)
+        for spec in free_inputs(graph.spec):
+            if spec.name not in self._buffers:
+                if spec.name not in self.constants.inputs:
+                    raise BundleError(f"graph {name!r} wants {spec.name!r}, which no earlier graph of the chain gives")
+                self._buffers |= buffers(place.engine, [spec])[1]
+        for spec in free_outputs(graph.spec):
+            self._buffers |= buffers(place.engine, [spec])[1]
+        ins = {t.name: self._buffers[t.name] for t in free_inputs(graph.spec)}
+        outs = {t.name: self._buffers[t.name] for t in free_outputs(graph.spec)}
+        carries = place.store.carries.get(name)
+        if carries is None:
+            return name, (Pass(name, graph, ins, outs, place.meter),)
+        return name, tuple(
+            Pass(name, graph, ins | carries.reads(side), outs | carries.writes(side), place.meter) for side in (0, 1)
+        )
+
+    def step(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """One step: the named inputs in, the named outputs out (live buffers, valid until the next step)."""
+        if inputs.keys() != set(self.constants.inputs):
+            raise ValueError(f"the step got inputs {sorted(inputs)}; wanted {sorted(self.constants.inputs)}")
+        for name, array in inputs.items():
+            wanted = self._buffers[name]
+            if array.shape != wanted.shape or array.dtype != wanted.dtype:
+                raise ValueError(
+                    f"input {name!r} is {array.dtype} {array.shape}; wanted {wanted.dtype} {wanted.shape}"
+                )
+            np.copyto(wanted, array)
+        for name, sides in self._passes:
+            carries = self._place.store.carries.get(name)
+            if carries is None:
+                sides[0].run()
+            else:
+                carries.mark_run()
+                sides[carries.front].run()
+        self._index += 1
+        return {name: self._buffers[name] for name in self.constants.outputs}
+
+    def host(self) -> dict[str, object]:
+        return {"unit": self._index}
+
+    def held(self) -> dict[str, Array]:
+        return {}
+
+    def set_host(self, host: dict[str, object]) -> None:
+        self._index = msgspec.convert(host["unit"], int)
+
+    def reset(self, unit: int) -> None:
+        self._index = unit

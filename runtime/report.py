@@ -1,0 +1,229 @@
+"""What a run tells about itself, for people and for machines.
+
+Receives one call per unit from the loop; hands on :class:`RunReport`, its ``table`` for a terminal and its ``figures``
+for JSON.
+
+Words for time (see the design): *unit time* is the wall time of the step; *model latency* is from the full unit being
+available to its response decoded, so it differs from unit time only where the loop is behind. A *deadline miss* is a
+unit whose model latency was longer than a unit. *Real delay* is what a person would feel of them: a sound at the start
+of a unit waits until the unit is full, then for the model. *Host overhead* is the part of unit time that was not spent
+inside the engine's runs. The *real-time factor* is work per second of media: below 1 keeps up.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edge_streamer.runtime.timing import Durations
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+PERCENTILES = (50, 95, 99)
+
+LIBRARIES = ("numpy", "onnxruntime", "av", "soxr", "tokenizers", "pillow")
+"""Whose versions a report names."""
+
+RECENT_UNITS = 250
+"""The live line's p95 looks back 40 s."""
+
+
+@dataclass
+class RunReport:
+    """Counts and times of one run. Times in seconds."""
+
+    unit_seconds: float
+    units: int = 0
+    """Units recorded, the concealed ones included."""
+    concealed: int = 0
+    """Units that failed, were rolled back, and are silence and a held picture in the recording."""
+    misses: int = 0
+    unit_times: Durations = field(default_factory=Durations)
+    """Of the units that succeeded."""
+    latencies: Durations = field(default_factory=Durations)
+    engine_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    """From the loop's start to its end, writing the files included."""
+    open_seconds: float = 0.0
+    """From the start to the first unit: bundle, engine and media opened."""
+    failures: list[str] = field(default_factory=list)
+    """Why units failed, the first few."""
+    settle_failures: int = 0
+    """Early commits that failed and were rolled back."""
+    stopped: str | None = None
+    """Why the run ended before its input did."""
+    clipped_samples: int = 0
+    """Of the agent's voice, beyond full scale."""
+    unread_texts: int = 0
+    """Typed lines that begin after the last unit."""
+
+    def add(self, step: float, engine: float, latency: float) -> None:
+        """Count a unit that was answered."""
+        self.units += 1
+        self.unit_times.add(step)
+        self.latencies.add(latency)
+        self.engine_seconds += engine
+        self.misses += latency > self.unit_seconds
+
+    def conceal(self, why: str) -> None:
+        """Count a unit that failed."""
+        self.units += 1
+        self.concealed += 1
+        self._remember(why)
+
+    def settle_failed(self, why: str) -> None:
+        """Count an early commit that failed."""
+        self.settle_failures += 1
+        self._remember(why)
+
+    def _remember(self, why: str) -> None:
+        if len(self.failures) < 5:
+            self.failures.append(f"unit {self.units - 1}: {why}")
+
+    @property
+    def seconds(self) -> float:
+        """How much was recorded."""
+        return self.units * self.unit_seconds
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of stepping per second of media; 0 where nothing was answered."""
+        answered = len(self.unit_times) * self.unit_seconds
+        return self.unit_times.total / answered if answered else 0.0
+
+    @property
+    def host_overhead(self) -> float:
+        """The share of unit time spent outside the engine, 0 to 1."""
+        total = self.unit_times.total
+        return max(1.0 - self.engine_seconds / total, 0.0) if total else 0.0
+
+    def figures(self) -> dict[str, object]:
+        """Everything, for JSON. Times in milliseconds."""
+        return {
+            "units": self.units,
+            "seconds": round(self.seconds, 6),
+            "unit_ms": 1000 * self.unit_seconds,
+            "unit_time_ms": spread(self.unit_times),
+            "model_latency_ms": spread(self.latencies),
+            "real_delay_ms": {
+                f"p{p}": _ms(self.unit_seconds + self.latencies.percentile(p)) for p in PERCENTILES
+            },
+            "deadline_misses": self.misses,
+            "host_overhead": round(self.host_overhead, 5),
+            "real_time_factor": round(self.real_time_factor, 5),
+            "open_seconds": round(self.open_seconds, 3),
+            "wall_seconds": round(self.wall_seconds, 3),
+            "concealed_units": self.concealed,
+            "settle_failures": self.settle_failures,
+            "failures": self.failures,
+            "clipped_samples": self.clipped_samples,
+            "unread_texts": self.unread_texts,
+            "stopped": self.stopped,
+        }  # fmt: skip
+
+    def table(self, files: Mapping[str, Path]) -> Table:
+        """The end of a run, for a person. ``files``: what each file is -> where it is."""
+        from rich.table import Table
+
+        table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        for name, value in self._rows():
+            table.add_row(name, value)
+        for name, path in files.items():
+            table.add_row(name, str(path))
+        return table
+
+    def _rows(self) -> list[tuple[str, str]]:
+        times, unit = self.unit_times, 1000 * self.unit_seconds
+        delay = self.figures()["real_delay_ms"]
+        assert isinstance(delay, dict)
+        rows = [
+            ("units", f"{self.units} of {unit:.0f} ms = {self.seconds:.2f} s"),
+            ("unit time", f"{_spread_text(times)} ms (first {_ms(times.first):.1f})"),
+            ("deadline misses", f"{self.misses} of {len(times)} (later than {unit:.0f} ms after the unit was full)"),
+            ("host overhead", f"{self.host_overhead:.1%} of unit time"),
+            ("real-time factor", f"{self.real_time_factor:.2f} (below 1 keeps up)"),
+            ("real delay", f"p50 {delay['p50']:.0f}  p95 {delay['p95']:.0f} ms (filling a unit, then the model)"),
+        ]
+        if self.concealed:
+            rows.append(("concealed units", f"{self.concealed} ({self.failures[0]})"))
+        if self.clipped_samples:
+            rows.append(("clipped samples", str(self.clipped_samples)))
+        if self.unread_texts:
+            rows.append(("typed too late", f"{self.unread_texts} texts begin after the last unit"))
+        if self.stopped:
+            rows.append(("stopped early", self.stopped))
+        return rows
+
+
+def spread(times: Durations) -> dict[str, float]:
+    """Percentiles, the longest and the first, in milliseconds."""
+    percentiles = {f"p{p}": _ms(times.percentile(p)) for p in PERCENTILES}
+    return percentiles | {"max": _ms(times.max), "first": _ms(times.first)}
+
+
+def live_line(report: RunReport, text: str, total: int | None) -> str:
+    """How the run stands, in one line: ``text`` is what the agent is saying."""
+    of = f"/{total}" if total else ""
+    times = report.unit_times
+    line = (
+        f"unit {report.units}{of}  {report.seconds:.1f} s  unit time {_ms(times.last):.0f} ms "
+        f"(p95 {_ms(times.percentile(95, RECENT_UNITS)):.0f})  misses {report.misses}"
+    )
+    said = " ".join(text.split())
+    return f"{line}  {said}" if said else line
+
+
+def machine() -> dict[str, object]:
+    """What the run happened on, as far as its figures depend on it."""
+    return {
+        "system": f"{platform.system()} {platform.release()}",
+        "architecture": platform.machine(),
+        "processor": _processor(Path("/proc/cpuinfo"), Path("/proc/device-tree/model")),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+    }
+
+
+def peak_megabytes() -> float:
+    """The most memory that this process ever held, in MB."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6, 1)
+
+
+def versions() -> dict[str, str]:
+    """Of Python, this package and the libraries that shape a run's figures."""
+    from edge_streamer import __version__
+
+    found: dict[str, str] = {"edge-streamer": __version__, "python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # a board's onnxruntime comes under another name
+            continue
+    return found
+
+
+def _processor(cpuinfo: Path, board: Path) -> str:
+    """The processor's name, or the board's where the processor does not tell (ARM)."""
+    try:
+        lines = cpuinfo.read_text(errors="replace").splitlines()
+        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+        return names[0] if names else board.read_text(errors="replace").strip("\0\n ")
+    except OSError:
+        return platform.processor() or "unknown"
+
+
+def _ms(seconds: float) -> float:
+    return round(1000 * seconds, 3)
+
+
+def _spread_text(times: Durations) -> str:
+    figures: dict[str, Any] = spread(times)
+    return "  ".join(f"{name} {figures[name]:.1f}" for name in (*(f"p{p}" for p in PERCENTILES), "max"))

@@ -1,0 +1,107 @@
+"""Clocks, and what is measured with them.
+
+Receives nothing; hands on the :class:`Clock` that the loop is given (the machine's monotonic one, or a fake one
+with which tests are exact) and :class:`Durations`, which remembers one number per unit.
+
+Choices: every duration is kept, 8 bytes a unit (180 kB an hour), so percentiles are exact and are times that were
+really measured (nearest rank, never interpolated).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from array import array
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Where time comes from. Seconds, from an arbitrary start."""
+
+    def now(self) -> float: ...
+
+    def sleep_until(self, when: float) -> None:
+        """Return at ``when``, or at once where that has passed."""
+
+
+class MonotonicClock:
+    """The machine's own clock, which no change of the date disturbs."""
+
+    def now(self) -> float:
+        return time.perf_counter()
+
+    def sleep_until(self, when: float) -> None:
+        rest = when - self.now()
+        if rest > 0:
+            time.sleep(rest)
+
+
+class FakeClock:
+    """A clock that goes only when told: ships with the package, so that a loop can be tested exactly anywhere."""
+
+    def __init__(self, start: float = 0.0) -> None:
+        self._now = start
+        self.slept: list[tuple[float, float]] = []
+        """(from, until) of every sleep that took time."""
+
+    def now(self) -> float:
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        """Let ``seconds`` pass."""
+        self._now += seconds
+
+    def sleep_until(self, when: float) -> None:
+        if when > self._now:
+            self.slept.append((self._now, when))
+            self._now = when
+
+
+class Durations:
+    """Durations in seconds, one per unit, in the order they came.
+
+    >>> times = Durations()
+    >>> for ms in (10, 40, 20, 30):
+    ...     times.add(ms / 1000)
+    >>> times.percentile(50), times.percentile(95), times.total
+    (0.02, 0.04, 0.1)
+    """
+
+    def __init__(self) -> None:
+        self._seconds = array("d")
+
+    def __len__(self) -> int:
+        return len(self._seconds)
+
+    def add(self, seconds: float) -> None:
+        """Remember one duration."""
+        self._seconds.append(seconds)
+
+    @property
+    def total(self) -> float:
+        """Their sum, rounded only once."""
+        return math.fsum(self._seconds)
+
+    @property
+    def first(self) -> float:
+        """The first one, in which caches are cold; 0 where there is none."""
+        return self._seconds[0] if self._seconds else 0.0
+
+    @property
+    def last(self) -> float:
+        """The newest one; 0 where there is none."""
+        return self._seconds[-1] if self._seconds else 0.0
+
+    def percentile(self, percent: float, newest: int | None = None) -> float:
+        """The smallest duration that ``percent`` per cent of them (or of the ``newest`` ones) do not exceed; 0 where
+        there is none."""
+        seconds = self._seconds[-newest:] if newest else self._seconds
+        if not seconds:
+            return 0.0
+        rank = math.ceil(percent / 100 * len(seconds))
+        return sorted(seconds)[max(rank, 1) - 1]
+
+    @property
+    def max(self) -> float:
+        """The longest one; 0 where there is none."""
+        return max(self._seconds, default=0.0)

@@ -1,0 +1,74 @@
+"""What goes into a step and what comes out.
+
+Receives nothing; hands on :class:`Unit` (160 ms of the user), :class:`Response` (160 ms of the agent) and
+:class:`Knobs` (what may be turned while it runs).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Unit:
+    """160 ms of what the user says and shows. A missing part is silence, a still grey picture, no text."""
+
+    samples: NDArray[np.float32] | None = None
+    """[unit_samples], full scale -1..1."""
+    frames: NDArray[np.uint8] | None = None
+    """[unit_frames, height, width, 3], RGB."""
+    text: str = ""
+    """Typed text that begins in this unit; more than fits is taken up by the following units."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """160 ms of the agent. The arrays are the session's own buffers: valid until the next step; see ``copy``."""
+
+    index: int
+    """The unit's index k, counted from the session's first unit."""
+    samples: NDArray[np.float32]
+    """[unit_samples], full scale -1..1."""
+    frames: NDArray[np.uint8]
+    """[unit_frames, height, width, 3], RGB."""
+    text: str
+    """What the text slots of this unit add to the transcript."""
+    tokens: tuple[int, ...]
+    """The tokens of all slots, the state slot first."""
+    seconds: float
+    """Model latency: wall time of the step, full unit available to response decoded."""
+    engine_seconds: float
+    """The part of ``seconds`` spent inside the engine's runs; the rest is the host's overhead."""
+
+    def copy(self) -> Response:
+        """The same response with arrays of its own, to keep beyond the next step."""
+        return replace(self, samples=self.samples.copy(), frames=self.frames.copy())
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """What may be turned at run time without another bundle."""
+
+    steps: int | None = None
+    """Solver steps per unit; None takes the bundle's default."""
+    temperature: float = 0.0
+    """Of the slots' sampling; 0 is greedy."""
+    top_k: int = 0
+    """Keep the k likeliest tokens; 0 keeps all candidates the graph offers."""
+    top_p: float = 1.0
+    """Keep the likeliest tokens whose probabilities reach p."""
+    seed: int = 0
+    """Of sampling and solver noise. Noise depends on (seed, unit index) alone, so that any unit can be replayed."""
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and not 1 <= self.steps <= 64:
+            raise ValueError(f"steps is {self.steps}; wanted 1 to 64")
+        if not 0.0 <= self.temperature <= 10.0:
+            raise ValueError(f"temperature is {self.temperature}; wanted 0 (greedy) to 10")
+        if self.top_k < 0:
+            raise ValueError(f"top_k is {self.top_k}; wanted 0 (all) or more")
+        if not 0.0 < self.top_p <= 1.0:
+            raise ValueError(f"top_p is {self.top_p}; wanted above 0, at most 1")

@@ -1,0 +1,145 @@
+"""Small bundles for tests, made with onnx on the spot.
+
+Hands on ``counter_bundle`` (two graphs of the program ``chain``, one of them with a carry) and ``ring_bundle`` (one
+graph that reads and appends to a ring), ``rewrite`` to change a manifest as a damaged or hostile writer might, and
+``PROVENANCE``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnx import TensorProto, helper
+
+from edge_streamer.runtime.bundle import write_bundle
+from edge_streamer.runtime.manifest import FORMAT, CarrySpec, GraphSpec, Manifest, Provenance, RingSpec, TensorSpec
+
+PROVENANCE = Provenance(
+    made_by="tests/bundles.py",
+    made_at="2026-01-01T00:00:00Z",
+    preset="none",
+    weights="none",
+    weights_licence="Apache-2.0",
+    versions={"onnx": onnx.__version__},
+)
+
+
+def counter_bundle(folder: Path) -> Path:
+    """Write a bundle into ``folder`` (made if missing): first y = x + state.sum, carried on; then z = 2 y. [1, 4]."""
+    (folder / "graphs").mkdir(parents=True)
+    add = [
+        helper.make_node("Add", ["x", "state.sum"], ["y"]),
+        helper.make_node("Identity", ["y"], ["state_next.sum"]),
+    ]
+    _save(folder / "graphs/first.onnx", "first", add, ["x", "state.sum"], ["y", "state_next.sum"])
+    two = helper.make_tensor("two", TensorProto.FLOAT, [1], [2.0])
+    double = [helper.make_node("Mul", ["y", "two"], ["z"])]
+    _save(folder / "graphs/second.onnx", "second", double, ["y"], ["z"], [two])
+    write_bundle(
+        folder,
+        Manifest(
+            format=FORMAT,
+            name="counter",
+            program="chain",
+            constants={"order": ["first", "second"], "inputs": ["x"], "outputs": ["z"]},
+            graphs=(
+                _graph("first", (_row("x"), _row("state.sum")), (_row("y"), _row("state_next.sum")), 0, 4, 64),
+                _graph("second", (_row("y"),), (_row("z"),), 1, 4, 36),
+            ),
+            states=(CarrySpec(path="sum", graph="first", dtype="float32", shape=(1, 4), axes=("batch", "value")),),
+            files=(),
+            provenance=PROVENANCE,
+        ),
+    )
+    return folder
+
+
+def ring_bundle(folder: Path) -> Path:
+    """Write a bundle into ``folder``: y = sum of the ring [6, 4] where valid; appends x [2, 4], remembers 2 units."""
+    (folder / "graphs").mkdir(parents=True)
+    nodes = [
+        helper.make_node("Mul", ["state.past", "valid.main"], ["seen"]),
+        helper.make_node("ReduceSum", ["seen", "places"], ["y"], keepdims=1),
+        helper.make_node("Identity", ["x"], ["append.past"]),
+    ]
+    places = helper.make_tensor("places", TensorProto.INT64, [1], [0])
+    shapes = {"x": (2, 4), "state.past": (6, 4), "valid.main": (6, 1), "y": (1, 4), "append.past": (2, 4)}
+    inputs, outputs = ("x", "state.past", "valid.main"), ("y", "append.past")
+    _save(folder / "graphs/only.onnx", "only", nodes, inputs, outputs, [places], shapes)
+    axes = ("place", "value")
+    specs = {name: TensorSpec(name=name, dtype="float32", shape=shape, axes=axes) for name, shape in shapes.items()}
+    write_bundle(
+        folder,
+        Manifest(
+            format=FORMAT,
+            name="ring",
+            program="chain",
+            constants={"order": ["only"], "inputs": ["x"], "outputs": ["y"]},
+            graphs=(
+                _graph("only", tuple(specs[n] for n in inputs), tuple(specs[n] for n in outputs), 0, 48, 200),
+            ),
+            states=(
+                RingSpec(
+                    path="past", ring="main", append="append.past", dtype="float32", shape=(6, 4), axes=axes, axis=0,
+                    places_per_unit=2, window_units=2,
+                ),
+            ),
+            files=(),
+            provenance=PROVENANCE,
+        ),
+    )  # fmt: skip
+    return folder
+
+
+def rewrite(bundle: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the manifest's JSON in place; file sums stay right because the manifest has none of its own."""
+    path = bundle / "manifest.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def _row(name: str) -> TensorSpec:
+    return TensorSpec(name=name, dtype="float32", shape=(1, 4), axes=("batch", "value"))
+
+
+def _graph(
+    name: str,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    parameters: int,
+    operations: int,
+    moved_bytes: int,
+) -> GraphSpec:
+    return GraphSpec(
+        name=name,
+        file=f"graphs/{name}.onnx",
+        inputs=inputs,
+        outputs=outputs,
+        parameters=parameters,
+        weight_bytes=4 * parameters,
+        operations={"static": operations},
+        moved_bytes={"static": moved_bytes},
+    )
+
+
+def _save(
+    path: Path,
+    name: str,
+    nodes: list[onnx.NodeProto],
+    inputs: tuple[str, ...] | list[str],
+    outputs: tuple[str, ...] | list[str],
+    constants: list[onnx.TensorProto] | None = None,
+    shapes: dict[str, tuple[int, ...]] | None = None,
+) -> None:
+    def values(names: tuple[str, ...] | list[str]) -> list[onnx.ValueInfoProto]:
+        return [helper.make_tensor_value_info(n, TensorProto.FLOAT, (shapes or {}).get(n, (1, 4))) for n in names]
+
+    graph = helper.make_graph(nodes, name, values(inputs), values(outputs), constants or [])
+    model = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 21)])
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)

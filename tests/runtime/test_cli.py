@@ -1,0 +1,152 @@
+"""The command line: one line per error, the right exit status, nothing imported before it is used."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import edge_streamer
+from edge_streamer.runtime import cli
+from edge_streamer.runtime.errors import EngineError, InputError, StepError
+
+
+def a_command(monkeypatch: pytest.MonkeyPatch, body: Callable[[argparse.Namespace], int]) -> None:
+    """Make ``edge-streamer inspect`` run ``body``."""
+    monkeypatch.setattr(cli, "_load", lambda _: SimpleNamespace(add_arguments=lambda parser: None, main=body))
+
+
+def raising(error: BaseException) -> Callable[[argparse.Namespace], int]:
+    def body(_: argparse.Namespace) -> int:
+        raise error
+
+    return body
+
+
+def test_help_lists_every_command_with_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for name, entry in cli.COMMANDS.items():
+        assert f"{name} {entry.help}" in text
+
+
+def test_no_words_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 0
+    assert "usage: edge-streamer" in capsys.readouterr().out
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"edge-streamer {edge_streamer.__version__}\n"
+
+
+def test_help_imports_no_library() -> None:
+    script = (
+        "import sys; from edge_streamer.runtime import cli; cli.main(['--help']);"
+        "heavy = {'numpy', 'onnxruntime', 'av', 'tokenizers', 'rich', 'msgspec', 'torch', 'onnx'} & set(sys.modules);"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_keeps_the_protocol(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    module = import_module(cli.COMMANDS[name].module)
+    assert cli.COMMANDS[name].help == module.HELP
+    assert callable(module.main)
+    assert cli.main([name, "--help"]) == 0
+    assert f"usage: edge-streamer {name} " in capsys.readouterr().out
+
+
+def test_a_wrong_word_is_status_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["fly"]) == 2
+    assert "invalid choice: 'fly'" in capsys.readouterr().err
+    assert cli.main(["inspect"]) == 2
+    assert "BUNDLE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (InputError("no such\n  file; name one"), 2),
+        (EngineError("no such file; name one"), 1),
+        (StepError("no such file; name one"), 1),
+    ],
+)
+def test_an_error_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, status: int
+) -> None:
+    a_command(monkeypatch, raising(error))
+    assert cli.main(["inspect"]) == status
+    printed = capsys.readouterr()
+    assert printed.err == "edge-streamer: no such file; name one\n"
+    assert printed.out == ""
+
+
+@pytest.mark.parametrize("words", [["--debug", "inspect"], ["inspect", "--debug"]])
+def test_debug_shows_the_traceback_before_the_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    a_command(monkeypatch, raising(InputError("no such file")))
+    assert cli.main(words) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[-1] == "edge-streamer: no such file"
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def load(name: str) -> None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch.nn")
+
+    monkeypatch.setattr(cli, "_load", load)
+    assert cli.main(["export", "wan-streamer"]) == 2
+    assert capsys.readouterr().err == (
+        'edge-streamer: this command needs torch.nn, which is not installed; run: pip install "edge-streamer[export]"\n'
+    )
+
+
+def test_a_missing_file_of_ours_is_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    a_command(monkeypatch, raising(ModuleNotFoundError("no", name="edge_streamer.runtime.nothing")))
+    with pytest.raises(ModuleNotFoundError):
+        cli.main(["inspect"])
+
+
+def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    a_command(monkeypatch, raising(KeyboardInterrupt()))
+    assert cli.main(["inspect"]) == 130
+    assert capsys.readouterr().err == ""
+
+
+def test_a_reader_that_goes_away_is_quiet(counter: Path) -> None:
+    command = [sys.executable, "-m", "edge_streamer.runtime.cli", "inspect", str(counter), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout
+        assert running.stderr
+        running.stdout.close()
+        assert running.stderr.read() == b""
+    assert running.returncode == cli.BROKEN_PIPE
+
+
+def test_a_bad_bundle_is_one_line_and_status_2(counter: Path) -> None:
+    (counter / "graphs/first.onnx").unlink()
+    command = [sys.executable, "-m", "edge_streamer.runtime.cli", "inspect", str(counter)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    assert ran.stdout == ""
+    assert ran.stderr.startswith(f"edge-streamer: {counter}/graphs/first.onnx is missing")
+    assert ran.stderr.count("\n") == 1
+
+
+def test_pack_writes_the_archive_or_nothing(counter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["pack", str(counter), "--out", str(tmp_path / "one.tar")]) == 0
+    assert "one.tar: " in capsys.readouterr().out
+    assert cli.main(["pack", str(counter), "--out", str(tmp_path / "missing" / "one.tar")]) == 2
+    assert "does not exist; make it first" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"counter", "one.tar"}
