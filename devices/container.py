@@ -49,6 +49,8 @@ class Stream:
             self.close()
             raise MediaError(f"{path}: its {SHOWN[kind]} is in a format that this PyAV cannot decode")
         self.stream.codec_context.thread_count = 1
+        # An AVI numbers its pictures as they are stored, which is not how they are shown; its rate is constant anyway.
+        self._untimed = kind == "video" and self._container.format.name == "avi"
         self.start = min((s for s in map(_start, self._container.streams) if s is not None), default=Fraction(0))
 
     @property
@@ -60,7 +62,7 @@ class Stream:
 
     def time(self, frame: Any) -> Fraction | None:
         """When ``frame`` is shown or heard, in seconds from time zero; None where the file does not say."""
-        if frame.pts is None or frame.time_base is None:
+        if frame.pts is None or frame.time_base is None or self._untimed:
             return None
         return Fraction(frame.time_base) * int(frame.pts) - self.start
 
@@ -114,6 +116,8 @@ def _open(path: Path) -> Any:
     only_files = {"protocol_whitelist": "file"}
     try:
         return av.open(str(path.absolute()), container_options=only_files, metadata_errors="replace")
+    except av.error.EOFError:
+        raise MediaError(f"{path} holds no frames and no samples: it ends after its header") from None
     except (av.error.FFmpegError, ValueError) as error:
         raise MediaError(f"{path} is not a sound or film file that can be read ({_reason(error)})") from error
 

@@ -53,10 +53,13 @@ class Film:
         self._video = _video_stream(self._container, size, frame_rate)
         self._audio = self._container.add_stream("aac", rate=sample_rate, layout=self._layout)
         self._audio.bit_rate = SOUND_BITS_PER_CHANNEL * channels
+        with self._whole.writing():
+            self._container.start_encoding()  # now, because opening the encoders takes as long as a unit
 
     def picture(self, rgb: NDArray[np.uint8]) -> None:
         """Add one picture, [height, width, 3]."""
-        frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+        # Not copied: the next line makes a new frame of it.
+        frame = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(rgb), format="rgb24")
         frame = self._reformatter.reformat(
             frame, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG, threads=1
         )

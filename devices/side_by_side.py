@@ -42,6 +42,8 @@ FRAME_COLUMNS = 6
 """How far the waveform moves per frame: some four seconds are seen."""
 SUBTITLE_SECONDS = 4.0
 """Words stay so long after the last of them."""
+MOST_CHARACTERS = 400
+"""Of an agent that does not stop talking, so much is laid out; the last two lines are seen."""
 
 
 class Side:
@@ -51,9 +53,7 @@ class Side:
         height, width = shown_size(size)
         strip = MARGIN // 2 + TITLE + picture_row
         self.frame = Box(left, TITLE, SIDE, picture_row)
-        self.picture = Scaled(
-            Box(left + (SIDE - width) // 2, TITLE + (picture_row - height) // 2, width, height)
-        )
+        self.picture = Scaled(Box(left + (SIDE - width) // 2, TITLE + (picture_row - height) // 2, width, height))
         self.sound = Waveform(Box(left, strip, SIDE, STRIP), colour, FRAME_COLUMNS)
         self.words = Words(Box(left, strip + STRIP + MARGIN // 2, SIDE, SUBTITLE), 23, BRIGHT, lines=2)
 
@@ -68,16 +68,25 @@ class Subtitle:
     """Words that stay a while."""
 
     def __init__(self, unit_seconds: float) -> None:
-        self._unit_seconds, self._text, self._silent = unit_seconds, "", 0.0
+        self._stay = round(SUBTITLE_SECONDS / unit_seconds)
+        self._text, self._quiet = "", 0
 
     def hear(self, text: str, together: bool) -> str:
         """What to show in this unit. ``together``: new words join the ones that are still shown."""
-        self._silent = 0.0 if text else self._silent + self._unit_seconds
+        self._quiet = 0 if text else self._quiet + 1
         if text:
-            self._text = self._text + text if together else text
-        elif self._silent > SUBTITLE_SECONDS:
+            self._text = _newest(self._text + text) if together else text
+        elif self._quiet > self._stay:
             self._text = ""
         return self._text
+
+
+def _newest(text: str) -> str:
+    """``text``, or its second half from a word on where it has grown too long: what stays keeps its lines for long."""
+    if len(text) <= MOST_CHARACTERS:
+        return text
+    half = text[MOST_CHARACTERS // 2 :]
+    return half[half.find(" ") + 1 :]
 
 
 class SideBySide:

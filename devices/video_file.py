@@ -89,7 +89,7 @@ class VideoFile:
         due = Fraction(0)
         for frame in self._stream.frames():
             told = self._stream.time(frame)
-            due = due if told is None else told
+            due = due if told is None or told < due - step else told  # times that go back are wrong
             yield due, frame
             due += step
 

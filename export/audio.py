@@ -14,7 +14,7 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from edge_streamer.export.config import UNIT_HOPS, AudioVaeConfig, UserAudioConfig
 from edge_streamer.export.layers import CausalConv1d, CausalConvTranspose1d, Linear, RMSNorm, Stateful, Tails

@@ -1,7 +1,7 @@
 """``edge-streamer export wan-streamer``: a model becomes a bundle.
 
-Receives a preset, and where there are any, a whole model's weights or a language model's checkpoint; hands on a bundle's
-folder that was run against the torch model before it got its name.
+Receives a preset, and where there are any, a whole model's weights or a language model's checkpoint; hands on a
+bundle's folder that was run against the torch model before it got its name.
 """
 
 from __future__ import annotations
@@ -88,16 +88,18 @@ def make_model(args: argparse.Namespace) -> tuple[WanStreamer, Tokenizer, Origin
     """The model with its weights, its tokenizer, and where they came from."""
     from edge_streamer.export.backbone import load_backbone
     from edge_streamer.export.model import build
-    from edge_streamer.export.tokenizer import byte_tokenizer
+    from edge_streamer.export.tokenizer import byte_level, from_backbone
     from edge_streamer.export.wan_streamer import Origin
     from edge_streamer.export.weights import load_weights
 
-    config = configure(args)
-    model, tokenizer = build(config, args.seed), byte_tokenizer()
+    config, tokenizer = configure(args), byte_level()
     weights, licence, backbone = f"random, seed {args.seed}", "none: random numbers", ""
     if args.backbone:
-        model, tokenizer = load_backbone(model, args.backbone)
-        backbone = f"{args.backbone.name}"
+        tokenizer, config = from_backbone(args.backbone / "tokenizer.json", config)
+    model = build(config, args.seed)
+    if args.backbone:
+        load_backbone(model, args.backbone)
+        backbone = args.backbone.name
         weights, licence = f"{weights}, but the Transformer from the backbone", "that of the backbone"
     if args.weights:
         load_weights(model, args.weights)

@@ -231,6 +231,8 @@ def constants(config: Config) -> Constants:
     """What the device's program needs to know of ``config``."""
     parts, positions = segments(config)
     t = config.transformer
+    kinds: list[Literal["state", "text"]] = ["state"]
+    kinds += ["text"] * config.text_slots
     return Constants(
         width=t.width,
         layers=t.layers,
@@ -239,7 +241,7 @@ def constants(config: Config) -> Constants:
         rope_base=t.rope_base,
         positions_per_unit=positions,
         segments=parts,
-        slot_kinds=("state", *("text",) * config.text_slots),
+        slot_kinds=tuple(kinds),
         audio_latent=config.audio_latent,
         video_latent=config.video_latent,
         window_units=config.window_units,

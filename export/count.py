@@ -53,7 +53,7 @@ def _without_weights(model: ir.Model, inputs: Sequence[TensorSpec], length: int 
             value.shape = None
     for name, value in list(copy.graph.initializers.items()):
         if value.const_value is not None and value.const_value.nbytes >= 1024:
-            value.shape = ir.Shape(value.const_value.shape)
+            value.shape = ir.Shape(value.const_value.shape.numpy())
             value.type = ir.TensorType(value.const_value.dtype)
             copy.graph.initializers.pop(name)
             value.const_value = None

@@ -1,8 +1,9 @@
 """The model cut into graphs: for each, a torch module of named tensors in and named tensors out.
 
-Receives a :class:`~edge_streamer.export.model.WanStreamer`; hands on a list of :class:`GraphPlan` (what to export, with an
-example of every input) and the states of the bundle. Names are the contract of the bundle: ``state.<path>`` in and
-``state_next.<path>`` out for carries, ``state.<ring>.<layer>.<k|v>`` in and ``append.<layer>.<k|v>`` out for rings.
+Receives a :class:`~edge_streamer.export.model.WanStreamer`; hands on a list of :class:`GraphPlan` (what to export,
+with an example of every input) and the states of the bundle. Names are the contract of the bundle: ``state.<path>``
+in and ``state_next.<path>`` out for carries, ``state.<ring>.<layer>.<k|v>`` in and ``append.<layer>.<k|v>`` out for
+rings.
 """
 
 from __future__ import annotations
@@ -158,7 +159,11 @@ def _times() -> list[Input]:
 
 
 def _with_state(
-    model: WanStreamer, part: Part, method: Callable[..., tuple[object, ...]], inputs: list[Input], outputs: list[Output]
+    model: WanStreamer,
+    part: Part,
+    method: Callable[..., tuple[object, ...]],
+    inputs: list[Input],
+    outputs: list[Output],
 ) -> GraphPlan:
     """A graph whose method takes and gives a dictionary of tails as its last argument and result."""
     start = model.start_state(part)
@@ -168,7 +173,7 @@ def _with_state(
         state = dict(zip(paths, tensors[len(inputs) :], strict=True))
         *answers, after = method(*tensors[: len(inputs)], state)
         assert isinstance(after, dict)
-        return (*answers, *(after[path] for path in paths))  # type: ignore[arg-type]
+        return (*answers, *(after[path] for path in paths))
 
     carried = [Input(f"state.{path}", tail, _tail_axes(tail)) for path, tail in start.items()]
     carried_on = [Output(f"state_next.{path}", _tail_axes(tail)) for path, tail in start.items()]

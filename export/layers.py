@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812  (the name that everybody knows)
+from torch.nn import functional as F
 
 State = dict[str, Tensor]
 

@@ -19,7 +19,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from edge_streamer.export.audio import AudioVae, UserAudio
 from edge_streamer.export.config import UNIT_FRAMES, Config
@@ -177,15 +177,13 @@ class WanStreamer(nn.Module):
         return self.solver.velocity(hidden, t, dt)
 
     def solve_out(self, hidden: Tensor, video: Tensor, audio: Tensor, t: Tensor, dt: Tensor) -> Latents:
-        """One Euler step towards t = 0: hidden [agent, width], latents as given to ``solve_in`` -> latents at t - dt."""
+        """One Euler step towards t = 0: hidden [agent, width], latents as given to ``solve_in`` -> those at t - dt."""
         picture, sound = self.velocity(hidden, t, dt)
         return video - dt * picture, audio - dt * sound
 
     # ---- the agent ----
 
-    def decode(
-        self, video: Tensor, audio: Tensor, state: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor, State]:
+    def decode(self, video: Tensor, audio: Tensor, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, State]:
         """Clean latents [tokens, values] -> samples [unit_samples], frames uint8 [4, height, width, 3], level [4] (mean
         of each frame before it is rounded: unlike uint8 it can carry a NaN), next tails."""
         tails = Tails(state)
@@ -193,7 +191,9 @@ class WanStreamer(nn.Module):
         samples = self.audio_vae.decode(audio.unsqueeze(0), tails).squeeze(0)
         return samples, to_pixels(picture), picture.flatten(1).mean(1), tails.next
 
-    def encode_agent(self, samples: Tensor, frames: Tensor, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, State]:
+    def encode_agent(
+        self, samples: Tensor, frames: Tensor, state: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor, State]:
         """samples [unit_samples], frames uint8 [4, height, width, 3] -> the agent's latents, picture and sound, each
         [tokens, values], next tails: for a persona's prefix and for training."""
         tails = Tails(state)

@@ -1,8 +1,8 @@
 """From a planned graph to an ONNX file that every board of ours reads.
 
-Receives a :class:`~edge_streamer.export.graphs.GraphPlan`; hands on a file of IR version 10, opset 21, standard operators
-only, with its weights beside it as external data (each tensor once, mappable), its inputs and outputs named and shaped
-exactly as the manifest will say, and nothing of the machine that made it (no traces, no paths).
+Receives a :class:`~edge_streamer.export.graphs.GraphPlan`; hands on a file of IR version 10, opset 21, standard
+operators only, with its weights beside it as external data (each tensor once, mappable), its inputs and outputs
+named and shaped exactly as the manifest will say, and nothing of the machine that made it (no traces, no paths).
 """
 
 from __future__ import annotations
@@ -46,7 +46,10 @@ class WrittenGraph:
 
 
 def write_graph(plan: GraphPlan, folder: Path) -> tuple[ir.Model, list[TensorSpec]]:
-    """Export ``plan`` to ``folder/<name>.onnx`` and ``<name>.weights``. ExportError where an operator is not standard."""
+    """Export ``plan`` to ``folder/<name>.onnx`` and ``<name>.weights``.
+
+    ExportError where an operator is not standard.
+    """
     inputs, outputs = [i.spec() for i in plan.inputs], plan.output_specs()
     model = _trace(plan)
     _dress(model, inputs, outputs)

@@ -1,8 +1,8 @@
 """Does the bundle compute what the torch model computes?
 
 Receives a model and its bundle; starts both from the same made-up state (``runtime/golden.py``), feeds both the same
-golden units and compares every pass of every unit: inputs, outputs, appended keys and values. Hands on the largest errors
-and the answers that become the bundle's golden units. Beyond :data:`PARITY` the export is refused.
+golden units and compares every pass of every unit: inputs, outputs, appended keys and values. Hands on the largest
+errors and the answers that become the bundle's golden units. Beyond :data:`PARITY` the export is refused.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def prove(model: WanStreamer, bundle: Bundle) -> Proof:
     seed_state(session, GOLDEN_SEED)
     streamer = TorchStreamer(model, record=True)
     load_state(streamer, session.snapshot())
-    noise, waiting = Noise(0), ()
+    noise = Noise(0)
+    waiting: tuple[int, ...] = ()
     errors: dict[str, float] = {}
     answers: dict[str, Array] = {}
     seconds = 0.0
@@ -136,7 +137,9 @@ def compare_passes(unit: int, came: Passes, wanted: Passes) -> dict[str, float]:
             if tensor in came[name]:  # the torch streamer notes prefix angles even where there is no prefix
                 error = tensor_error(came[name][tensor], value)
                 if not error <= PARITY:
-                    raise ExportError(f"unit {unit}, pass {name}, {tensor}: the graph is off by {error:.1e} (allowed {PARITY})")
+                    raise ExportError(
+                        f"unit {unit}, pass {name}, {tensor}: the graph is off by {error:.1e} (allowed {PARITY})"
+                    )
                 kind = name.split(".")[0]
                 errors[kind] = max(errors.get(kind, 0.0), error)
     return errors

@@ -114,6 +114,14 @@ class Where(NamedTuple):
     groups: NDArray[np.float32]
     """[T]"""
 
+    def then(self, after: Where) -> Where:
+        """These tokens, then those of ``after``."""
+        return Where(
+            np.concatenate([self.positions, after.positions]),
+            np.concatenate([self.prefix_positions, after.prefix_positions]),
+            np.concatenate([self.groups, after.groups]),
+        )
+
 
 class Route(NamedTuple):
     """Rows of a pass that go to places of a ring."""
@@ -131,9 +139,8 @@ class TorchStreamer:
         self.layout: Layout = layout(model.config)
         self.steps = steps or model.config.default_steps
         self.record = record
-        self.capacity = {name: self.layout.capacity(name) for name in MAIN_AND_VIDEO}
-        if model.config.prefix_tokens:
-            self.capacity = {"prefix": model.config.prefix_tokens} | self.capacity
+        self.capacity: dict[str, int] = {"prefix": model.config.prefix_tokens} if model.config.prefix_tokens else {}
+        self.capacity |= {name: self.layout.capacity(name) for name in MAIN_AND_VIDEO}
         t = model.config.transformer
         shapes = {name: (t.kv_heads, places, t.head_size) for name, places in self.capacity.items()}
         self.rings: list[dict[str, KeyValue]] = [
@@ -254,7 +261,7 @@ class TorchStreamer:
             agent = self.layout.agent
             tokens.insert(0, self._clean(*self.past))
             before = self._where(AGENT, self.unit - 1, [GROUP_AGENT] * agent)
-            where = Where(*(np.concatenate(pair) for pair in zip(before, where, strict=True)))
+            where = before.then(where)
             routes = self._routes(AGENT) + [
                 Route(r.ring, slice(r.rows.start + agent, r.rows.stop + agent), r.places) for r in routes
             ]
@@ -346,9 +353,7 @@ def latents(video: Tensor, audio: Tensor) -> Pass:
     return {"latents.video": video, "latents.audio": audio}
 
 
-def random_units(
-    model: WanStreamer, count: int, seed: int, text: bool = True, sampled: bool = True
-) -> list[UnitInput]:
+def random_units(model: WanStreamer, count: int, seed: int, text: bool = True, sampled: bool = True) -> list[UnitInput]:
     """``count`` units of coloured noise, drifting pictures and typed tokens: inputs on which every part moves."""
     config, made = model.config, []
     generator = torch.Generator().manual_seed(seed)

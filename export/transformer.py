@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from edge_streamer.export.config import TransformerConfig
 from edge_streamer.export.layers import Linear, RMSNorm
@@ -95,9 +95,7 @@ class Attention(nn.Module):
         heads = self.qkv(x.squeeze(0)).reshape(-1, self.heads + 2 * self.kv_heads, self.size)
         turned, value = torch.split(heads, [self.heads + self.kv_heads, self.kv_heads], 1)
         swapped = swap(turned)
-        query, key = torch.split(
-            rotate(turned, swapped, angles.cos, angles.sin), [self.heads, self.kv_heads], 1
-        )
+        query, key = torch.split(rotate(turned, swapped, angles.cos, angles.sin), [self.heads, self.kv_heads], 1)
         new = (key.transpose(0, 1), value.transpose(0, 1))
         near = self.fold(query)
         parts = {name: (near, *rings[name], valid[name]) for name in ("main", "video") if name in rings}

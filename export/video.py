@@ -11,9 +11,11 @@ other kind would look ahead or need state.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from edge_streamer.export.config import UNIT_FRAMES, UserVideoConfig, VideoVaeConfig
 from edge_streamer.export.layers import FrameMix, FrameSplit, FrameStack, Linear, RMSNorm, Tails, conv2d
@@ -49,9 +51,7 @@ class Trunk(nn.Module):
         super().__init__()
         grids = sizes(size, len(channels))
         self.enter = conv2d(3, channels[0], EDGE, stride=EDGE)
-        self.down = nn.ModuleList(
-            conv2d(fine, coarse, 3, stride=2) for fine, coarse in zip(channels, channels[1:], strict=False)
-        )
+        self.down = nn.ModuleList(conv2d(fine, coarse, 3, stride=2) for fine, coarse in pairwise(channels))
         self.blocks = nn.ModuleList(VideoBlock(c, grid) for c, grid in zip(channels[1:], grids[1:], strict=True))
         self.stack = FrameStack(channels[-1], channels[-1], grids[-1], frames=UNIT_FRAMES)
         self.norm = RMSNorm(channels[-1], axis=1, axes=3)

@@ -1,9 +1,9 @@
 """From a torch model to a proven bundle.
 
-Receives a :class:`~edge_streamer.export.model.WanStreamer` and a tokenizer; hands on a folder that the device can run. In
-order: graphs are exported one by one, the embedding table and tokenizer are laid beside them, the manifest is written with
-the device's own types and read back by the device's own reader, and then the bundle is run against the torch model over
-golden units, pass by pass. A bundle that does not reproduce its model is never given its final name.
+Receives a :class:`~edge_streamer.export.model.WanStreamer` and a tokenizer; hands on a folder that the device can
+run. In order: graphs are exported one by one, the embedding table and tokenizer are laid beside them, the manifest is
+written with the device's own types and read back by the device's own reader, and then the bundle is run against the
+torch model over golden units, pass by pass. A bundle that does not reproduce its model is never given its final name.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def export_bundle(
 ) -> Exported:
     """Write the bundle of ``model`` to ``out``, a folder that does not exist or is empty.
 
-    Raises InputError where ``out`` is taken or the disk is full, ExportError where the graphs do not reproduce the torch
-    model; then ``out`` does not exist.
+    Raises InputError where ``out`` is taken or the disk is full, ExportError where the graphs do not reproduce the
+    torch model; then ``out`` does not exist.
     """
     plans = plan_graphs(model)
     steps = len(plans) + 3

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from edge_streamer.export.config import TransformerConfig, layout
 from edge_streamer.export.layers import Tails
@@ -85,7 +85,7 @@ class Tokens(NamedTuple):
     """[N] COMMITTED, or the number of its solver pass."""
 
 
-class Sequence_:
+class Sequencer:
     """All tokens of a recording in one row, and which rows each recorded pass owns."""
 
     def __init__(self, model: WanStreamer, recording: Recording, rules: Rules) -> None:
@@ -127,12 +127,9 @@ class Sequence_:
         windows = {"main": self.rules.main_window, "video": self.rules.video_window}
         window = [windows[s.ring] for s in map(self.layout.segment, names) for _ in range(s.count)]
         far = min(index, self.rules.prefix_distance) * per_unit + offsets
-        alike = torch.ones(len(rows), dtype=torch.long)
-        self.parts.append(
-            Tokens(
-                rows, index * per_unit + offsets, far, n * alike, torch.tensor(groups), torch.tensor(window), solver * alike
-            )
-        )
+        position, alike = index * per_unit + offsets, torch.ones(len(rows), dtype=torch.long)
+        group, remembered = torch.tensor(groups), torch.tensor(window)
+        self.parts.append(Tokens(rows, position, far, n * alike, group, remembered, solver * alike))
         self.length += len(rows)
         return slice(self.length - len(rows), self.length)
 
@@ -180,10 +177,8 @@ def embed(model: WanStreamer, recording: Recording, rules: Rules) -> list[Pass]:
     time, zero = torch.full((units, 1), rules.clean_time), torch.zeros(units, 1)
     picture, sound = (recorded(recording, "decode", f"latents.{kind}") for kind in ("video", "audio"))
     clean = model.solver.embed(picture, sound, time, zero)
-    made = [
-        {"user": torch.cat([video[n], audio[n], text[n], start[n]]), "slots": slots[n], "video": video[n], "audio": audio[n]}
-        for n in range(units)
-    ]
+    user = torch.cat([video, audio, text, start], 1)
+    made = [{"user": user[n], "slots": slots[n], "video": video[n], "audio": audio[n]} for n in range(units)]
     for n in range(1, units):
         made[n]["clean"] = clean[n - 1]
     for n, record in enumerate(recording.units):
@@ -286,7 +281,7 @@ def whole_sequence(model: WanStreamer, recording: Recording, rules: Rules | None
     """Recompute all passes of ``recording`` (a run from a reset on). ``rules`` other than the model's are for tests
     that must fail."""
     rules = rules or rules_of(layout(model.config))
-    laid = Sequence_(model, recording, rules)
+    laid = Sequencer(model, recording, rules)
     hidden = hidden_states(model, laid.tokens(), prefix_of(model, recording), rules)
     outputs: Outputs = []
     for record, made, rows in zip(recording.units, embed(model, recording, rules), laid.rows, strict=True):

@@ -16,7 +16,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from edge_streamer.runtime.consistency import check_consistency
 from edge_streamer.runtime.errors import BundleError
+from edge_streamer.runtime.external import external_locations
 from edge_streamer.runtime.files import Checksums, inside, size_text, write_file
 from edge_streamer.runtime.manifest import EmbeddingSpec, FileSpec, Manifest, parse, render
 
@@ -71,14 +72,21 @@ class Bundle:
 
         ``verify=False`` leaves out only the checksums. Raises BundleError that names the file or key at fault.
         """
-        folder = Path(path)
-        if folder.is_file():
-            # Imported here because packing opens bundles.
-            from edge_streamer.runtime.pack import unpacked
+        if not Path(path).is_file():
+            return cls._open_folder(Path(path), verify)
+        # Imported here because packing opens bundles.
+        from edge_streamer.runtime.pack import unpacked
 
-            folder = unpacked(folder)
+        folder = unpacked(Path(path))
+        try:
+            return cls._open_folder(folder, verify)
+        except BundleError as error:
+            raise BundleError(f"{error} ({path} was unpacked there: remove {folder} to unpack it anew)") from None
+
+    @classmethod
+    def _open_folder(cls, folder: Path, verify: bool) -> Bundle:
         if not folder.is_dir():
-            raise BundleError(f"there is no bundle at {path}; wanted a folder with a {MANIFEST} or a .tar of one")
+            raise BundleError(f"there is no bundle at {folder}; wanted a folder with a {MANIFEST} or a .tar of one")
         text = _read_manifest(folder)
         manifest = parse(text)
         _check_paths(folder, manifest.files)
@@ -87,6 +95,7 @@ class Bundle:
         if verify:
             _check_sums(folder, manifest.files)
         _check_embedding(manifest)
+        _check_external(folder, manifest)
         return cls(folder, manifest, hashlib.sha256(text).hexdigest())
 
     def file(self, relative: str) -> Path:
@@ -215,6 +224,20 @@ def _check_sums(folder: Path, files: Sequence[FileSpec]) -> None:
                 "copy or export the bundle again"
             )
     checksums.save()
+
+
+def _check_external(folder: Path, manifest: Manifest) -> None:
+    """A graph reads no file but listed ones, in or below its own folder (newer ONNX Runtimes demand the latter)."""
+    listed = {file.path for file in manifest.files}
+    for graph in manifest.graphs:
+        below = PurePosixPath(graph.file).parent
+        for location in sorted(external_locations(inside(folder, graph.file))):
+            inside(folder, location)
+            if str(below / location) not in listed:
+                raise BundleError(
+                    f"{folder / graph.file} keeps weights in {location!r}, which manifest.json does not list as "
+                    f"{str(below / location)!r}; export the bundle again"
+                )
 
 
 def _check_embedding(manifest: Manifest) -> None:

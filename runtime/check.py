@@ -22,7 +22,8 @@ HELP = "replay a bundle's golden units here and say how far the answers differ"
 
 TOLERANCE = {"float32": 1e-3}
 """Largest relative error of a quantity, by precision. float32: the exporter demands 1e-4 on its own machine; other
-processors order their sums differently, measured up to 2e-5 between 1 and 2 threads and between ONNX Runtime versions."""
+processors order their sums differently, measured up to 2e-5 between 1 and 2 threads and between ONNX Runtime
+versions."""
 
 
 @dataclass
@@ -116,4 +117,6 @@ def _print_table(verdict: Verdict) -> None:
     console = Console(file=sys.stdout)
     console.print(table)
     console.print(f"slots: {verdict.slots_agree:.1%} of tokens as the float model chose them")
-    console.print("[green]passed" if verdict.passed else "[red]FAILED: this bundle does not compute here what it should")
+    console.print(
+        "[green]passed" if verdict.passed else "[red]FAILED: this bundle does not compute here what it should"
+    )

@@ -1,11 +1,11 @@
 """Golden units: a few units of known answers that ride along in a bundle.
 
 Receives a session; hands on what ``check`` and the exporter compare. Everything that goes in is made from a seed (see
-``noise.py``, the same on every machine), also the *starting state*: rings full of made-up history whose next unit wraps,
-carries that are not zero, a last response. So three or four units test every pass, every state, every ring's wrap and
-eviction, at any window, without running for a window's length. What comes out is the float model's answer, stored small:
-latents and sounds whole, pictures as block means. Slots are forced to the float model's tokens and compared apart, so
-that one near tie does not make everything after it incomparable.
+``noise.py``, the same on every machine), also the *starting state*: rings full of made-up history whose next unit
+wraps, carries that are not zero, a last response. So three or four units test every pass, every state, every ring's
+wrap and eviction, at any window, without running for a window's length. What comes out is the float model's answer,
+stored small: latents and sounds whole, pictures as block means. Slots are forced to the float model's tokens and
+compared apart, so that one near tie does not make everything after it incomparable.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Golden:
 def load_golden(path: Path) -> Golden:
     """Golden units from a bundle's file. BundleError where it is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             answers = {name: file[name] for name in file.files}
         meta = msgspec.json.decode(answers.pop(META).tobytes(), type=Meta)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, msgspec.MsgspecError) as error:

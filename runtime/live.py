@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
+from rich.table import Table
 from rich.text import Text
 
 from edge_streamer.runtime.report import RunReport, live_line
@@ -21,6 +22,8 @@ REFRESH_SECONDS = 0.25
 """The line changes four times a second: more cannot be read and takes time from the units."""
 SPARSE_SECONDS = 10.0
 """Where nobody watches, a line every ten seconds keeps the log short."""
+NAME_WIDTH = 16
+"""Of the first column at the end."""
 RECENT_CHARACTERS = 48
 """Of what the agent says, the end is shown."""
 
@@ -67,7 +70,14 @@ class LiveLine:
 def show_end(report: RunReport, files: Mapping[str, Path], console: Console | None = None) -> None:
     """The table at the end of a run. ``files``: what each file is -> where it is."""
     console = console or Console()
-    if report.units:
-        console.print(report.table(files))
-    else:
+    if not report.units:
         console.print(Text("nothing was recorded, and no file was written"))
+        return
+    table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, min_width=NAME_WIDTH)
+    table.add_column(overflow="fold")
+    for name, value in report.rows():
+        table.add_row(name, Text(value))
+    console.print(table)
+    for name, path in files.items():  # not in the table, which would break long names
+        console.print(Text(f"{name:<{NAME_WIDTH}}  {path}"), soft_wrap=True)

@@ -65,7 +65,10 @@ def pack(bundle: Bundle, out: Path) -> None:
 
 
 def unpacked(archive: Path) -> Path:
-    """The folder in the cache that ``archive`` is unpacked to, now or earlier. Raises BundleError."""
+    """The folder in the cache that ``archive`` is unpacked to, now or earlier.
+
+    What is not a whole, sound bundle never gets there. Raises BundleError, and InputError where the cache has no room.
+    """
     checksums = Checksums()
     folder = cache_folder() / "bundles" / checksums.sha256(archive)
     checksums.save()
@@ -79,6 +82,10 @@ def unpacked(archive: Path) -> Path:
         ) from None
     with new_folder(folder) as partial:
         _unpack(archive, partial)
+        try:
+            Bundle.open(partial)
+        except BundleError as error:
+            raise BundleError(f"{archive}: {str(error).replace(f'{partial}/', '')}") from None
     return folder
 
 
@@ -100,9 +107,7 @@ def _unpack(archive: Path, folder: Path) -> None:
         raise BundleError(f"{archive} lacks {next(iter(sizes))}, which its {MANIFEST} lists; copy or pack it again")
 
 
-def _unpack_manifest(
-    archive: Path, members: tarfile.TarFile, first: tarfile.TarInfo | None, folder: Path
-) -> Manifest:
+def _unpack_manifest(archive: Path, members: tarfile.TarFile, first: tarfile.TarInfo | None, folder: Path) -> Manifest:
     if first is None or first.name != MANIFEST or not _regular(first) or first.size > MANIFEST_BYTES:
         raise BundleError(
             f"{archive} does not begin with a {MANIFEST}, but with {first.name if first else 'nothing'!r}; "

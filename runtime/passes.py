@@ -94,4 +94,3 @@ def free_inputs(spec: GraphSpec) -> list[TensorSpec]:
 def free_outputs(spec: GraphSpec) -> list[TensorSpec]:
     """Outputs that are not state."""
     return [t for t in spec.outputs if not t.name.startswith(("state_next.", "append."))]
-

@@ -1,6 +1,6 @@
 """What a run tells about itself, for people and for machines.
 
-Receives one call per unit from the loop; hands on :class:`RunReport`, its ``table`` for a terminal and its ``figures``
+Receives one call per unit from the loop; hands on :class:`RunReport`, its ``rows`` for a terminal and its ``figures``
 for JSON.
 
 Words for time (see the design): *unit time* is the wall time of the step; *model latency* is from the full unit being
@@ -15,16 +15,12 @@ from __future__ import annotations
 import os
 import platform
 import resource
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edge_streamer.runtime.timing import Durations
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 PERCENTILES = (50, 95, 99)
 
@@ -128,20 +124,8 @@ class RunReport:
             "stopped": self.stopped,
         }  # fmt: skip
 
-    def table(self, files: Mapping[str, Path]) -> Table:
-        """The end of a run, for a person. ``files``: what each file is -> where it is."""
-        from rich.table import Table
-
-        table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        table.add_column(no_wrap=True)
-        table.add_column(overflow="fold")
-        for name, value in self._rows():
-            table.add_row(name, value)
-        for name, path in files.items():
-            table.add_row(name, str(path))
-        return table
-
-    def _rows(self) -> list[tuple[str, str]]:
+    def rows(self) -> list[tuple[str, str]]:
+        """The end of a run, for a person: (word, figures)."""
         times, unit = self.unit_times, 1000 * self.unit_seconds
         delay = self.figures()["real_delay_ms"]
         assert isinstance(delay, dict)

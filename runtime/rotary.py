@@ -2,8 +2,8 @@
 
 Receives positions (float64: ``unit * positions_per_unit + offset``); hands on float32 cosines and sines. The angle of a
 unit and the angle of a place inside it are taken separately in float64 and joined by the addition theorem, so a unit
-costs one small set of cosines instead of one per token, and hour 24 is as exact as minute 1: at unit 10,000,000 (18 days)
-the angle's float64 rounding is some 1e-8 of a radian, below what a float32 cosine can show.
+costs one small set of cosines instead of one per token, and hour 24 is as exact as minute 1: at unit 10,000,000 (18
+days) the angle's float64 rounding is some 1e-8 of a radian, below what a float32 cosine can show.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """All state of a session as one value, in memory and as a file.
 
-Receives a store and a program; hands on a :class:`Snapshot`: arrays by path, cursors, the program's own history, stamped
-with the bundle's hash and precision. Files are ``.npz`` without pickle, written to a temporary name and renamed.
+Receives a store and a program; hands on a :class:`Snapshot`: arrays by path, cursors, the program's own history,
+stamped with the bundle's hash and precision. Files are ``.npz`` without pickle, written to a temporary name and
+renamed.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Stamp(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A whole state. ``arrays`` hold copies: carries whole, rings up to the last place ever written."""
+    """A whole state. ``arrays`` hold copies: carries whole, rings up to the last place written, hidden ones 0."""
 
     stamp: Stamp
     arrays: dict[str, Array]
@@ -55,7 +56,7 @@ def load_snapshot(path: Path) -> Snapshot:
     if not path.is_file():
         raise MediaError(f"{path}: no such snapshot file; write one with 'edge-streamer prefix'")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         stamp = msgspec.json.decode(arrays.pop(META).tobytes(), type=Stamp)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, msgspec.MsgspecError, EOFError) as error:
@@ -72,14 +73,14 @@ def take(store: StateStore, program: Program, bundle: str, name: str) -> Snapsho
         arrays |= {f"carry/{path}": array.copy() for path, array in carries.committed().items()}
     for ring in store.rings.values():
         used = _used(ring)
-        arrays |= {f"ring/{path}": ring.view(path)[:used].copy() for path in ring.buffers}
+        arrays |= {f"ring/{path}": _visible(ring, path, used) for path in ring.buffers}
         arrays[f"valid/{ring.name}"] = ring.valid.copy()
     rings = {name: ring.units for name, ring in store.rings.items()}
     return Snapshot(Stamp(bundle=bundle, name=name, host=program.host(), rings=rings), arrays)
 
 
 def put_back(snapshot: Snapshot, store: StateStore, program: Program, bundle: str, name: str) -> None:
-    """Make ``snapshot`` the state. MediaError where it belongs to another bundle or does not fit; then nothing changed."""
+    """Make ``snapshot`` the state. MediaError where it is another bundle's or does not fit; then nothing changed."""
     if snapshot.stamp.bundle != bundle:
         raise MediaError(
             f"the snapshot was taken with bundle {snapshot.stamp.name!r} ({snapshot.stamp.bundle[:12]}), this is "
@@ -117,7 +118,16 @@ def _check_fit(snapshot: Snapshot, targets: dict[str, Array]) -> None:
     for path, target in targets.items():
         came = snapshot.arrays[path]
         if came.shape != target.shape or came.dtype != target.dtype:
-            raise MediaError(f"the snapshot's {path} is {came.dtype} {came.shape}; wanted {target.dtype} {target.shape}")
+            raise MediaError(
+                f"the snapshot's {path} is {came.dtype} {came.shape}; wanted {target.dtype} {target.shape}"
+            )
+
+
+def _visible(ring: Ring, path: str, used: int) -> Array:
+    """A copy of the first ``used`` places, hidden ones as zeros: what no unit can see is not part of the state."""
+    places: Array = ring.view(path)[:used].copy()
+    places[ring.valid[0, :used] != 0] = 0
+    return places
 
 
 def _used(ring: Ring) -> int:

@@ -143,3 +143,19 @@ def _save(
     model = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 21)])
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
+
+
+SEED = 7
+"""Of the weights of exported test bundles: ``build(PRESETS[...], SEED)`` is their torch model."""
+
+
+def exported_bundle(preset: str, folder: Path) -> Path:
+    """Export ``preset`` with random weights to ``folder``."""
+    from edge_streamer.export.config import PRESETS
+    from edge_streamer.export.model import build
+    from edge_streamer.export.tokenizer import byte_level
+    from edge_streamer.export.wan_streamer import Origin, export_bundle
+
+    config = PRESETS[preset]
+    origin = Origin(weights=f"random, seed {SEED}", licence="none")
+    return export_bundle(build(config, SEED), byte_level(), origin, folder).path

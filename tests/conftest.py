@@ -52,3 +52,19 @@ def counter(made_counter: Path, tmp_path: Path) -> Path:
 def ring(made_ring: Path, tmp_path: Path) -> Path:
     """A ring bundle to spoil."""
     return Path(shutil.copytree(made_ring, tmp_path / "ring"))
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny preset as a bundle, exported once (half a minute); do not change it."""
+    from tests.bundles import exported_bundle
+
+    return exported_bundle("tiny", tmp_path_factory.mktemp("exported") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def demo_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo preset with random weights as a bundle, exported once; do not change it."""
+    from tests.bundles import exported_bundle
+
+    return exported_bundle("demo", tmp_path_factory.mktemp("exported") / "demo")

@@ -129,7 +129,7 @@ class OrtEngine:
     def open(self, path: Path, spec: GraphSpec) -> OrtGraph:
         try:
             session = ort.InferenceSession(str(path), self._options(), providers=["CPUExecutionProvider"])
-        except Exception as error:  # noqa: BLE001  ONNX Runtime raises its own classes without a common public base
+        except Exception as error:
             raise BundleError(f"ONNX Runtime {ort.__version__} cannot load {path.name}: {error}") from error
         _check_graph(session, spec)
         return OrtGraph(session, spec)
@@ -145,7 +145,10 @@ class OrtEngine:
 
 def _check_graph(session: ort.InferenceSession, spec: GraphSpec) -> None:
     """The file's inputs and outputs are the manifest's: names, types and shapes."""
-    for kind, nodes, specs in (("input", session.get_inputs(), spec.inputs), ("output", session.get_outputs(), spec.outputs)):
+    for kind, nodes, specs in (
+        ("input", session.get_inputs(), spec.inputs),
+        ("output", session.get_outputs(), spec.outputs),
+    ):
         found = {node.name: (node.type, tuple(node.shape)) for node in nodes}
         wanted = {tensor.name: (ORT_TYPES[tensor.dtype], tensor.shape) for tensor in specs}
         for name in sorted(found.keys() | wanted.keys()):

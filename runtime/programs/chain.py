@@ -1,7 +1,7 @@
 """The program ``chain``: run graphs in order, carry their states. Serves codecs, detectors, enhancers.
 
-Receives arrays by name; hands on arrays by name. A graph's inputs that are not state come from the step's inputs or from
-an earlier graph's output of the same name; that is all the wiring there is.
+Receives arrays by name; hands on arrays by name. A graph's inputs that are not state come from the step's inputs or
+from an earlier graph's output of the same name; that is all the wiring there is.
 """
 
 from __future__ import annotations
@@ -69,9 +69,7 @@ class Chain:
         for name, array in inputs.items():
             wanted = self._buffers[name]
             if array.shape != wanted.shape or array.dtype != wanted.dtype:
-                raise ValueError(
-                    f"input {name!r} is {array.dtype} {array.shape}; wanted {wanted.dtype} {wanted.shape}"
-                )
+                raise ValueError(f"input {name!r} is {array.dtype} {array.shape}; wanted {wanted.dtype} {wanted.shape}")
             np.copyto(wanted, array)
         for name, sides in self._passes:
             carries = self._place.store.carries.get(name)

@@ -1,7 +1,7 @@
 """Passes of ``core``, the one Transformer, and the rotary rows that all of a unit's passes share.
 
-Receives the opened ``core`` graph, the rings and the layout; hands on :class:`CorePass` (bound at one length, knows where
-its new keys and values belong) and :class:`RotaryTable`.
+Receives the opened ``core`` graph, the rings and the layout; hands on :class:`CorePass` (bound at one length, knows
+where its new keys and values belong) and :class:`RotaryTable`.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def empty_rows(count: int, head_size: int) -> RotaryRows:
 class RotaryTable:
     """Rotary rows of every token that a unit computes, in one table that the passes see parts of::
 
-        [ agent at k-1 | user, start at k | slot 0 .. S-1 at k | agent at k ]
-          └── block ───────────────────┘                        └─ solve, settle
+    [ agent at k-1 | user, start at k | slot 0 .. S-1 at k | agent at k ]
+      └── block ───────────────────┘                        └─ solve, settle
     """
 
     def __init__(self, constants: Constants, layout: Layout):
@@ -111,9 +111,7 @@ class CorePass:
 
     def add_route(self, ring: Ring, rows: slice, place: slice) -> None:
         """Tokens ``rows`` of this pass go to ``place`` inside the ring's places of one unit."""
-        pairs = [
-            (ring.view(spec.path), np.moveaxis(self.outputs[spec.append], spec.axis, 0)) for spec in ring.specs
-        ]
+        pairs = [(ring.view(spec.path), np.moveaxis(self.outputs[spec.append], spec.axis, 0)) for spec in ring.specs]
         self._routes.append(Route(ring, pairs, rows, place))
 
 

@@ -6,11 +6,13 @@ streamer and the whole-sequence proof all read, so that the three cannot disagre
 A unit k is computed in this order (ring places of one unit, positions inside the unit, left to right)::
 
     pass          block (T = agent + user + 1)                                  slots (T = 1 each)     solve (T = agent)
-    tokens        [agent video | agent audio] [user video | user audio | text] [start] [slot 0]..[slot S-1] [video | audio]
-    belongs to        y of unit k-1, clean        u of unit k                              y of unit k, text     y of unit k, noisy
-    group               0                            1                           2        (sees all before)     0 (all one group)
-    committed to    video    main               video     main   main           main          main              never
-    time (unit)         k - 1                            k                        k            k                     k
+    tokens        [agent video | agent audio] [user video | user audio | text] [start] [slot 0]..[slot S-1] [video |
+    audio] belongs to        y of unit k-1, clean        u of unit k                              y of unit k, text
+      y of unit k, noisy group               0                            1                           2        (sees all
+    before)     0 (all one group) committed to    video    main               video     main   main           main
+          main
+              never time (unit)         k - 1                            k                        k            k
+                             k
 
 The clean tokens of unit k-1 may be computed ahead, in a pass of their own (``agent``, T = agent) once unit k-1 has
 been answered; the block is then [user | start] (T = user + 1). Same groups, same ring places, same window: unit k's.

@@ -1,9 +1,9 @@
 """Filling the pinned prefix: what the agent keeps in mind for the whole conversation.
 
-Receives text (a world, a persona, instructions) and pictures with sound (how the agent looks and sounds: they pass through
-the agent's own codec and enter as clean history); hands on nothing: the prefix ring is filled, the session's snapshot
-keeps it. Place i of the prefix stands at position ``i - prefix_tokens``, just before time 0. Which signals a prefix
-takes and where it stands are not in the papers: our choice.
+Receives text (a world, a persona, instructions) and pictures with sound (how the agent looks and sounds: they pass
+through the agent's own codec and enter as clean history); hands on nothing: the prefix ring is filled, the session's
+snapshot keeps it. Place i of the prefix stands at position ``i - prefix_tokens``, just before time 0. Which signals
+a prefix takes and where it stands are not in the papers: our choice.
 """
 
 from __future__ import annotations
@@ -88,8 +88,10 @@ class Prefill:
 
     def _need(self, tokens: int, what: str) -> None:
         if tokens > self.left:
-            raise InputError(f"{what}; the prefix has {self.left} of {self._program.constants.prefix_tokens} places left: "
-                             "shorten it or export the bundle with a larger --prefix-tokens")  # fmt: skip
+            places = f"{self.left} of {self._program.constants.prefix_tokens} places left"
+            raise InputError(
+                f"{what}; the prefix has {places}: shorten it or export the bundle with a larger --prefix-tokens"
+            )
 
     def _append(self, core: CorePass, length: int) -> None:
         rows = self._table.part(slice(self._ring.units, self._ring.units + length))

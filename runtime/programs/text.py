@@ -1,8 +1,8 @@
 """Text on its way in and out, a few tokens per unit.
 
-Receives a tokenizer; hands on token numbers for the user's text places, and the words of the agent's text slots. Both are
-pure: what waits (tokens not yet heard, bytes of a half character) is given in and handed back, so that a failed unit
-leaves it as it was.
+Receives a tokenizer; hands on token numbers for the user's text places, and the words of the agent's text slots.
+Both are pure: what waits (tokens not yet heard, bytes of a half character) is given in and handed back, so that a
+failed unit leaves it as it was.
 """
 
 from __future__ import annotations

@@ -73,6 +73,8 @@ class WanStreamer:
         self.wiring = Wiring(place, self.constants, self.layout)
         self._rows.rows((self.constants.token_start,), self.wiring.start)
         self._host = Host(unit=0)
+        self.noise_offset = 0
+        """Added to the unit index when noise is drawn: lets two runs at different hours share noise."""
         self.turn(place.knobs)
 
     def turn(self, knobs: Knobs) -> None:
@@ -151,7 +153,7 @@ class WanStreamer:
         """The slots, one token at a time; each is committed before the next is chosen."""
         wiring = self.wiring
         if self._knobs.temperature > 0.0:
-            self._noise.gumbel(SLOTS, k, wiring.slot_noise)
+            self._noise.gumbel(SLOTS, k + self.noise_offset, wiring.slot_noise)
         spoken = []
         for s, core in enumerate(wiring.slots):
             (wiring.tokens[s - 1] if s else wiring.first_token[block]).run()
@@ -176,7 +178,7 @@ class WanStreamer:
 
     def _deal_noise(self, k: int) -> None:
         for part, name in enumerate(SOLVER_NOISE):
-            self._noise.normal(SOLVER, 2 * k + part, self.wiring.latents[name])
+            self._noise.normal(SOLVER, 2 * (k + self.noise_offset) + part, self.wiring.latents[name])
 
     def encode_text(self, text: str) -> tuple[int, ...]:
         """Token numbers of ``text``."""
@@ -205,7 +207,7 @@ class WanStreamer:
 
 
 def take_in(buffers: dict[str, Array], unit: Unit) -> None:
-    """Copy a unit's samples and frames into ``buffers``. ValueError for arrays that the media contract does not allow."""
+    """Copy a unit's samples and frames into ``buffers``. ValueError for arrays outside the media contract."""
     _take(buffers["samples"], unit.samples, 0, "samples")
     _take(buffers["frames"], unit.frames, GREY, "frames")
     if not np.isfinite(np.add.reduce(buffers["samples"])):

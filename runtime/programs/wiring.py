@@ -39,7 +39,9 @@ class Wiring:
         self._next = {f"next.{name}": empty(shape, "float32") for name, shape in shapes.items()}
         self.time = {"t": empty((1,), "float32"), "dt": empty((1,), "float32")}
         self._clean_time = {"t": empty((1,), "float32"), "dt": empty((1,), "float32")}  # stays 0: clean
-        self.sampling = {n: empty((1,), d) for n, d in (("temperature", "float32"), ("top_k", "int32"), ("top_p", "float32"))}
+        self.sampling = {
+            n: empty((1,), d) for n, d in (("temperature", "float32"), ("top_k", "int32"), ("top_p", "float32"))
+        }
         self.slot_noise = empty((layout.slots, c.candidates), "float32")
         self.sampled = [{t.name: empty(fixed(t.shape), t.dtype) for t in slot.outputs} for _ in range(layout.slots)]
         self._embeddings = empty((1, layout.agent + layout.user + 1, c.width), "float32")

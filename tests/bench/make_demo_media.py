@@ -135,8 +135,8 @@ def picture(room: Image.Image, time: float) -> Image.Image:
     pen.ellipse(_finer(x - 47, y - 66, x + 47, y + 46), fill=(70, 48, 38))  # hair
     pen.ellipse(_finer(x - 39, y - 48, x + 39, y + 52), fill=(228, 178, 146))
     _eyes(pen, x, y, look, time)
-    pen.polygon([(p * FINER, q * FINER) for p, q in ((x + look, y - 2), (x - 6 + look, y + 16), (x + 5 + look, y + 16))],
-                fill=(206, 152, 122))  # fmt: skip
+    nose = ((x + look, y - 2), (x - 6 + look, y + 16), (x + 5 + look, y + 16))
+    pen.polygon([(across * FINER, down * FINER) for across, down in nose], fill=(206, 152, 122))
     opened = mouth(time)
     pen.ellipse(_finer(x - 14 + look, y + 27 - opened, x + 14 + look, y + 31 + opened), fill=(150, 62, 60))
     return scene.resize(SIZE, Image.Resampling.LANCZOS)

@@ -22,7 +22,7 @@ from tokenizers.models import WordLevel
 from edge_streamer.runtime import pack as packing
 from edge_streamer.runtime.bundle import Bundle, EmbeddingRows, write_bundle
 from edge_streamer.runtime.errors import BundleError, InputError
-from edge_streamer.runtime.files import cache_folder, new_folder
+from edge_streamer.runtime.files import cache_folder, digest, new_folder
 from edge_streamer.runtime.manifest import FORMAT, EmbeddingSpec, parse, render
 from edge_streamer.runtime.pack import pack
 from tests.bundles import rewrite
@@ -59,7 +59,7 @@ def test_the_manifest_survives_reading_and_writing(counter: Path, ring: Path) ->
 def test_a_flipped_byte_is_named(counter: Path) -> None:
     path = counter / "graphs/second.onnx"
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
+    content[content.index(b"second")] ^= 1  # the name inside: still an ONNX file
     path.write_bytes(content)
     text = refuses(counter, "graphs/second.onnx is damaged: its SHA-256 is ")
     assert text.endswith("copy or export the bundle again")
@@ -455,6 +455,28 @@ def test_a_hostile_archive_is_refused_and_leaves_nothing(counter: Path, tmp_path
     before = set(cache.parent.rglob("*"))
     refuses(path, says)
     assert set(cache.parent.rglob("*")) - {cache, cache.parent} == before - {cache, cache.parent}
+
+
+def test_an_archive_with_a_flipped_byte_is_refused_and_not_kept(counter: Path, tmp_path: Path) -> None:
+    path = tmp_path / "flipped.tar"
+    pack(Bundle.open(counter), path)
+    content = bytearray(path.read_bytes())
+    content[content.rindex(b"second")] ^= 1  # in the graph, which stands last
+    path.write_bytes(content)
+    text = refuses(path, f"{path}: graphs/second.onnx is damaged")
+    assert ".partial" not in text
+    assert not (cache_folder() / "bundles" / digest(path)).exists()
+
+
+def test_a_damaged_unpacked_bundle_says_what_to_remove(counter: Path, tmp_path: Path) -> None:
+    path = tmp_path / "bundle.tar"
+    rewrite(counter, lambda m: m["provenance"].update(preset="a bundle of its own"))
+    pack(Bundle.open(counter), path)
+    folder = Bundle.open(path).path
+    (folder / "graphs/first.onnx").unlink()
+    refuses(path, f"({path} was unpacked there: remove {folder} to unpack it anew)")
+    shutil.rmtree(folder)
+    assert Bundle.open(path).path == folder
 
 
 @pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])

@@ -14,7 +14,7 @@ import pytest
 
 from edge_streamer.runtime import files
 from edge_streamer.runtime.errors import BundleError, InputError
-from edge_streamer.runtime.files import Checksums, inside, new_folder, replacing, write_file
+from edge_streamer.runtime.files import Checksums, check_new_folder, inside, new_folder, replacing, write_file
 
 SMALL_DISK_BYTES = 1_000_000
 
@@ -106,6 +106,16 @@ def test_new_folder_refuses_a_full_one_and_touches_nothing(tmp_path: Path) -> No
         pytest.fail("the block must not run")
     assert (tmp_path / "bundle" / "mine").read_bytes() == b"mine"
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_a_folder_can_be_refused_before_the_long_job(tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").touch()
+    check_new_folder(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    for name, says in (("full", "exists and is not empty"), ("missing/new", "does not exist; make it first")):
+        with pytest.raises(InputError, match=says):
+            check_new_folder(tmp_path / name)
 
 
 def test_new_folder_refuses_a_file_and_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,82 @@
+"""Weights of a whole model in one safetensors file.
+
+Receives a model and a path; saves or loads every parameter and buffer under its name in the module tree, strictly: a
+missing, unexpected, misshapen or non-finite tensor is named, and the model is touched only when all is well. The
+file's metadata holds the preset, so that a file for another one is told apart from a damaged one.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from edge_streamer.export.model import WanStreamer
+from edge_streamer.runtime.errors import InputError
+
+SHOWN = 5
+"""Names listed in an error before it says how many more there are."""
+
+
+def save_weights(model: WanStreamer, path: Path) -> None:
+    """Write all parameters and buffers: to a temporary name first, then renamed."""
+    tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        save_file(tensors, partial, metadata={"format": "pt", "preset": model.config.preset})
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_weights(model: WanStreamer, path: Path) -> None:
+    """Fill ``model`` from a file that :func:`save_weights` wrote. Raises InputError that names what is wrong."""
+    tensors, preset = read_tensors(path)
+    if preset != model.config.preset:
+        raise InputError(f"{path} holds weights of preset {preset!r}; wanted {model.config.preset!r}")
+    own = model.state_dict()
+    check_names(path, set(tensors), set(own))
+    for name, mine in own.items():
+        check_tensor(path, name, tensors[name], mine)
+    model.load_state_dict(tensors)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], str | None]:
+    """All tensors of a safetensors file, and the preset in its metadata. Raises InputError."""
+    if not path.is_file():
+        raise InputError(f"there is no weight file {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, (file.metadata() or {}).get("preset")  # noqa: SIM118
+    except SafetensorError as error:
+        raise InputError(f"{path} is not a safetensors file, or is cut short ({error})") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error})") from None
+
+
+def check_names(path: Path, came: set[str], wanted: set[str]) -> None:
+    """Raise InputError naming tensors that are missing or unexpected."""
+    for what, names in (("lacks", wanted - came), ("has unexpected", came - wanted)):
+        if names:
+            raise InputError(f"{path} {what} {listed(names)}; export the weights from the same preset again")
+
+
+def check_tensor(path: Path, name: str, came: Tensor, wanted: Tensor) -> None:
+    """Raise InputError where a tensor has another shape, is not floating point or holds NaN or infinity."""
+    if came.shape != wanted.shape:
+        raise InputError(f"{path}: {name} has shape {list(came.shape)}; wanted {list(wanted.shape)}")
+    if not came.is_floating_point():
+        raise InputError(f"{path}: {name} is {came.dtype}; wanted floating point")
+    if not bool(torch.isfinite(came).all()):
+        raise InputError(f"{path}: {name} holds NaN or infinity")
+
+
+def listed(names: set[str]) -> str:
+    """The first names in order, and how many more."""
+    shown = sorted(names)[:SHOWN]
+    rest = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {rest} more" if rest else "")

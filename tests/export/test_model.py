@@ -1,0 +1,204 @@
+"""Presets, sampling, the solver's arithmetic, reproducible and sane random weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from edge_streamer.export.config import PRESETS, constants, layout, media
+from edge_streamer.export.layers import Tails
+from edge_streamer.export.model import WanStreamer, build
+from edge_streamer.export.streamer import TorchStreamer, random_units
+
+DEMO_LIMIT = 5_500_000
+"""Parameters: 22 MB in float32, which is what a shipped bundle may weigh."""
+
+
+@pytest.fixture(scope="module")
+def tiny() -> WanStreamer:
+    return build(PRESETS["tiny"], 0)
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_presets_describe_themselves(name: str) -> None:
+    config = PRESETS[name]
+    lay, c, m = layout(config), constants(config), media(config)
+    assert m.unit_samples == round(config.sample_rate * 0.16)
+    assert c.video_latent[0] + c.audio_latent[0] == lay.agent
+    assert config.vocabulary % 64 == 0
+    offsets = lay.offsets("user.video", "user.audio", "user.text", "start", "slots", "agent.video", "agent.audio")
+    assert (np.diff(offsets) >= 0).all()  # time runs inside the unit as it is computed
+    assert offsets.max() < c.positions_per_unit
+
+
+def test_the_real_geometry_is_the_papers() -> None:
+    config = PRESETS["qwen2.5-0.5b"]
+    assert config.video_latent == (252, 64)
+    assert config.user_grid == (12, 21)
+    t = config.transformer
+    assert (t.layers, t.width, t.heads, t.kv_heads, t.head_size, t.feed_forward) == (24, 896, 14, 2, 64, 4864)
+    assert (config.vocabulary, t.rope_base, config.tied) == (151936, 1e6, True)
+
+
+def test_demo_remembers_enough_and_is_small() -> None:
+    config = PRESETS["demo"]
+    assert config.window_units >= 64
+    assert config.video_window_units >= 8
+    assert sum(p.numel() for p in build(config, 0).parameters()) <= DEMO_LIMIT
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"window_units": 0}, "window_units is 0"),
+        ({"video_window_units": 0}, "video_window_units is 0"),
+        ({"prefix_tokens": -1}, "prefix_tokens is -1"),
+        ({"candidates": 321}, "candidates 321"),
+        ({"sample_rate": 44100}, "sample_rate 44100"),
+        ({"user_size": (33, 48)}, "user_size"),
+        ({"agent_size": (32, 50)}, "agent_size"),
+    ],
+)
+def test_impossible_configs_are_refused(change: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        replace(PRESETS["tiny"], **change)  # type: ignore[arg-type]
+
+
+def test_random_weights_depend_on_the_seed_alone() -> None:
+    torch.manual_seed(1)
+    one = build(PRESETS["tiny"], 4).state_dict()
+    before = torch.rand(1)
+    torch.manual_seed(1)
+    two = build(PRESETS["tiny"], 4).state_dict()
+    assert torch.equal(before, torch.rand(1))  # the caller's generator is left alone
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    other = build(PRESETS["tiny"], 5).state_dict()
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("name", ["tiny", "demo"])
+def test_a_hundred_random_units_stay_sane(name: str) -> None:
+    model = build(PRESETS[name], 0)
+    streamer = TorchStreamer(model)
+    count = 100 if name == "tiny" else 20  # demo in torch takes 70 ms a unit
+    for unit in random_units(model, count, seed=1):
+        out = streamer.step(unit)
+        assert 0.3 < float(out.video.std()) < 10
+        assert 0.3 < float(out.audio.std()) < 10
+        assert 0.01 < float(out.samples.std())
+        assert float(out.samples.abs().max()) < 0.9
+        saturated = (out.frames == 0) | (out.frames == 255)
+        assert float(saturated.float().mean()) < 0.01
+        assert float(out.frames.float().std()) > 5
+
+
+def choose(logits: Tensor, noise: Tensor, temperature: float, top_k: int, top_p: float) -> int:
+    """Top-k, then nucleus, then Gumbel-max, written plainly."""
+    order = sorted(range(len(logits)), key=lambda i: -float(logits[i]))[:top_k]
+    scaled = np.array([float(logits[i]) / temperature for i in order])
+    probability = np.exp(scaled - scaled.max())
+    probability /= probability.sum()
+    kept, total = [], 0.0
+    for place, p in enumerate(probability):
+        if total < top_p:
+            kept.append(place)
+        total += p
+    best = max(kept, key=lambda place: scaled[place] + float(noise[place]))
+    return order[best]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("top_k", [1, 3, 32])
+@pytest.mark.parametrize("top_p", [0.05, 0.5, 0.9, 1.0])
+def test_slot_samples_as_written(tiny: WanStreamer, temperature: float, top_k: int, top_p: float) -> None:
+    generator = torch.Generator().manual_seed(int(100 * temperature) + top_k)
+    chosen = set()
+    for _ in range(20):
+        hidden = torch.randn(1, 64, generator=generator)
+        noise = -torch.log(-torch.log(torch.rand(32, generator=generator).clamp(1e-6, 1 - 1e-6)))
+        knobs = torch.tensor([temperature]), torch.tensor([top_k], dtype=torch.int32), torch.tensor([top_p])
+        token, scores, candidates = tiny.slot(hidden, noise, *knobs)
+        logits = tiny.logits(hidden)[0]
+        assert int(token) == choose(logits, noise, temperature, top_k, top_p)
+        assert token.dtype == candidates.dtype == torch.int32
+        torch.testing.assert_close(scores, logits[candidates.long()])
+        assert bool((scores.diff() <= 0).all())
+        chosen.add(candidates.tolist().index(int(token)))
+    if top_k == 32 and top_p == 1.0:
+        assert len(chosen) > 5  # it does sample
+
+
+@torch.no_grad()
+def test_greedy_is_the_likeliest(tiny: WanStreamer) -> None:
+    hidden = torch.randn(1, 64)
+    knobs = torch.zeros(32), torch.ones(1), torch.ones(1, dtype=torch.int32), torch.ones(1)
+    assert int(tiny.slot(hidden, *knobs)[0]) == int(tiny.logits(hidden).argmax())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["tiny", "demo"])
+def test_rows_and_logits_use_one_table_where_tied(name: str) -> None:
+    model = build(PRESETS[name], 0)
+    ids = torch.tensor([[0, 259], [319, 7]])
+    assert model.rows(ids).shape == (2, 2, model.config.transformer.width)
+    if model.config.tied:
+        assert model.embedding_columns is not None
+        assert torch.equal(model.rows(ids)[1, 1], model.embedding_columns[:, 7])
+        hidden = torch.randn(1, 64)
+        torch.testing.assert_close(model.logits(hidden)[0, 7], (model.rows(torch.tensor(7)) * hidden).sum())
+    else:
+        assert model.embedding is not None
+        assert torch.equal(model.rows(ids)[1, 1], model.embedding[7])
+
+
+@torch.no_grad()
+def test_an_euler_step_moves_against_the_velocity(tiny: WanStreamer) -> None:
+    config = tiny.config
+    video, audio = torch.randn(config.video_latent), torch.randn(config.audio_latent)
+    t, dt = torch.tensor([0.75]), torch.tensor([0.25])
+    hidden = torch.randn(layout(config).agent, config.transformer.width)
+    picture, sound = tiny.velocity(hidden, t, dt)
+    next_video, next_audio = tiny.solve_out(hidden, video, audio, t, dt)
+    torch.testing.assert_close(next_video, video - 0.25 * picture)
+    torch.testing.assert_close(next_audio, audio - 0.25 * sound)
+    assert not torch.allclose(tiny.velocity(hidden, t * 0.5, dt)[0], picture)  # the time is heard
+    assert not torch.allclose(tiny.velocity(hidden, t, dt * 0.5)[0], picture)
+
+
+@torch.no_grad()
+def test_noisy_and_clean_tokens_differ_by_their_time(tiny: WanStreamer) -> None:
+    config = tiny.config
+    video, audio = torch.randn(config.video_latent), torch.randn(config.audio_latent)
+    zero, one = torch.zeros(1), torch.ones(1)
+    clean, noisy = tiny.solve_in(video, audio, zero, zero), tiny.solve_in(video, audio, one, one)
+    assert clean.shape == (layout(config).agent, config.transformer.width)
+    torch.testing.assert_close((noisy - clean).std(0), torch.zeros(config.transformer.width), atol=1e-5, rtol=0)
+    assert float((noisy - clean).abs().max()) > 0.01
+
+
+def test_every_parameter_learns() -> None:
+    """A gradient reaches all parameters from the outputs that training fits."""
+    model = build(PRESETS["tiny"], 0)
+    config = model.config
+    unit = random_units(model, 2, 0)[1]  # the first is silent
+    video, audio, _ = model.encode(unit.samples, unit.frames, model.start_state("encode"))
+    picture, sound, _ = model.encode_agent(unit.samples, unit.frames, model.start_state("encode_agent"))
+    time = torch.tensor([0.5])
+    tokens = torch.cat([model.solve_in(picture, sound, time, time), video, audio, model.rows(torch.tensor([3]))])
+    count = len(tokens)
+    angles = [torch.ones(count, config.transformer.head_size // 2)] * 4
+    rings: list[dict[str, tuple[Tensor, Tensor]]] = [{} for _ in range(config.transformer.layers)]
+    hidden, _ = model.transformer(tokens[None], *angles, torch.arange(count).float(), {}, rings)
+    velocity = model.velocity(hidden[0, : layout(config).agent], time, time)
+    tails = Tails(model.start_state("decode"))
+    frames, samples = model.video_vae.decode(picture[None, None], tails), model.audio_vae.decode(sound[None], tails)
+    parts = [*velocity, model.logits(hidden), frames, samples]
+    sum(part.pow(2).sum() for part in parts).backward()  # type: ignore[union-attr]
+    # The tails of a first unit are zero, so nothing is learned from them in one unit.
+    silent = {name for name, p in model.named_parameters() if p.grad is None or not bool(p.grad.any())}
+    assert {name for name in silent if not name.endswith("before.weight")} == set()

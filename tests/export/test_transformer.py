@@ -1,0 +1,104 @@
+"""The Transformer's pass: two ways of joining agree, groups and validity hide what they should."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from edge_streamer.export.config import PRESETS, Config, with_attention
+from edge_streamer.export.model import WanStreamer, build
+from edge_streamer.export.transformer import KeyValue
+from edge_streamer.runtime.manifest import MASKED
+
+JOIN = 2e-6
+"""Largest difference between the two ways of joining, on hidden states of about 1. Measured: 1e-6."""
+CAPACITY = {"prefix": 5, "main": 12, "video": 7}
+LENGTH = 6
+
+
+class Given:
+    """A pass's inputs."""
+
+    def __init__(self, config: Config, rings: tuple[str, ...] = ("prefix", "main", "video"), length: int = LENGTH):
+        generator = torch.Generator().manual_seed(5)
+        t = config.transformer
+
+        def noise(*shape: int) -> Tensor:
+            return torch.randn(shape, generator=generator)
+
+        self.embeddings = noise(1, length, t.width)
+        angle, far = noise(length, t.head_size // 2), noise(length, t.head_size // 2)
+        self.angles = [angle.cos(), angle.sin(), far.cos(), far.sin()]
+        self.group = torch.zeros(length)
+        self.valid = {ring: torch.zeros(1, CAPACITY[ring]) for ring in rings}
+        self.rings: list[dict[str, KeyValue]] = [
+            {r: (noise(t.kv_heads, CAPACITY[r], t.head_size), noise(t.kv_heads, CAPACITY[r], t.head_size)) for r in rings}
+            for _ in range(t.layers)
+        ]
+
+    @torch.no_grad()
+    def run(self, model: WanStreamer) -> tuple[Tensor, list[KeyValue]]:
+        hidden, new = model.transformer(self.embeddings, *self.angles, self.group, self.valid, self.rings)
+        return hidden[0], new
+
+
+@pytest.fixture(scope="module", params=["tiny", "demo"])
+def config(request: pytest.FixtureRequest) -> Config:
+    return PRESETS[request.param]
+
+
+@pytest.mark.parametrize("length", [1, LENGTH])
+@pytest.mark.parametrize("rings", [("prefix", "main", "video"), ("main", "video")])
+def test_split_and_concat_agree(config: Config, rings: tuple[str, ...], length: int) -> None:
+    given = Given(config, rings, length)
+    given.group[length // 2 :] = 1
+    given.valid["main"][0, 3:5] = MASKED
+    split, new = given.run(build(with_attention(config, "split"), 0))
+    concat, also = given.run(build(with_attention(config, "concat"), 0))
+    torch.testing.assert_close(split, concat, atol=JOIN, rtol=0)
+    for (k, v), (k2, v2) in zip(new, also, strict=True):
+        torch.testing.assert_close(k, k2, atol=JOIN, rtol=0)
+        torch.testing.assert_close(v, v2, atol=JOIN, rtol=0)
+
+
+@pytest.mark.parametrize("attention", ["split", "concat"])
+@pytest.mark.parametrize("ring", ["prefix", "main", "video"])
+def test_masked_places_are_not_seen_and_valid_ones_are(config: Config, ring: str, attention: str) -> None:
+    model = build(with_attention(config, "split" if attention == "split" else "concat"), 0)
+    given = Given(config)
+    given.valid[ring][0, 2] = MASKED
+    before, _ = given.run(model)
+    for layer in given.rings:
+        for tensor in layer[ring]:
+            tensor[:, 2] += 1.0
+    assert torch.equal(given.run(model)[0], before)
+    given.valid[ring][0, 2] = 0.0
+    assert not torch.allclose(given.run(model)[0], before, atol=1e-3)
+
+
+def test_a_query_sees_its_own_and_lower_groups_only(config: Config) -> None:
+    model = build(config, 0)
+    given = Given(config)
+    given.group = torch.tensor([0.0, 0.0, 1.0, 1.0, 2.0, 1000.0])
+    before, _ = given.run(model)
+    for changed in range(LENGTH):
+        given.embeddings[0, changed] += 1.0
+        after, _ = given.run(model)
+        given.embeddings[0, changed] -= 1.0
+        moved = [(after[i] - before[i]).abs().max().item() > 1e-4 for i in range(LENGTH)]
+        assert moved == [bool(given.group[changed] <= group) for group in given.group]
+
+
+def test_prefix_angles_turn_queries_for_the_prefix_only(config: Config) -> None:
+    model = build(config, 0)
+    given = Given(config)
+    before, keys = given.run(model)
+    given.angles[2], given.angles[3] = torch.ones_like(given.angles[2]), torch.zeros_like(given.angles[3])
+    after, also = given.run(model)
+    assert not torch.allclose(before, after, atol=1e-3)
+    assert torch.equal(keys[0][0], also[0][0])
+    alone = Given(config, ("main", "video"))
+    one, _ = alone.run(model)
+    alone.angles[2] = alone.angles[2] * 0
+    assert torch.equal(one, alone.run(model)[0])

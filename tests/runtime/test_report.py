@@ -1,0 +1,153 @@
+"""What a run tells about itself: exact percentiles, every figure in the table and in the JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from edge_streamer.runtime.live import SPARSE_SECONDS, LiveLine, show_end
+from edge_streamer.runtime.report import RunReport, live_line, machine, peak_megabytes, versions
+from edge_streamer.runtime.timing import Durations, FakeClock, MonotonicClock
+from tests.fakes import FakeSession
+from tests.media_files import MEDIA
+
+
+def report_of(milliseconds: list[int]) -> RunReport:
+    """A run whose steps took so long, nine tenths of it in the engine."""
+    report = RunReport(unit_seconds=0.16)
+    for ms in milliseconds:
+        report.add(step=ms / 1000, engine=0.9 * ms / 1000, latency=ms / 1000)
+    return report
+
+
+def shown(report: RunReport, files: dict[str, Path] | None = None) -> str:
+    console = Console(file=io.StringIO(), width=100)
+    show_end(report, files or {}, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_percentiles_are_times_that_were_measured() -> None:
+    times = Durations()
+    for number in range(100, 0, -1):
+        times.add(number)
+    assert [times.percentile(p) for p in (0, 1, 50, 95, 99, 99.5, 100)] == [1, 1, 50, 95, 99, 100, 100]
+    assert [times.percentile(p, newest=10) for p in (50, 95)] == [5, 10]
+    assert (times.first, times.last, times.max, times.total, len(times)) == (100, 1, 100, 5050, 100)
+
+
+def test_one_or_no_duration() -> None:
+    times = Durations()
+    assert (times.percentile(50), times.max, times.first, times.last, times.total) == (0, 0, 0, 0, 0)
+    times.add(0.5)
+    assert (times.percentile(1), times.percentile(99), times.percentile(95, newest=250)) == (0.5, 0.5, 0.5)
+
+
+def test_figures() -> None:
+    report = report_of([40] * 98 + [100, 200])
+    figures = report.figures()
+    assert figures["units"] == 100
+    assert figures["seconds"] == 16.0
+    assert figures["unit_time_ms"] == {"p50": 40.0, "p95": 40.0, "p99": 100.0, "max": 200.0, "first": 40.0}
+    assert figures["deadline_misses"] == 1
+    assert figures["real_delay_ms"] == {"p50": 200.0, "p95": 200.0, "p99": 260.0}
+    assert figures["host_overhead"] == pytest.approx(0.1)
+    assert figures["real_time_factor"] == pytest.approx(4.22 / 16, abs=1e-5)
+    assert json.loads(json.dumps(figures)) == figures
+
+
+def test_the_table_has_every_figure_a_person_wants() -> None:
+    text = shown(report_of([40] * 98 + [100, 200]), {"film": Path("out/film.mp4")})
+    for words in (
+        "100 of 160 ms = 16.00 s", "p50 40.0  p95 40.0  p99 100.0  max 200.0 ms", "1 of 100", "10.0% of unit time",
+        "0.26 (below 1 keeps up)", "p50 200  p95 200 ms", "out/film.mp4",
+    ):  # fmt: skip
+        assert words in text
+    assert "concealed" not in text
+    assert "stopped" not in text
+
+
+def test_trouble_shows_in_the_table() -> None:
+    report = report_of([40])
+    report.conceal("core gave a NaN")
+    report.clipped_samples, report.unread_texts, report.stopped = 3, 2, "5 units failed in a row"
+    text = shown(report)
+    for words in ("1 (unit 1: core gave a NaN)", "clipped samples", "2 texts begin after", "5 units failed in a row"):
+        assert words in text
+
+
+def test_a_run_without_units_says_so() -> None:
+    assert "nothing was recorded" in shown(RunReport(unit_seconds=0.16))
+
+
+def test_only_the_first_failures_are_kept() -> None:
+    report = RunReport(unit_seconds=0.16)
+    for _ in range(100_000):
+        report.conceal("NaN")
+    assert (report.concealed, len(report.failures)) == (100_000, 5)
+
+
+def test_the_live_line() -> None:
+    report = report_of([40, 80, 50])
+    assert live_line(report, " it\n said", 50) == "unit 3/50  0.5 s  unit time 50 ms (p95 80)  misses 0  it said"
+    assert live_line(report, "", None).startswith("unit 3  0.5 s")
+
+
+def test_where_nobody_watches_lines_are_sparse() -> None:
+    clock, console = FakeClock(), Console(file=io.StringIO(), force_terminal=False, width=200)
+    response = FakeSession().step(_unit())
+    report = RunReport(unit_seconds=0.16)
+    with LiveLine("demo", None, console, clock) as line:
+        for _ in range(300):  # 48 s
+            report.add(0.04, 0.03, 0.04)
+            clock.advance(0.16)
+            line.show(report, response)
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert lines[0] == "demo"
+    assert len(lines) == 1 + int(48 / SPARSE_SECONDS)
+    assert all("\x1b" not in text and text.startswith("unit ") for text in lines[1:])
+    assert lines[1].endswith("word0")
+
+
+def test_on_a_terminal_one_line_is_drawn_over_and_over() -> None:
+    clock, console = FakeClock(), Console(file=io.StringIO(), force_terminal=True, width=80)
+    response = FakeSession().step(_unit())
+    report = RunReport(unit_seconds=0.16)
+    with LiveLine("demo", 300, console, clock) as line:
+        for _ in range(300):
+            report.add(0.04, 0.03, 0.04)
+            clock.advance(0.16)
+            line.show(report, response)
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert text.count("\n") <= 3
+    assert 100 < text.count("unit time") <= 200, "four times a second at most"
+
+
+def _unit():  # type: ignore[no-untyped-def]
+    import numpy as np
+
+    from edge_streamer.runtime.unit import Unit
+
+    return Unit(np.zeros(MEDIA.unit_samples, np.float32), np.zeros((4, *MEDIA.user_size, 3), np.uint8))
+
+
+def test_machine_and_versions_name_what_figures_depend_on() -> None:
+    assert set(machine()) == {"system", "architecture", "processor", "cores"}
+    assert all(machine().values())
+    assert {"edge-streamer", "python", "numpy", "onnxruntime", "av"} <= set(versions())
+    assert 10 < peak_megabytes() < 100_000
+
+
+def test_the_real_clock_sleeps_until() -> None:
+    clock = MonotonicClock()
+    until = clock.now() + 0.02
+    clock.sleep_until(until)
+    assert clock.now() >= until
+    clock.sleep_until(until - 1)
+    assert clock.now() < until + 0.5

@@ -1,0 +1,358 @@
+"""``edge-streamer run`` and ``demo`` on a session without a model: exact files, all or none, one line per fault."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_streamer.runtime import cli, demo, run
+from edge_streamer.runtime.errors import MediaError
+from edge_streamer.runtime.unit import Knobs
+from tests.fakes import FakeSession, level
+from tests.media_files import MEDIA, decoded_pictures, decoded_sound, grey, write_film, write_wav
+
+UNIT = MEDIA.unit_samples
+
+Open = Callable[..., FakeSession]
+
+
+@pytest.fixture
+def session(monkeypatch: pytest.MonkeyPatch) -> FakeSession:
+    """The session that the command opens."""
+    return use(FakeSession(), monkeypatch)
+
+
+def use(session: FakeSession, monkeypatch: pytest.MonkeyPatch) -> FakeSession:
+    def opened(bundle: Path, *, knobs: Knobs) -> FakeSession:
+        session.knobs = knobs
+        return session
+
+    monkeypatch.setattr(run, "open_session", opened)
+    return session
+
+
+@pytest.fixture
+def media(tmp_path: Path) -> Path:
+    """A folder with speech.wav (10 units and one sample, 48 kHz), camera.mkv (1 s at 30/s) and text.txt."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    noise = np.random.default_rng(0).uniform(-0.8, 0.8, 48000 * 16 // 10 + 3)
+    write_wav(folder / "speech.wav", noise, 48000)
+    write_film(folder / "camera.mkv", [grey(20 + 3 * i, 60, 80) for i in range(30)], 30)
+    (folder / "text.txt").write_text("0\thello\n0.5\tit is\n0.60\tme\n9\ttoo late\n")
+    return folder
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    return folder
+
+
+def words(media: Path, out: Path, *more: str) -> list[str]:
+    """A command line with everything."""
+    return [
+        "run", "bundle", "--mic", f"{media}/speech.wav", "--camera", f"{media}/camera.mkv", "--text",
+        f"{media}/text.txt", "--speaker", f"{out}/voice.wav", "--display", f"{out}/film.mp4", "--transcript",
+        f"{out}/words.txt", "--json", f"{out}/report.json", *more,
+    ]  # fmt: skip
+
+
+EVERYTHING = ["film-side-by-side.mp4", "film.mp4", "report.json", "voice.wav", "words.txt"]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_run_writes_everything_exactly(
+    session: FakeSession, media: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words(media, out)) == 0
+    assert names(out) == EVERYTHING
+    units = 11  # ten units and one sample
+    assert session.steps == units
+    heard = np.concatenate([seen.samples for seen in session.seen])
+    voice, rate = decoded_sound(out / "voice.wav")
+    assert (voice.shape, rate) == ((1, units * UNIT), 16000)
+    np.testing.assert_array_equal(voice[0], np.rint(0.5 * heard * 32768))
+    film = decoded_pictures(out / "film.mp4")
+    assert [round(float(frame.mean())) for frame in film] == pytest.approx(
+        [level(k) for k in range(units) for _ in range(4)], abs=2
+    )
+    assert len(decoded_pictures(out / "film-side-by-side.mp4")) == units * 4
+    assert decoded_sound(out / "film-side-by-side.mp4")[0].shape[0] == 2
+    assert [seen.text for seen in session.seen] == ["hello", "", "", "it is me"] + [""] * 7
+    assert (out / "words.txt").read_text().splitlines() == [
+        "0.00\t word0", "0.48\t word3", "0.96\t word6", "1.44\t word9", "", "word0 word3 word6 word9",
+    ]  # fmt: skip
+    shown = capsys.readouterr()
+    assert f"{units} of 160 ms" in shown.out
+    assert "1 texts begin after the last unit" in shown.out
+    for name in EVERYTHING:
+        assert f"{out}/{name}\n" in shown.out
+
+
+def test_the_report_for_machines(session: FakeSession, media: Path, out: Path) -> None:
+    more = ("--steps", "3", "--seed", "7", "--temperature", "0.5", "--top-k", "9", "--top-p", "0.8")
+    assert cli.main(words(media, out, *more)) == 0
+    report = json.loads((out / "report.json").read_text())
+    assert session.knobs == Knobs(steps=3, temperature=0.5, top_k=9, top_p=0.8, seed=7)
+    assert report["knobs"] == {"steps": 3, "temperature": 0.5, "top_k": 9, "top_p": 0.8, "seed": 7}
+    assert report["bundle"] == {"name": "fake", "hash": "f" * 64, "path": "fake"}
+    assert (report["engine"], report["pace"], report["units"]) == ("fake 1.0", "fast", 11)
+    assert report["inputs"]["--mic"] == f"{media}/speech.wav"
+    assert report["outputs"]["--side-by-side"] == f"{out}/film-side-by-side.mp4"
+    for key in ("versions", "machine", "unit_time_ms", "deadline_misses", "host_overhead", "peak_resident_mb"):
+        assert key in report
+
+
+def test_what_is_not_wanted_is_not_written(session: FakeSession, media: Path, out: Path) -> None:
+    command = ["run", "bundle", "--mic", f"{media}/speech.wav", "--camera", "none", "--speaker", f"{out}/voice.wav"]
+    assert cli.main([*command, "--display", "none"]) == 0
+    assert names(out) == ["voice.wav"]
+    assert all((seen.frames == 128).all() for seen in session.seen), "a camera that is off is grey"
+
+
+def test_the_side_by_side_film_can_be_refused_or_named(session: FakeSession, media: Path, out: Path) -> None:
+    command = ["run", "bundle", "--mic", f"{media}/speech.wav", "--seconds", "0.2"]
+    assert cli.main([*command, "--display", f"{out}/a.mp4", "--side-by-side", "none"]) == 0
+    assert cli.main([*command, "--side-by-side", f"{out}/b.mp4"]) == 0
+    assert names(out) == ["a.mp4", "b.mp4"]
+
+
+@pytest.mark.parametrize(("seconds", "units"), [("0.16", 1), ("0.161", 2), ("0.8", 5), ("4/5", 5), ("99", 11)])
+def test_seconds_end_the_run_earlier(session: FakeSession, media: Path, out: Path, seconds: str, units: int) -> None:
+    assert cli.main(words(media, out, "--seconds", seconds)) == 0
+    assert session.steps == units
+
+
+def test_no_microphone_needs_seconds(session: FakeSession, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["run", "bundle", "--mic", "none", "--speaker", f"{out}/voice.wav"]
+    assert cli.main(command) == 2
+    assert capsys.readouterr().err == "edge-streamer: --mic none has no end; give --seconds too\n"
+    assert cli.main([*command, "--seconds", "0.5"]) == 0
+    assert session.steps == 4
+    assert not any(seen.samples.any() for seen in session.seen)
+
+
+def test_real_pace_takes_as_long_as_the_sound(session: FakeSession, media: Path, out: Path) -> None:
+    # No film: drawing one on a busy machine may take the idle time that this test counts.
+    command = ["run", "bundle", "--mic", f"{media}/speech.wav", "--json", f"{out}/report.json", "--pace", "real"]
+    assert cli.main([*command, "--seconds", "0.5"]) == 0
+    report = json.loads((out / "report.json").read_text())
+    assert report["wall_seconds"] >= 4 * 0.16
+    assert session.settled == [1, 2, 3, 4]
+
+
+def test_what_was_there_is_replaced_only_by_a_whole_run(
+    media: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (out / "voice.wav").write_text("older")
+
+    def fail(step: int) -> None:
+        if step == 4:
+            raise MediaError("speech.wav is damaged")
+
+    use(FakeSession(during=fail), monkeypatch)
+    assert cli.main(words(media, out)) == 2
+    assert names(out) == ["voice.wav"]
+    assert (out / "voice.wav").read_text() == "older"
+    assert capsys.readouterr().err.splitlines()[-1] == "edge-streamer: speech.wav is damaged"
+    use(FakeSession(), monkeypatch)
+    assert cli.main(words(media, out)) == 0
+    assert (out / "voice.wav").read_bytes()[:4] == b"RIFF"
+
+
+def test_too_many_failures_keep_what_was_recorded(
+    media: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use(FakeSession(failing=range(2, 99)), monkeypatch)
+    assert cli.main(words(media, out)) == 1
+    assert names(out) == EVERYTHING
+    assert decoded_sound(out / "voice.wav")[0].shape == (1, 7 * UNIT)
+    assert json.loads((out / "report.json").read_text())["stopped"].startswith("5 units failed in a row")
+    assert "5 units failed in a row" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_run_and_keeps_what_was_recorded(
+    media: Path, out: Path, monkeypatch: pytest.MonkeyPatch, number: int, status: int
+) -> None:
+    before = signal.getsignal(number)
+    use(FakeSession(during=lambda step: os.kill(os.getpid(), number) if step == 2 else None), monkeypatch)
+    assert cli.main(words(media, out)) == status
+    assert names(out) == EVERYTHING
+    assert decoded_sound(out / "voice.wav")[0].shape == (1, 3 * UNIT), "the unit in progress was finished"
+    assert len(decoded_pictures(out / "film.mp4")) == 12
+    assert signal.getsignal(number) == before
+
+
+def test_a_second_interrupt_keeps_nothing(media: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(step: int) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    use(FakeSession(during=interrupt), monkeypatch)
+    assert cli.main(words(media, out)) == 130
+    assert names(out) == []
+
+
+def test_what_is_wrong_is_said_in_one_line_before_anything_is_written(
+    session: FakeSession, media: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (media / "none.wav").write_bytes((media / "speech.wav").read_bytes()[:40] + bytes(4))
+    (media / "bad.txt").write_text("1\thello\nlater\tthere\n")
+    (out / "link.wav").symlink_to(media / "speech.wav")
+    speech, film = f"{media}/speech.wav", f"{out}/f.mp4"
+    good = ["run", "bundle", "--mic", speech]
+    cases = [
+        (["run", "bundle", "--mic", f"{media}/nowhere.wav"], "does not exist"),
+        (["run", "bundle", "--mic", f"{media}/none.wav"], "0 samples"),
+        (["run", "bundle", "--mic", f"{media}/text.txt"], "is not a sound or film file"),
+        (["run", "bundle", "--mic", f"{media}"], "is a folder"),
+        ([*good, "--camera", f"{media}/nowhere.mp4", "--display", film], "does not exist"),
+        ([*good, "--camera", speech, "--display", film], "holds no picture"),
+        ([*good, "--text", f"{media}/bad.txt", "--display", film], "line 2"),
+        ([*good, "--text", f"{media}/nowhere.txt"], "does not exist"),
+        ([*good, "--prefix", f"{media}/nowhere.npz", "--display", film], "nowhere.npz"),
+        ([*good, "--prefix", speech, "--display", film], "speech.wav"),
+        ([*good, "--speaker", speech], "--speaker and --mic are the same file"),
+        ([*good, "--speaker", f"{out}/link.wav"], "--speaker and --mic are the same file"),
+        (
+            [*good, "--display", film, "--side-by-side", f"{out}/../out/f.mp4"],
+            "--display and --side-by-side are the same",
+        ),
+        ([*good, "--transcript", f"{out}/x", "--json", f"{out}/x"], "--transcript and --json are the same file"),
+        ([*good, "--speaker", f"{out}/no/voice.wav"], "does not exist; make it first"),
+        ([*good, "--speaker", f"{out}/voice.mp3"], "ends in .wav"),
+        ([*good, "--display", f"{out}/film.avi"], "ends in .mp4"),
+        ([*good, "--transcript", f"{out}"], "is a folder; name a file"),
+        ([*good, "--steps", "0"], "steps is 0; wanted 1 to 64"),
+        ([*good, "--temperature", "-1"], "temperature"),
+        ([*good, "--top-p", "0"], "top_p"),
+    ]
+    for command, message in cases:
+        assert cli.main(command) == 2, command
+        shown = capsys.readouterr()
+        assert message in shown.err, command
+        assert shown.err.count("\n") == 1, command
+        assert shown.out == "", command
+        assert names(out) == ["link.wav"], command
+    assert session.steps == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "word", "message"),
+    [("--seconds", "soon", "not a number"), ("--seconds", "0", "more than 0"), ("--seconds", "1/0", "not a number"),
+     ("--pace", "slow", "invalid choice"), ("--speaker", "", "the name is empty")],
+)  # fmt: skip
+def test_words_that_cannot_be_meant(
+    session: FakeSession, media: Path, capsys: pytest.CaptureFixture[str], option: str, word: str, message: str
+) -> None:
+    assert cli.main(["run", "bundle", "--mic", f"{media}/speech.wav", option, word]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_outputs_inside_the_bundle_are_refused(
+    session: FakeSession, media: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["run", str(out), "--mic", f"{media}/speech.wav", "--speaker", f"{out}/voice.wav"]) == 2
+    assert "lies inside BUNDLE" in capsys.readouterr().err
+    assert names(out) == []
+
+
+def test_the_prefix_is_restored(session: FakeSession, media: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "load_snapshot", lambda path: f"snapshot of {path.name}")
+    (media / "persona.npz").touch()
+    assert cli.main(words(media, out, "--prefix", f"{media}/persona.npz")) == 0
+    assert session.restored == ["snapshot of persona.npz"]
+
+
+def test_a_failing_open_leaves_no_temporary_files(
+    session: FakeSession, media: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edge_streamer.devices import transcript
+
+    def refuse(*unused: object) -> None:
+        raise MediaError("no transcript today")
+
+    monkeypatch.setattr(transcript, "Transcript", refuse)
+    assert cli.main(words(media, out)) == 2
+    assert names(out) == []
+
+
+@pytest.fixture
+def embedded(session: FakeSession, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeSession:
+    monkeypatch.setattr(demo, "bundle_path", lambda: tmp_path / "bundle")
+    return session
+
+
+DEMO_FILES = ["film.mp4", "report.json", "side-by-side.mp4", "transcript.txt", "voice.wav"]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_the_demo_numbers_its_folders(
+    embedded: FakeSession,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    named: bool,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    more = ["--out", str(tmp_path / "results")] if named else []
+    name = "results" if named else "edge-streamer-demo"
+    for folder in (name, f"{name}-2", f"{name}-3"):
+        assert cli.main(["demo", "--seconds", "0.3", *more]) == 0
+        assert names(tmp_path / folder) == DEMO_FILES
+        assert folder in capsys.readouterr().out.replace("\n", "")
+    assert embedded.steps == 6
+
+
+def test_the_demo_media_are_whole(embedded: FakeSession, tmp_path: Path) -> None:
+    assert cli.main(["demo", "--out", str(tmp_path / "results")]) == 0
+    assert embedded.steps == 50, "8 s"
+    loud = [bool(np.abs(seen.samples).max() > 0.1) for seen in embedded.seen]
+    assert 15 < sum(loud) < 40, "speech, with pauses"
+    assert sorted({seen.text for seen in embedded.seen}) == ["", "hello", "what did you see?"]
+    assert len({seen.frames.tobytes() for seen in embedded.seen}) == 50, "the picture moves in every unit"
+    total = sum(path.stat().st_size for path in (demo.EMBEDDED / "media").iterdir())
+    assert total < 600_000
+
+
+def test_a_demo_that_fails_leaves_no_folder(
+    embedded: FakeSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*unused: object, **knobs: object) -> None:
+        raise MediaError("nothing works today")
+
+    monkeypatch.setattr(run, "open_session", refuse)
+    assert cli.main(["demo", "--out", str(tmp_path / "results")]) == 2
+    assert not (tmp_path / "results").exists()
+
+
+def test_an_empty_folder_is_used_and_a_file_is_not(embedded: FakeSession, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    assert demo.make_folder(tmp_path / "empty") == tmp_path / "empty"
+    assert demo.make_folder(tmp_path / "file") == tmp_path / "file-2"
+
+
+def test_run_without_a_bundle_takes_the_demo(embedded: FakeSession, media: Path, out: Path) -> None:
+    assert cli.main(["run", "--mic", f"{media}/speech.wav", "--speaker", f"{out}/voice.wav"]) == 0
+    assert names(out) == ["voice.wav"]
+
+
+def test_a_package_without_the_demo_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo, "EMBEDDED", tmp_path)
+    assert cli.main(["demo", "--bundle"]) == 2
+    assert "ships no demo bundle" in capsys.readouterr().err
