@@ -131,4 +131,5 @@ def _start(stream: Any) -> Fraction | None:
     cover = bool(stream.disposition & type(stream.disposition).attached_pic)
     if stream.type not in ("audio", "video") or cover or stream.start_time is None or stream.time_base is None:
         return None
-    return Fraction(stream.time_base) * int(stream.start_time)
+    # Below zero lies what a codec needs to warm up and a decoder throws away: it is not shown or heard.
+    return max(Fraction(stream.time_base) * int(stream.start_time), Fraction(0))

@@ -29,6 +29,7 @@ from edge_streamer.devices.film import Film
 from edge_streamer.devices.video_file import GREY
 from edge_streamer.runtime.manifest import MediaSpec
 from edge_streamer.runtime.media import Frames, Samples
+from edge_streamer.runtime.report import printable
 from edge_streamer.runtime.unit import Response, Unit
 
 WIDTH = 1280
@@ -105,7 +106,9 @@ class SideBySide:
         self._grey: Frames = np.full((media.unit_frames, *media.user_size, 3), GREY, np.uint8)
         self._units = 0
         self._draw_still_parts()
-        self._film = Film(path, self._canvas.shape[:2], media.frame_rate, media.sample_rate, channels=2)
+        size = self._canvas.shape[:2]
+        # Large pictures, encoded while the model waits: 25 frames of noise took 0.37 s instead of 0.54 s.
+        self._film = Film(path, size, media.frame_rate, media.sample_rate, channels=2, effort="superfast")
 
     def write(self, unit: Unit, response: Response) -> None:
         """Draw and encode one unit."""
@@ -119,7 +122,7 @@ class SideBySide:
         count, canvas = self._media.unit_frames, self._canvas
         heard = self._silence if unit.samples is None else unit.samples
         saw = self._grey if unit.frames is None else unit.frames
-        typed, said = self._typed.hear(unit.text, False), self._said.hear(response.text, True)
+        typed, said = self._typed.hear(printable(unit.text), False), self._said.hear(printable(response.text), True)
         self._clock.draw(canvas, clock_text(self._units, self._media, response))
         hearing, saying = np.array_split(heard, count), np.array_split(response.samples, count)
         for frame in range(count):

@@ -6,11 +6,20 @@ recordings that live longer than one block of code.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edge_streamer.runtime.files import replacing, telling_full_disk
+from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.files import replacing
+
+FULL = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file is larger than this system allows",
+}
+"""What the user can solve; every other fault of the disk stays an OSError."""
 
 
 class _Discarded(Exception):
@@ -30,8 +39,14 @@ class WholeFile:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Turn a full disk inside the block into an InputError that names the file the user asked for."""
-        with telling_full_disk(self.path):
+        try:
             yield
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            raise InputError(
+                f"cannot write {self.path}: {FULL[error.errno]}; make room or name another place"
+            ) from error
 
     def publish(self) -> None:
         """Give the file its name, once."""

@@ -1,8 +1,9 @@
 """A Hugging Face Qwen2.5 checkpoint as the Transformer's start.
 
 Receives a checkpoint folder (``config.json`` and ``model.safetensors`` or its shards with their index; the tokenizer
-is ``tokenizer.py``'s business); fills the Transformer, the token table and the head of a model, and hands on nothing. Everything else of the model (encoders, codecs, solver) keeps the weights it has. The folder is read,
-never run: no pickle, no code.
+is ``tokenizer.py``'s business); fills the Transformer, the token table and the head of a model, and hands on nothing.
+Everything else of the model (encoders, codecs, solver) keeps the weights it has. The folder is read, never run: no
+pickle, no code.
 
 The checkpoint's projections are [out, in]; ours are [in, out], with query, key and value side by side in one matrix,
 and gate and up in another.

@@ -42,7 +42,8 @@ class EmbeddingRows:
 
     def __init__(self, path: Path, spec: EmbeddingSpec) -> None:
         shape = (spec.rows, spec.width) if spec.layout == "row" else (spec.width, spec.rows)
-        table: NDArray[np.float32] = np.memmap(path, np.dtype("<f4"), "r", spec.offset, shape)
+        mapped = np.memmap(path, np.dtype("<f4"), "r", spec.offset, shape)
+        table: NDArray[np.float32] = np.asarray(mapped)  # the same pages, without the subclass's cost per row
         self._table = table if spec.layout == "row" else table.T
         self.count, self.width = spec.rows, spec.width
 

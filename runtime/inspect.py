@@ -134,10 +134,15 @@ def _runs_per_unit(manifest: Manifest) -> dict[tuple[str, str], int]:
         raise BundleError(f"manifest.json: constants: {error}") from None
     slots, steps = layout.slots, layout.constants.default_steps
     whole, agent = str(layout.agent + layout.user + 1), str(layout.agent)
-    repeated = {key: steps for key in once if key[0].startswith("solve")}
-    return once | repeated | {
-        ("slot", STATIC): slots, ("core", whole): 1, ("core", "1"): slots, ("core", agent): steps,
-    }  # fmt: skip
+    return once | {
+        ("encode_agent", STATIC): 0,  # fills prefixes only
+        ("solve_in", STATIC): steps + 1,  # once more for the clean history
+        ("solve_out", STATIC): steps,
+        ("slot", STATIC): slots,
+        ("core", whole): 1,
+        ("core", "1"): slots,
+        ("core", agent): steps,
+    }
 
 
 def _state(manifest: Manifest, state: StateSpec) -> State:
@@ -237,10 +242,16 @@ def _pass_table(inspection: Inspection) -> Any:
 
 def _state_table(inspection: Inspection) -> Any:
     table = _table("States", "state", "kind", "dtype", "shape", "in memory >", "remembers >")
+    rows: dict[tuple[str, str, str, str], list[State]] = {}
     for state in inspection.states:
         window = "" if state.window_seconds is None else f"{state.window_seconds:g} s"
-        shape = " x ".join(map(str, state.shape))
-        table.add_row(state.path, state.kind, state.dtype, shape, size_text(state.bytes), window)
+        alike = (state.kind, state.dtype, " x ".join(map(str, state.shape)), window)
+        # The states of a ring are alike in every layer: one row for all of them.
+        rows.setdefault(alike if state.kind != "carry" else (*alike[:3], state.path), []).append(state)
+    for (kind, dtype, shape, window), states in rows.items():
+        name = states[0].path if len(states) == 1 else f"{states[0].path} .. {states[-1].path} ({len(states)})"
+        window = "" if kind == "carry" else window
+        table.add_row(name, kind, dtype, shape, size_text(sum(s.bytes for s in states)), window)
     table.add_section()
     table.add_row("total", "", "", "", size_text(inspection.state_bytes), "")
     return table

@@ -149,13 +149,14 @@ class _Loop:
 
     def deliver(self, unit: Unit, response: Response) -> None:
         """Hand unit k's answer to everything that records."""
-        ends = self._ends
+        ends, began = self._ends, self._clock.now()
         if ends.speaker:
             ends.speaker.write(response.samples)
         if ends.display:
             ends.display.write(response.frames, response.samples)
         for watcher in ends.watchers:
             watcher.write(unit, response)
+        self.report.recordings.add(self._clock.now() - began)
 
     def settle(self) -> None:
         """Commit early, where there is idle time and the session can use it. A failure there is the next step's."""

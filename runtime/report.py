@@ -44,6 +44,8 @@ class RunReport:
     unit_times: Durations = field(default_factory=Durations)
     """Of the units that succeeded."""
     latencies: Durations = field(default_factory=Durations)
+    recordings: Durations = field(default_factory=Durations)
+    """What writing each unit to its files took, after its answer and outside all other figures."""
     engine_seconds: float = 0.0
     wall_seconds: float = 0.0
     """From the loop's start to its end, writing the files included."""
@@ -111,6 +113,7 @@ class RunReport:
             "real_delay_ms": {
                 f"p{p}": _ms(self.unit_seconds + self.latencies.percentile(p)) for p in PERCENTILES
             },
+            "recording_ms": spread(self.recordings),
             "deadline_misses": self.misses,
             "host_overhead": round(self.host_overhead, 5),
             "real_time_factor": round(self.real_time_factor, 5),
@@ -137,6 +140,8 @@ class RunReport:
             ("real-time factor", f"{self.real_time_factor:.2f} (below 1 keeps up)"),
             ("real delay", f"p50 {delay['p50']:.0f}  p95 {delay['p95']:.0f} ms (filling a unit, then the model)"),
         ]
+        if self.recordings.max:
+            rows.append(("recording", f"{_spread_text(self.recordings)} ms per unit, apart from it"))
         if self.concealed:
             rows.append(("concealed units", f"{self.concealed} ({self.failures[0]})"))
         if self.clipped_samples:
@@ -162,8 +167,13 @@ def live_line(report: RunReport, text: str, total: int | None) -> str:
         f"unit {report.units}{of}  {report.seconds:.1f} s  unit time {_ms(times.last):.0f} ms "
         f"(p95 {_ms(times.percentile(95, RECENT_UNITS)):.0f})  misses {report.misses}"
     )
-    said = " ".join(text.split())
+    said = " ".join(printable(text).split())
     return f"{line}  {said}" if said else line
+
+
+def printable(text: str) -> str:
+    """``text`` as a terminal or a film can show it: a model may say anything, also control characters."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def machine() -> dict[str, object]:

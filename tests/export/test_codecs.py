@@ -135,8 +135,12 @@ def test_a_batch_of_clips_equals_each_clip(model: WanStreamer) -> None:
     video, audio = model.video_vae.encode(frames, both), model.audio_vae.encode(samples, both)
     for i in range(2):
         alone = Tails(model.start_state("encode_agent"))
-        torch.testing.assert_close(video[i : i + 1], model.video_vae.encode(frames[i : i + 1], alone), atol=EXACT, rtol=0)
-        torch.testing.assert_close(audio[i : i + 1], model.audio_vae.encode(samples[i : i + 1], alone), atol=EXACT, rtol=0)
+        torch.testing.assert_close(
+            video[i : i + 1], model.video_vae.encode(frames[i : i + 1], alone), atol=EXACT, rtol=0
+        )
+        torch.testing.assert_close(
+            audio[i : i + 1], model.audio_vae.encode(samples[i : i + 1], alone), atol=EXACT, rtol=0
+        )
 
 
 @torch.no_grad()

@@ -89,7 +89,7 @@ def test_a_hundred_random_units_stay_sane(name: str) -> None:
         out = streamer.step(unit)
         assert 0.3 < float(out.video.std()) < 10
         assert 0.3 < float(out.audio.std()) < 10
-        assert 0.01 < float(out.samples.std())
+        assert float(out.samples.std()) > 0.01
         assert float(out.samples.abs().max()) < 0.9
         saturated = (out.frames == 0) | (out.frames == 255)
         assert float(saturated.float().mean()) < 0.01

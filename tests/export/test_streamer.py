@@ -14,9 +14,10 @@ from edge_streamer.export.streamer import TorchStreamer, UnitInput, UnitOutput, 
 from edge_streamer.export.whole import relative
 
 SAME = 1e-5
-"""Relative error of early against late commit, whose passes have other lengths. Measured: 1e-6 over 100 units."""
+"""Relative error of early against late commit, whose passes have other lengths. Measured: 3e-6 over 30
+units."""
 FAR = 1e-3
-"""Relative error of an index far out against a near one, after 12 free-running units. Measured: 3e-6."""
+"""Relative error of an index far out against a near one, after 12 free-running units. Measured: 2e-6."""
 UNITS = 12
 
 
@@ -40,7 +41,9 @@ def tensors(output: UnitOutput) -> list[Tensor]:
 def worst(mine: list[UnitOutput], theirs: list[UnitOutput]) -> float:
     """The largest relative error over all outputs; frames are compared by their latents."""
     pairs = [(a, b) for x, y in zip(mine, theirs, strict=True) for a, b in zip(x, y, strict=True)]
-    return max(relative(a, b) for a, b in pairs if isinstance(a, Tensor) and isinstance(b, Tensor) and a.is_floating_point())
+    return max(
+        relative(a, b) for a, b in pairs if isinstance(a, Tensor) and isinstance(b, Tensor) and a.is_floating_point()
+    )
 
 
 def run(
@@ -84,19 +87,17 @@ def test_blocks_are_evicted_when_the_window_has_passed(tiny: WanStreamer) -> Non
 
 
 def test_what_left_the_window_is_forgotten(tiny: WanStreamer) -> None:
-    """Without tails, a first unit that differs is felt for `window` units and then not at all, bit for bit."""
+    """A word in the first unit is felt for `window` units per layer, and then not at all, bit for bit."""
     model = build(replace(tiny.config, window_units=2, video_window_units=1), 0)
-    units = random_units(model, 12, seed=3)
-    forced = [replace(u, tokens=(258, 65), text=()) for u in units]
-    other = [replace(forced[0], text=(90,)), *forced[1:]]
+    units = [replace(u, tokens=(258, 65), text=()) for u in random_units(model, 12, seed=3)]
     one, two = TorchStreamer(model), TorchStreamer(model)
     felt = []
-    for k, (mine, theirs) in enumerate(zip(forced, other, strict=True)):
-        # The agent's answer would carry the difference on: history is kept, y is not.
-        first, second = one.step(mine), two.step(theirs)
+    for k, unit in enumerate(units):
+        first, second = one.step(unit), two.step(replace(unit, text=(90,)) if k == 0 else unit)
         felt.append(not torch.equal(first.video, second.video))
-        one.past = two.past = agent(model, k)
-    assert felt == [True, True, True] + [False] * 9 or felt[:3] == [True] * 3
+        one.past = two.past = agent(model, k)  # else the answers would hand the difference on
+    reach = 2 * model.config.transformer.layers
+    assert felt == [k <= reach for k in range(len(units))]
 
 
 def test_the_future_never_changes_the_past(tiny: WanStreamer) -> None:

@@ -33,7 +33,10 @@ class Given:
         self.group = torch.zeros(length)
         self.valid = {ring: torch.zeros(1, CAPACITY[ring]) for ring in rings}
         self.rings: list[dict[str, KeyValue]] = [
-            {r: (noise(t.kv_heads, CAPACITY[r], t.head_size), noise(t.kv_heads, CAPACITY[r], t.head_size)) for r in rings}
+            {
+                r: (noise(t.kv_heads, CAPACITY[r], t.head_size), noise(t.kv_heads, CAPACITY[r], t.head_size))
+                for r in rings
+            }
             for _ in range(t.layers)
         ]
 

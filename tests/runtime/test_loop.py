@@ -211,6 +211,19 @@ def test_host_overhead_is_what_the_engine_did_not_take() -> None:
     assert report.real_time_factor == pytest.approx(0.1 / SECONDS)
 
 
+def test_recording_is_measured_apart() -> None:
+    clock = FakeClock()
+
+    class Slow(Recorder):
+        def write(self, first: object, second: object = None) -> None:
+            clock.advance(0.5)
+
+    report = run_loop(FakeSession(clock, [0.125]), ends(4, Slow()), clock)
+    assert report.unit_times.max == report.latencies.max == 0.125
+    assert report.recordings.total == 4 * 3 * 0.5
+    assert report.misses == 0
+
+
 def test_progress_is_told_after_every_unit() -> None:
     told: list[tuple[int, str]] = []
 

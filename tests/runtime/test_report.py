@@ -94,6 +94,7 @@ def test_only_the_first_failures_are_kept() -> None:
 def test_the_live_line() -> None:
     report = report_of([40, 80, 50])
     assert live_line(report, " it\n said", 50) == "unit 3/50  0.5 s  unit time 50 ms (p95 80)  misses 0  it said"
+    assert live_line(report, "a\x1b[2Jb", None).endswith("a [2Jb"), "no control characters reach a terminal"
     assert live_line(report, "", None).startswith("unit 3  0.5 s")
 
 
