@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edge_streamer.export.audio import AudioVae, UserAudio
-from edge_streamer.export.config import UNIT_FRAMES, Config
+from edge_streamer.export.config import Config
 from edge_streamer.export.layers import Linear, State, Tails, name_paths, start_state, stateful
 from edge_streamer.export.transformer import Transformer
 from edge_streamer.export.video import UserVideo, VideoVae
@@ -213,8 +213,3 @@ def build(config: Config, seed: int) -> WanStreamer:
         torch.manual_seed(seed)
         model = WanStreamer(config)
     return model.eval()
-
-
-def unit_shapes(config: Config) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Shapes of a unit's samples and of the user's frames."""
-    return (config.unit_samples,), (UNIT_FRAMES, *config.user_size, 3)

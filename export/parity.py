@@ -93,15 +93,17 @@ def numpy_passes(passes: dict[str, dict[str, torch.Tensor]]) -> Passes:
 def unit_input(session: Session, unit: Unit, text: tuple[int, ...], noise: Noise, index: int) -> UnitInput:
     """A session's unit, with the noise that the session will draw, as the torch streamer wants it."""
     c = session.streamer.constants
-    drawn = [np.empty(shape, np.float32) for shape in (c.video_latent, c.audio_latent)]
-    for part, array in enumerate(drawn):
-        noise.normal(SOLVER, 2 * index + part, array)
+    (video_tokens, video_values), (audio_tokens, audio_values) = c.video_latent, c.audio_latent
+    drawn = np.empty(video_tokens * video_values + audio_tokens * audio_values, np.float32)
+    noise.normal(SOLVER, index, drawn)
+    video, audio = np.split(drawn, [video_tokens * video_values])
     samples, frames = unit.samples, unit.frames
     if samples is None or frames is None:
         raise ValueError("a unit for the torch streamer needs samples and frames")
     return UnitInput(
         samples=torch.from_numpy(samples), frames=torch.from_numpy(frames), text=text,
-        video_noise=torch.from_numpy(drawn[0]), audio_noise=torch.from_numpy(drawn[1]),
+        video_noise=torch.from_numpy(video.reshape(c.video_latent)),
+        audio_noise=torch.from_numpy(audio.reshape(c.audio_latent)),
     )  # fmt: skip
 
 

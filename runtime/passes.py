@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 
 import numpy as np
+from numpy import add
 
 from edge_streamer.runtime.engine import Array, BoundRun, Engine, OpenGraph
 from edge_streamer.runtime.errors import StepError
@@ -46,7 +47,7 @@ class Pass:
         self._bound: BoundRun = graph.bind(inputs, outputs)
         self._meter = meter
         looked_at = outputs.values() if pieces is None else pieces
-        self._pieces = [a.reshape(-1) for a in looked_at if a.dtype.name in FLOATS]
+        self._pieces = [array.reshape(-1) for array in looked_at if array.dtype.name in FLOATS]
 
     def run(self, name: str | None = None) -> None:
         """Run the graph, as ``name`` for recorders and errors where a pass runs several times per unit.
@@ -58,10 +59,12 @@ class Pass:
         self._meter.engine_seconds += perf_counter() - start
         if self._meter.recorder is not None:
             self._meter.recorder(name or self.name, self.inputs, self.outputs)
+        # A sum is finite only if every addend is; one that overflows is settled by looking closer.
+        total = 0.0
         for piece in self._pieces:
-            # A sum is finite only if every addend is; one that overflows is settled by looking closer.
-            if not math.isfinite(np.add.reduce(piece)):
-                self._look_closer(name or self.name)
+            total += add.reduce(piece)
+        if not math.isfinite(total):
+            self._look_closer(name or self.name)
 
     def _look_closer(self, run: str) -> None:
         for name, array in self.outputs.items():

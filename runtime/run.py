@@ -133,14 +133,20 @@ def _run(plan: Plan, session: Session, ends: Ends, recorded: _Recorded, signals:
     ends = recorded.connect(ends)
     units = _units(plan.seconds, session.media)
     known = [count for count in (units, ends.microphone.units) if count is not None]
-    name = session.bundle.manifest.name
-    with LiveLine(f"{name} on {session.engine.name}", min(known, default=None)) as line:
+    with LiveLine(title(session), min(known, default=None)) as line:
         report = run_loop(
             session, ends, MonotonicClock(), pace=plan.pace, units=units, stopped=lambda: signals.caught != 0,
             progress=line.show,
         )  # fmt: skip
     report.unread_texts = sum(index >= report.units for index in ends.texts)
     return report
+
+
+def title(session: Session) -> str:
+    """What runs where; and a warning that spares a newcomer the search for a fault that is none."""
+    name = f"{session.bundle.manifest.name} on {session.engine.name}"
+    untrained = session.bundle.manifest.provenance.weights.startswith("random")
+    return f"{name}\nits weights are random numbers: expect noise" if untrained else name
 
 
 def _open_inputs(plan: Plan, media: MediaSpec, stack: ExitStack) -> Ends:

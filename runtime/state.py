@@ -98,27 +98,32 @@ def arena(engine: Engine, wanted: Sequence[tuple[tuple[int, ...], str]]) -> Aren
 
 @dataclass
 class Route:
-    """Where some rows of a pass's appends go: pairs of (ring view, appended view), places first in both."""
+    """Where some rows of a pass's appends go."""
 
     ring: Ring
-    pairs: list[tuple[Array, Array]]
+    appended: Array
+    """What the pass appended to every state of the ring, stacked as the ring is, places first."""
     rows: slice
     """Which tokens of the pass."""
     place: slice
     """Where inside the unit's places."""
 
     def write(self) -> None:
-        self.ring.write(self.pairs, self.rows, self.place)
+        self.ring.write(self.appended[self.rows], self.place)
 
 
 @dataclass
 class Ring:
-    """The states that share one cursor and one validity row."""
+    """The states that share one cursor and one validity row.
+
+    They lie stacked in one piece of memory, so that a unit's slice is written to all of them (keys and values of every
+    layer) in one assignment; each graph input is bound to its part.
+    """
 
     name: str
     specs: tuple[RingSpec, ...]
-    buffers: dict[str, Array]
-    """path -> buffer."""
+    stack: Array
+    """[states, *shape]"""
     valid: Array
     """[1, capacity] float32: 0 where a place holds history, MASKED elsewhere. Input ``valid.<ring>`` of graphs."""
     places: int
@@ -127,10 +132,15 @@ class Ring:
     """Units remembered; 0 for a pinned ring."""
     units: int = 0
     """Units committed since reset; for a pinned ring the places filled."""
+    buffers: dict[str, Array] = field(init=False)
+    """path -> its part of the stack."""
+    _places_first: Array = field(init=False)
     _valid_committed: Array = field(init=False)
     _units_committed: int = 0
 
     def __post_init__(self) -> None:
+        self.buffers = {spec.path: self.stack[i] for i, spec in enumerate(self.specs)}
+        self._places_first = self.places_first(self.stack)
         self._valid_committed = self.valid.copy()
         self.reset()
 
@@ -145,14 +155,17 @@ class Ring:
 
     def view(self, path: str) -> Array:
         """The buffer of ``path`` with its places as first axis."""
-        axis = next(s.axis for s in self.specs if s.path == path)
-        return np.moveaxis(self.buffers[path], axis, 0)
+        return np.moveaxis(self.buffers[path], self.specs[0].axis, 0)
 
-    def write(self, pairs: list[tuple[Array, Array]], rows: slice, place: slice) -> None:
-        """Write appended rows at the cursor and make them visible."""
-        start, stop = self.base + place.start, self.base + place.stop
-        for ring, appended in pairs:
-            ring[start:stop] = appended[rows]
+    def places_first(self, stacked: Array) -> Array:
+        """A view of something stacked like this ring, [states, *shape], with its places as first axis."""
+        return np.moveaxis(stacked, self.specs[0].axis + 1, 0)
+
+    def write(self, rows: Array, place: slice) -> None:
+        """Write ``rows`` (stacked, places first) at the cursor and make them visible."""
+        base = self.base
+        start, stop = base + place.start, base + place.stop
+        self._places_first[start:stop] = rows
         self.valid[0, start:stop] = 0.0
 
     def finish_unit(self) -> None:
@@ -169,16 +182,14 @@ class Ring:
         """Hide and scrub what the failed unit wrote: 0 x NaN is NaN, so even hidden places must be numbers."""
         written = (self.valid[0] == 0.0) & (self._valid_committed[0] != 0.0)
         if written.any():
-            for path in self.buffers:
-                self.view(path)[written] = 0
+            self._places_first[written] = 0
         np.copyto(self.valid, self._valid_committed)
         self.units = self._units_committed
 
     def reset(self) -> None:
         self.units = 0
         self.valid.fill(MASKED)
-        for array in self.buffers.values():
-            array.fill(0)
+        self.stack.fill(0)
         self.commit()
 
 
@@ -224,13 +235,13 @@ class StateStore:
     def nbytes(self) -> int:
         """Memory that all states take, both carry buffers counted."""
         carries = sum(a.flat.nbytes for c in self.carries.values() for a in c.arenas)
-        return carries + sum(a.nbytes for r in self.rings.values() for a in r.buffers.values())
+        return carries + sum(ring.stack.nbytes for ring in self.rings.values())
 
 
 def _ring(name: str, specs: Sequence[RingSpec], engine: Engine) -> Ring:
-    shapes = {(s.shape[s.axis], s.places_per_unit, s.window_units) for s in specs}
-    if len(shapes) > 1:
-        raise BundleError(f"the states of ring {name!r} disagree about (capacity, places, window): {sorted(shapes)}")
-    capacity, places, window = shapes.pop()
-    buffers = {s.path: engine.empty(s.shape, s.dtype) for s in specs}
-    return Ring(name, tuple(specs), buffers, engine.empty((1, capacity), "float32"), places, window)
+    kinds = {(s.shape, s.dtype, s.axis, s.places_per_unit, s.window_units) for s in specs}
+    if len(kinds) > 1:
+        raise BundleError(f"the states of ring {name!r} disagree about shape, dtype, axis, places or window: {kinds}")
+    shape, dtype, axis, places, window = kinds.pop()
+    stack = engine.empty((len(specs), *shape), dtype)
+    return Ring(name, tuple(specs), stack, engine.empty((1, shape[axis]), "float32"), places, window)

@@ -43,7 +43,11 @@ class FakeSession:
         during: Callable[[int], None] = lambda step: None,
     ) -> None:
         self.media = media
-        self.bundle = SimpleNamespace(manifest=SimpleNamespace(name="fake"), hash="f" * 64, path=Path("fake"))
+        self.bundle = SimpleNamespace(
+            manifest=SimpleNamespace(name="fake", provenance=SimpleNamespace(weights="none")),
+            hash="f" * 64,
+            path=Path("fake"),
+        )
         self.engine = SimpleNamespace(name="fake 1.0")
         self.knobs = Knobs()
         self.restored: list[Any] = []

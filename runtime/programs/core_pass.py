@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_streamer.runtime.engine import Array
+from edge_streamer.runtime.errors import BundleError
 from edge_streamer.runtime.passes import Pass, buffers
 from edge_streamer.runtime.programs.base import Workplace
 from edge_streamer.runtime.programs.layout import Constants, Layout
@@ -89,7 +90,7 @@ class CorePass:
         """``embeddings`` [1, T, width] and ``groups`` [T] are the caller's buffers, bound as they are."""
         core = place.graph("core")
         length = embeddings.shape[1]
-        arena, self.outputs = buffers(place.engine, core.spec.outputs, length)
+        self._arena, self.outputs = buffers(place.engine, core.spec.outputs, length)
         inputs = {"embeddings": embeddings, "cos": rotary.cos, "sin": rotary.sin, "group": groups}
         if "prefix" in place.store.rings:
             inputs |= {"prefix_cos": rotary.prefix_cos, "prefix_sin": rotary.prefix_sin}
@@ -97,7 +98,9 @@ class CorePass:
         self.rotary = rotary
         self.hidden = self.outputs["hidden"]
         """[1, T, width]"""
-        self._pass = Pass(name, core, inputs | place.store.ring_inputs(), self.outputs, place.meter, pieces=[arena])
+        self._pass = Pass(
+            name, core, inputs | place.store.ring_inputs(), self.outputs, place.meter, pieces=[self._arena]
+        )
         self._routes: list[Route] = []
 
     def run(self, name: str | None = None) -> None:
@@ -111,8 +114,20 @@ class CorePass:
 
     def add_route(self, ring: Ring, rows: slice, place: slice) -> None:
         """Tokens ``rows`` of this pass go to ``place`` inside the ring's places of one unit."""
-        pairs = [(ring.view(spec.path), np.moveaxis(self.outputs[spec.append], spec.axis, 0)) for spec in ring.specs]
-        self._routes.append(Route(ring, pairs, rows, place))
+        self._routes.append(Route(ring, ring.places_first(self._stacked(ring)), rows, place))
+
+    def _stacked(self, ring: Ring) -> Array:
+        """What this pass appends to ``ring``'s states, [states, *shape]: neighbours in the arena, in the same order.
+
+        BundleError where the graph lists its appends in another order than the manifest its states.
+        """
+        outputs = [self.outputs[spec.append] for spec in ring.specs]
+        start = (outputs[0].ctypes.data - self._arena.ctypes.data) // self._arena.itemsize
+        stacked = self._arena[start : start + len(outputs) * outputs[0].size].reshape(-1, *outputs[0].shape)
+        for part, output in zip(stacked, outputs, strict=True):
+            if part.ctypes.data != output.ctypes.data:
+                raise BundleError(f"core lists its appends in another order than ring {ring.name!r} its states")
+        return stacked
 
 
 def add_unit_routes(core: CorePass, layout: Layout, rings: dict[str, Ring], names: tuple[str, ...]) -> None:

@@ -32,8 +32,6 @@ from edge_streamer.runtime.unit import Knobs, Response, Unit
 
 GREY = 128
 """Every pixel where there is no camera."""
-SOLVER_NOISE = ("latents.video", "latents.audio")
-"""The order in which a unit's noise is dealt out."""
 
 
 class Host(msgspec.Struct, frozen=True):
@@ -110,8 +108,7 @@ class WanStreamer:
         self._solve(k)
         self._run_with_carries("decode", wiring.decode)
         words, tail = self._text_out.add(self._host.tail, spoken[1:])
-        for name, array in wiring.past.items():
-            np.copyto(array, wiring.latents[name])
+        np.copyto(wiring.all_past, wiring.all_latents)
         for ring in ("main", "video"):
             store.rings[ring].finish_unit()
         self._host = Host(unit=k + 1, past=True, waiting=waiting, tail=tail)
@@ -167,7 +164,7 @@ class WanStreamer:
     def _solve(self, k: int) -> None:
         """From noise at t = 1 to clean latents at t = 0 in equal Euler steps."""
         wiring, n = self.wiring, self._steps
-        self._deal_noise(k)
+        self._noise.normal(SOLVER, k + self.noise_offset, wiring.all_latents)
         wiring.time["dt"][:] = 1.0 / n
         for i in range(n):
             wiring.time["t"][:] = 1.0 - i / n
@@ -175,10 +172,6 @@ class WanStreamer:
             wiring.solve.run(f"solve.{i}")
             wiring.solve_out.run(f"solve.{i}.out")
             wiring.take_step()
-
-    def _deal_noise(self, k: int) -> None:
-        for part, name in enumerate(SOLVER_NOISE):
-            self._noise.normal(SOLVER, 2 * (k + self.noise_offset) + part, self.wiring.latents[name])
 
     def encode_text(self, text: str) -> tuple[int, ...]:
         """Token numbers of ``text``."""
@@ -202,8 +195,7 @@ class WanStreamer:
 
     def reset(self, unit: int) -> None:
         self._host = Host(unit=unit)
-        for array in self.wiring.past.values():
-            array.fill(0)
+        self.wiring.all_past.fill(0)
 
 
 def take_in(buffers: dict[str, Array], unit: Unit) -> None:

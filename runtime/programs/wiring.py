@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_streamer.runtime.engine import Array
+from edge_streamer.runtime.engine import Array, Engine
 from edge_streamer.runtime.passes import Pass, free_inputs, free_outputs
 from edge_streamer.runtime.programs.base import Workplace
 from edge_streamer.runtime.programs.core_pass import AGENT, USER, CorePass, RotaryTable, add_unit_routes
 from edge_streamer.runtime.programs.layout import GROUP_AGENT, GROUP_START, GROUP_USER, Constants, Layout
+from edge_streamer.runtime.state import arena
 
 
 class Wiring:
@@ -27,16 +28,18 @@ class Wiring:
         self._make_other_passes()
 
     def _make_buffers(self) -> None:
-        c, layout, empty = self._constants, self._layout, self._place.engine.empty
+        c, layout, place = self._constants, self._layout, self._place
+        empty = place.engine.empty
         encode, slot, decode = (self._place.graph(n).spec for n in ("encode", "slot", "decode"))
         self.user = {t.name: empty(fixed(t.shape), t.dtype) for t in free_inputs(encode)}
         self.agent = {t.name: empty(fixed(t.shape), t.dtype) for t in free_outputs(decode)}
         shapes = {"latents.video": c.video_latent, "latents.audio": c.audio_latent}
-        self.latents = {name: empty(shape, "float32") for name, shape in shapes.items()}
-        """The solver's latents, from noise to y_k."""
-        self.past = {name: empty(shape, "float32") for name, shape in shapes.items()}
+        self.all_latents, self.latents = _neighbours(place.engine, shapes)
+        """The solver's latents, from noise to y_k: in one piece, and by name."""
+        self.all_past, self.past = _neighbours(place.engine, shapes)
         """y_{k-1}, clean: history."""
-        self._next = {f"next.{name}": empty(shape, "float32") for name, shape in shapes.items()}
+        self._all_next, after = _neighbours(place.engine, shapes)
+        self._next = {f"next.{name}": array for name, array in after.items()}
         self.time = {"t": empty((1,), "float32"), "dt": empty((1,), "float32")}
         self._clean_time = {"t": empty((1,), "float32"), "dt": empty((1,), "float32")}  # stays 0: clean
         self.sampling = {
@@ -80,18 +83,25 @@ class Wiring:
         self.clean = self._simple("solve_in", "clean", self.past | self._clean_time, {"embeddings": tokens[:a]})
         noisy = self.latents | self.time
         self.solve_in = self._simple("solve_in", "solve.in", noisy, {"embeddings": self.solve.embeddings[0]})
-        self.solve_out = self._simple("solve_out", "solve.out", noisy | {"hidden": self.solve.hidden[0]}, self._next)
+        hidden = {"hidden": self.solve.hidden[0]}
+        self.solve_out = self._simple("solve_out", "solve.out", noisy | hidden, self._next, [self._all_next])
         self.decode = self._with_carries("decode", self.latents, self.agent)
         self.first_token = {core: self._token(0, core.hidden[0, -1:]) for core in (self.block, self.settled_block)}
         self.tokens = [self._token(s, self.slots[s - 1].hidden[0]) for s in range(1, layout.slots)]
 
     def take_step(self) -> None:
         """The solver's step becomes the latents."""
-        for name, array in self.latents.items():
-            np.copyto(array, self._next[f"next.{name}"])
+        np.copyto(self.all_latents, self._all_next)
 
-    def _simple(self, graph: str, name: str, inputs: dict[str, Array], outputs: dict[str, Array]) -> Pass:
-        return Pass(name, self._place.graph(graph), inputs, outputs, self._place.meter)
+    def _simple(
+        self,
+        graph: str,
+        name: str,
+        inputs: dict[str, Array],
+        outputs: dict[str, Array],
+        pieces: list[Array] | None = None,
+    ) -> Pass:
+        return Pass(name, self._place.graph(graph), inputs, outputs, self._place.meter, pieces)
 
     def _token(self, s: int, hidden: Array) -> Pass:
         inputs = {"hidden": hidden, "noise": self.slot_noise[s]} | self.sampling
@@ -106,6 +116,12 @@ class Wiring:
             pieces = [*outputs.values(), carries.arenas[1 - side].flat]
             passes.append(Pass(name, graph, ins, outs, self._place.meter, pieces))
         return passes
+
+
+def _neighbours(engine: Engine, shapes: dict[str, tuple[int, int]]) -> tuple[Array, dict[str, Array]]:
+    """Float buffers of these shapes in one piece of memory: (all of it, flat, and each by name)."""
+    made = arena(engine, [(shape, "float32") for shape in shapes.values()])
+    return made.flat, dict(zip(shapes, made.views, strict=True))
 
 
 def fixed(shape: tuple[int | str, ...]) -> tuple[int, ...]:

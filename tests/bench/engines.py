@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -29,7 +30,7 @@ from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.golden import made_unit, relative_error, seed_state
 from edge_streamer.runtime.noise import SOLVER, Noise
 from edge_streamer.runtime.programs.text import TextIn
-from edge_streamer.runtime.programs.wan_streamer import SOLVER_NOISE, read_constants
+from edge_streamer.runtime.programs.wan_streamer import read_constants
 from edge_streamer.runtime.session import open_session
 from edge_streamer.runtime.snapshot import Snapshot
 from edge_streamer.runtime.unit import Knobs, Unit
@@ -96,7 +97,7 @@ def compare(came: Sequence[Answer], wanted: Sequence[Answer]) -> float:
             worst = max(worst, error)
         off = np.abs(left.frames.astype(np.int16) - right.frames)
         if off.max() > 1 or (off > 0).mean() > SAME_PIXELS:
-            raise ValueError(f"unit {number}, frames: {(off > 0).mean():.1e} of the values differ, by up to {off.max()}")
+            raise ValueError(f"unit {number}, frames: {(off > 0).mean():.1e} of the values differ, up to {off.max()}")
     return worst
 
 
@@ -118,12 +119,11 @@ class Host:
         return now
 
     def latents(self) -> list[Array]:
-        """The solver's noise of the next unit: picture, sound."""
-        drawn = []
-        for part, shape in enumerate((self.constants.video_latent, self.constants.audio_latent)):
-            drawn.append(np.empty(shape, np.float32))
-            self._noise.normal(SOLVER, len(SOLVER_NOISE) * self.unit + part, drawn[-1])
-        return drawn
+        """The solver's noise of the next unit: picture, sound. One draw, dealt out in this order."""
+        video, audio = self.constants.video_latent, self.constants.audio_latent
+        drawn = np.empty(prod(video) + prod(audio), np.float32)
+        self._noise.normal(SOLVER, self.unit, drawn)
+        return [drawn[: prod(video)].reshape(video), drawn[prod(video) :].reshape(audio)]
 
 
 class Ours:
@@ -184,8 +184,8 @@ def torch_model(bundle: Bundle) -> WanStreamer:
     seed = re.fullmatch(r"random, seed (\d+)", made.weights)
     if seed is None or made.preset not in PRESETS:
         raise InputError(
-            f"{bundle.path} was made from preset {made.preset!r} with weights {made.weights!r}; the bench must build the "
-            "same model in torch and wants 'random, seed N'"
+            f"{bundle.path} was made from preset {made.preset!r} with weights {made.weights!r}; the bench must build "
+            "the same model in torch and wants 'random, seed N'"
         )
     return build(PRESETS[made.preset], int(seed[1]))
 

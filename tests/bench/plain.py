@@ -1,7 +1,7 @@
 """A bundle's graphs through plain ``InferenceSession.run``, as one would write it without a session of ours.
 
-Receives a bundle and a snapshot; hands on :class:`Plain`, a way of the bench. Numpy arrays go in by name, new arrays come
-out, carries are what came out last. Rings come in two kinds:
+Receives a bundle and a snapshot; hands on :class:`Plain`, a way of the bench. Numpy arrays go in by name, new arrays
+come out, carries are what came out last. Rings come in two kinds:
 
     in place   preallocated; new rows are written over the oldest unit's by slices
     concat     ``ring = concatenate([ring[n:], new n rows])``: a new array per ring and pass
@@ -168,7 +168,7 @@ class Plain:
         self._past = {f"latents.{n}": start.arrays[f"held/past.latents.{n}"] for n in ("video", "audio")}
         zero, one = np.zeros(1, np.float32), np.ones(1, np.float32)
         self._clean = {"t": zero, "dt": zero}
-        greedy = {"temperature": one, "top_k": np.ones(1, np.int32), "top_p": one}
+        greedy: dict[str, Array] = {"temperature": one, "top_k": np.ones(1, np.int32), "top_p": one}
         self._sampling = greedy | {"noise": np.zeros(c.candidates, np.float32)}
         self._place_tokens()
 
@@ -203,7 +203,8 @@ class Plain:
         """The block pass -> hidden state of the start token [1, width]."""
         assert unit.samples is not None
         assert unit.frames is not None
-        heard = self._run("encode", {"samples": unit.samples, "frames": unit.frames} | self._carries["encode"])
+        given: dict[str, Array] = {"samples": unit.samples, "frames": unit.frames}
+        heard = self._run("encode", given | self._carries["encode"])
         self._keep_carries("encode", heard)
         clean = self._run("solve_in", self._past | self._clean)["embeddings"]
         words = self._look_up((*text, self._constants.token_start))

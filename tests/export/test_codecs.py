@@ -12,7 +12,7 @@ from torch import Tensor
 from edge_streamer.export.audio import LogMel
 from edge_streamer.export.config import PRESETS
 from edge_streamer.export.layers import State, Tails
-from edge_streamer.export.model import Part, WanStreamer, build, to_pixels, unit_shapes
+from edge_streamer.export.model import Part, WanStreamer, build, to_pixels
 from edge_streamer.export.transformer import rotary
 
 EXACT = 1e-4
@@ -194,7 +194,7 @@ def test_level_carries_what_a_pixel_cannot() -> None:
     model = build(PRESETS["tiny"], 0)
     video, audio = inputs(model, "decode", 0)
     samples, frames, level, _ = model.decode(video, audio, model.start_state("decode"))
-    assert samples.shape == unit_shapes(model.config)[0]
+    assert samples.shape == (model.config.unit_samples,)
     assert frames.dtype == torch.uint8
     torch.testing.assert_close(level, frames.float().mean((1, 2, 3)), atol=0.5, rtol=0)
     video[0, 0] = float("nan")

@@ -12,7 +12,8 @@ from torch import Tensor
 from edge_streamer.export.config import PRESETS, constants, layout, media
 from edge_streamer.export.layers import Tails
 from edge_streamer.export.model import WanStreamer, build
-from edge_streamer.export.streamer import TorchStreamer, random_units
+from edge_streamer.export.streamer import TorchStreamer
+from tests.export.units import random_units
 
 DEMO_LIMIT = 5_500_000
 """Parameters: 22 MB in float32, which is what a shipped bundle may weigh."""

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from edge_streamer.export.config import PRESETS
 from edge_streamer.export.model import WanStreamer, build
-from edge_streamer.export.streamer import TorchStreamer, UnitInput, UnitOutput, random_units
+from edge_streamer.export.streamer import TorchStreamer, UnitInput, UnitOutput
 from edge_streamer.export.whole import relative
+from tests.export.units import random_units
 
 SAME = 1e-5
 """Relative error of early against late commit, whose passes have other lengths. Measured: 3e-6 over 30
