@@ -123,7 +123,7 @@ class WanStreamer(nn.Module):
         """samples [unit_samples], frames uint8 [4, height, width, 3] -> video tokens [n, width], audio tokens
         [n, width], next tails."""
         tails = Tails(state)
-        video = self.user_video(frames.unsqueeze(0), tails)
+        video = self.user_video(frames.to(torch.float32).unsqueeze(0), tails)  # TensorRT takes uint8 into a Cast only
         audio = self.user_audio(samples.unsqueeze(0), tails)
         return video.flatten(0, 2), audio.flatten(0, 1), tails.next
 
@@ -197,7 +197,7 @@ class WanStreamer(nn.Module):
         """samples [unit_samples], frames uint8 [4, height, width, 3] -> the agent's latents, picture and sound, each
         [tokens, values], next tails: for a persona's prefix and for training."""
         tails = Tails(state)
-        video = self.video_vae.encode(frames.unsqueeze(0), tails)
+        video = self.video_vae.encode(frames.to(torch.float32).unsqueeze(0), tails)
         audio = self.audio_vae.encode(samples.unsqueeze(0), tails)
         return video.flatten(0, 2), audio.flatten(0, 1), tails.next
 

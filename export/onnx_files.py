@@ -12,7 +12,6 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -22,27 +21,24 @@ from onnx_ir.passes import common as passes
 
 from edge_streamer.export.graphs import GraphPlan
 from edge_streamer.runtime.errors import EdgeStreamerError
-from edge_streamer.runtime.manifest import GraphSpec, TensorSpec
+from edge_streamer.runtime.manifest import TensorSpec
 
 IR_VERSION, OPSET = 10, 21
 """The newest that ONNX Runtime 1.23 (JetPack 6's last) loads."""
 EXTERNAL_BYTES = 1024
 """Tensors from this size on lie in the .weights file."""
-ALIGNMENT = 4096
-"""Of each tensor in the .weights file, so that it can be mapped into memory."""
+PORTABLE = frozenset((
+    "Add", "ArgMax", "Cast", "Clip", "Concat", "Conv", "ConvTranspose", "Cos", "DepthToSpace",
+    "Div", "Gather", "Gemm", "Less", "LessOrEqual", "Log", "MatMul", "Mul", "Neg",
+    "Pow", "ReduceMean", "Reshape", "Round", "Shape", "Sigmoid", "Sin", "Slice", "Softmax",
+    "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "TopK", "Transpose", "Unsqueeze", "Where",
+))  # fmt: skip
+"""The operators that our graphs may hold: all parsed by TensorRT 10.1 and later (its published operator list).
+Checked on paper only: no graph of ours has been built by TensorRT yet."""
 
 
 class ExportError(EdgeStreamerError):
     """A graph could not be exported, or does not reproduce the torch model."""
-
-
-@dataclass
-class WrittenGraph:
-    """A graph file and what the manifest says of it."""
-
-    spec: GraphSpec
-    offsets: dict[str, tuple[int, tuple[int, ...]]]
-    """Initializer name -> (offset in the .weights file, shape)."""
 
 
 def write_graph(plan: GraphPlan, folder: Path) -> tuple[ir.Model, list[TensorSpec]]:
@@ -124,3 +120,12 @@ def _check(name: str, model: ir.Model) -> None:
     foreign = sorted({f"{node.domain}.{node.op_type}" for node in model.graph.all_nodes() if node.domain})
     if foreign or model.functions:
         raise ExportError(f"graph {name!r} holds operators that no standard engine knows: {foreign}")
+    unknown = sorted({node.op_type for node in model.graph.all_nodes()} - PORTABLE)
+    if unknown:
+        raise ExportError(f"graph {name!r} holds operators that not every board's TensorRT parses: {unknown}")
+    for node in model.graph.all_nodes():  # the one thing TensorRT does with uint8
+        touched = [v for v in (*node.inputs, *node.outputs) if v is not None and v.dtype == ir.DataType.UINT8]
+        if touched and node.op_type != "Cast":
+            raise ExportError(
+                f"graph {name!r}: {node.op_type} touches the uint8 tensor {touched[0].name}; only Cast may"
+            )

@@ -1,4 +1,4 @@
-"""The README stays true: its tree names every source file and nothing else, its two commands stand on its first screen."""
+"""The README stays true: its tree names every source file, its two commands stand on its first screen."""
 
 from __future__ import annotations
 

@@ -94,6 +94,9 @@ class Cost:
     name: str
     """As recorders see it, numbers left out: ``solve.0.in`` is ``solve.in``."""
     runs: int
+    graph: str
+    length: int | None
+    """Tokens, where the graph has a symbolic length."""
     operations: int
     moved_bytes: int
 
@@ -117,5 +120,5 @@ def cost(manifest: Manifest) -> list[Cost]:
     made = []
     for name, runs, graph, length in passes:
         spec, key = manifest.graph(graph), str(length or "static")
-        made.append(Cost(name, runs, spec.operations[key], spec.moved_bytes[key]))
+        made.append(Cost(name, runs, graph, length, spec.operations[key], spec.moved_bytes[key]))
     return made

@@ -78,14 +78,15 @@ from pathlib import Path
 from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.session import open_session
 import onnxruntime
+NAMES = ("encode", "core", "slot", "solve_in", "solve_out", "decode")
 process = psutil.Process()
 bundle = Bundle.open(Path(sys.argv[1]))
 before = process.memory_info().rss
 session = open_session(bundle, verify=False)
-for name in ("encode", "core", "slot", "solve_in", "solve_out", "decode"):
+for name in NAMES:
     session.place.graph(name)
 grown = process.memory_info().rss - before
-opened = sum(bundle.manifest.graph(n).weight_bytes for n in ("encode", "core", "slot", "solve_in", "solve_out", "decode"))
+opened = sum(session.place.graph(name).spec.weight_bytes for name in NAMES)
 print(json.dumps({"grown": grown, "weights": opened, "state": session.state_bytes}))
 """
 

@@ -1,0 +1,167 @@
+"""``edge-streamer export``: what it writes, and what it refuses to write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from edge_streamer.export import count, wan_streamer
+from edge_streamer.export.config import PRESETS
+from edge_streamer.export.graphs import plan_graphs
+from edge_streamer.export.model import WanStreamer, build
+from edge_streamer.export.onnx_files import IR_VERSION, OPSET, ExportError, write_graph
+from edge_streamer.export.tokenizer import byte_level
+from edge_streamer.export.wan_streamer import Origin, export_bundle
+from edge_streamer.export.weights import save_weights
+from edge_streamer.runtime import cli
+from edge_streamer.runtime.bundle import Bundle
+from edge_streamer.runtime.session import open_session
+from edge_streamer.runtime.unit import Unit
+from tests.bundles import SEED
+
+
+def export(out: Path, *words: str) -> int:
+    return cli.main(["export", "wan-streamer", "--preset", "tiny", "--out", str(out), *words])
+
+
+def test_the_command_writes_a_bundle_that_passes_its_check(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_bundle: Path
+) -> None:
+    """From a weight file, without a prefix, with windows of its own: and the weights are those of the file."""
+    save_weights(build(PRESETS["tiny"], SEED), tmp_path / "model.safetensors")
+    words = ["--weights", str(tmp_path / "model.safetensors"), "--prefix-tokens", "0", "--window", "5"]
+    assert export(tmp_path / "bundle", *words, "--video-window", "2") == 0
+    said = capsys.readouterr()
+    assert "proven against the torch model" in said.out
+    assert "graph core" in said.err
+    bundle = Bundle.open(tmp_path / "bundle")
+    assert bundle.manifest.provenance.weights.startswith("model.safetensors, SHA-256 ")
+    rings = {s.ring: s.window_units for s in bundle.manifest.states if s.__class__.__name__ == "RingSpec"}
+    assert rings == {"main": 5, "video": 2}
+    assert cli.main(["check", str(tmp_path / "bundle")]) == 0
+    for name in ("encode", "decode", "solve_in"):
+        one, two = (p / "graphs" / f"{name}.weights" for p in (tiny_bundle, tmp_path / "bundle"))
+        assert one.read_bytes() == two.read_bytes()
+    session = open_session(bundle)
+    assert np.isfinite(session.step(Unit()).samples).all()
+
+
+@pytest.mark.parametrize(
+    ("prepare", "words", "said"),
+    [
+        (lambda folder: (folder / "bundle").mkdir() or (folder / "bundle" / "mine").touch(), [], "not empty"),
+        (lambda folder: (folder / "w").write_bytes(b"no tensors"), ["--weights", "w"], "safetensors"),
+        (lambda folder: None, ["--weights", "missing"], "missing"),
+        (lambda folder: None, ["--backbone", "missing"], "missing"),
+        (lambda folder: None, ["--window", "0"], "window_units"),
+        (lambda folder: None, ["--prefix-tokens", "-1"], "prefix_tokens"),
+    ],
+)
+def test_bad_input_is_one_line_and_no_bundle(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    prepare: Callable[[Path], object],
+    words: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    prepare(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    assert export(Path("bundle"), *words) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("edge-streamer: ")]
+    assert len(lines) == 1
+    assert said in lines[0]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_weights_of_the_wrong_shape_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from dataclasses import replace
+
+    wider = replace(PRESETS["tiny"], transformer=replace(PRESETS["tiny"].transformer, feed_forward=256))
+    save_weights(build(wider, 0), tmp_path / "wide.safetensors")
+    assert export(tmp_path / "bundle", "--weights", str(tmp_path / "wide.safetensors")) == 2
+    assert "feed_forward" in capsys.readouterr().err
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_graphs_that_do_not_reproduce_the_model_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A weight changes between writing the graphs and the proof, as a faulty exporter would change it."""
+    model, prove = build(PRESETS["tiny"], 0), wan_streamer.prove
+
+    def prove_another(model: WanStreamer, bundle: Bundle) -> object:
+        with torch.no_grad():
+            model.transformer.layers[1].feed_forward.down.weight[0, 0] += 0.5
+        return prove(model, bundle)
+
+    monkeypatch.setattr(wan_streamer, "prove", prove_another)
+    with pytest.raises(ExportError, match=r"unit 0, pass block, .*off by"):
+        export_bundle(model, byte_level(), Origin("random", "none"), tmp_path / "bundle")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_seeds_make_weights_reproducible(tiny_bundle: Path) -> None:
+    one, two, three = (build(PRESETS["tiny"], seed) for seed in (5, 5, 6))
+    for (name, a), b, c in zip(one.named_parameters(), two.parameters(), three.parameters(), strict=True):
+        assert torch.equal(a, b), name
+        if not torch.equal(
+            a, torch.full_like(a, float(a.flatten()[0]))
+        ):  # not a bias or a scale that starts as one number
+            assert not torch.equal(a, c), name
+
+
+def test_files_are_portable_and_tell_nothing_of_the_machine(tiny_bundle: Path) -> None:
+    for path in (tiny_bundle / "graphs").glob("*.onnx"):
+        model = onnx.load(path, load_external_data=False)
+        assert model.ir_version == IR_VERSION
+        assert [(o.domain, o.version) for o in model.opset_import] == [("", OPSET)]
+        assert not model.metadata_props
+        text = path.read_bytes()
+        for trace in (b"site-packages", b"/home", b"/root", b'File "', str(Path.cwd()).encode()):
+            assert trace not in text, f"{path.name} holds {trace!r}"
+
+
+def test_each_weight_is_on_disk_once(tiny_bundle: Path) -> None:
+    model = build(PRESETS["tiny"], SEED)
+    parameters = sum(p.numel() for p in model.parameters()) * 4
+    on_disk = sum(path.stat().st_size for path in tiny_bundle.rglob("*.weights"))
+    padding = 4096 * sum(1 for _ in model.parameters())
+    # solve_in and solve_out share the two small embeddings of time; log-mel's fixed tables are no parameters.
+    shared = sum(p.numel() for part in (model.solver.time, model.solver.step) for p in part.parameters()) * 4
+    assert on_disk <= parameters + shared + 200_000 + padding
+
+
+def test_operations_are_those_that_torch_counts(tmp_path: Path) -> None:
+    """The core's, at every length, against torch's own counter."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    plan = plan_graphs(build(PRESETS["tiny"], 0))[-1]
+    graph, _ = write_graph(plan, tmp_path)
+    for length in plan.lengths:
+        inputs = [long_input(i.example, i.long, length) for i in plan.inputs]
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            plan.run(*inputs)
+        assert count.operations(graph, [i.spec() for i in plan.inputs], length) == counter.get_total_flops()
+
+
+def long_input(example: torch.Tensor, axis: int | None, length: int) -> torch.Tensor:
+    if axis is None:
+        return example
+    shape = list(example.shape)
+    shape[axis] = length
+    return torch.zeros(shape)
+
+
+def test_the_manifest_lists_what_the_design_names(tiny_bundle: Path) -> None:
+    manifest = json.loads((tiny_bundle / "manifest.json").read_text())
+    names = {graph["name"] for graph in manifest["graphs"]}
+    assert names == {"encode", "decode", "encode_agent", "solve_in", "solve_out", "slot", "core"}
+    (core,) = (graph for graph in manifest["graphs"] if graph["name"] == "core")
+    assert core["lengths"] == sorted({1, *map(int, core["operations"])})
+    assert manifest["provenance"]["weights_licence"]
