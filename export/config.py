@@ -45,7 +45,11 @@ class TransformerConfig:
     norm_epsilon: float = 1e-6
     """Added to the mean square in RMSNorm."""
     attention: Literal["split", "concat"] = "split"
-    """How ring and new tokens are joined: scores per part before the softmax, or keys and values in one piece."""
+    """How ring and new tokens are joined: scores per part before the softmax, or keys and values in one piece.
+
+    Measured on ONNX Runtime's CPU, alternating: ``concat`` takes 0.94 of ``split``'s unit time on ``demo`` (medians of
+    six), 0.77 of its time on 260-token passes of the large preset; at one token ``split`` was 0.86 of ``concat``.
+    """
 
 
 @dataclass(frozen=True)
@@ -300,7 +304,7 @@ TINY = Config(
 DEMO = Config(
     preset="demo",
     transformer=TransformerConfig(
-        width=192, layers=6, heads=3, kv_heads=1, head_size=64, feed_forward=512, rope_base=1e4
+        width=192, layers=6, heads=3, kv_heads=1, head_size=64, feed_forward=512, rope_base=1e4, attention="concat"
     ),
     user_audio=UserAudioConfig(tokens=4, mels=40, channels=96),
     user_video=UserVideoConfig(channels=(24, 48, 64, 96)),
@@ -322,7 +326,7 @@ DEMO = Config(
 QWEN = Config(
     preset="qwen2.5-0.5b",
     transformer=TransformerConfig(
-        width=896, layers=24, heads=14, kv_heads=2, head_size=64, feed_forward=4864, rope_base=1e6
+        width=896, layers=24, heads=14, kv_heads=2, head_size=64, feed_forward=4864, rope_base=1e6, attention="concat"
     ),
     user_audio=UserAudioConfig(tokens=4, mels=80, channels=256),
     user_video=UserVideoConfig(channels=(48, 96, 192)),

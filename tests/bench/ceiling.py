@@ -39,6 +39,10 @@ class Ceiling:
     gigabytes: float
     """10^9 bytes a second, read and written counted both."""
 
+    def or_higher(self, other: Ceiling) -> Ceiling:
+        """The higher of each rate."""
+        return Ceiling(max(self.gflops, other.gflops), max(self.gigabytes, other.gigabytes))
+
     def seconds(self, operations: int, moved_bytes: int) -> float:
         """The shortest time in which so much can be done, if computing and moving overlap perfectly."""
         return max(operations / self.gflops, moved_bytes / self.gigabytes) / 1e9

@@ -72,7 +72,7 @@ def made_feeds(spec: GraphSpec, length: int | None) -> dict[str, Any]:
     """Small random values for every input; validity rows hide nothing."""
     rng, feeds = np.random.default_rng(0), {}
     for tensor in spec.inputs:
-        shape = [length if isinstance(n, str) else n for n in tensor.shape]
+        shape = [(length or 1) if isinstance(n, str) else n for n in tensor.shape]
         values = rng.uniform(0.0, 1.0, shape)
         if tensor.name.startswith("valid."):
             values[:] = 0
