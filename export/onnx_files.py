@@ -29,7 +29,7 @@ EXTERNAL_BYTES = 1024
 """Tensors from this size on lie in the .weights file."""
 PORTABLE = frozenset((
     "Add", "ArgMax", "Cast", "Clip", "Concat", "Conv", "ConvTranspose", "Cos", "DepthToSpace",
-    "Div", "Gather", "Gemm", "Less", "LessOrEqual", "Log", "MatMul", "Mul", "Neg",
+    "Div", "Expand", "Gather", "Gemm", "Less", "LessOrEqual", "Log", "MatMul", "Mul", "Neg",
     "Pow", "ReduceMean", "Reshape", "Round", "Shape", "Sigmoid", "Sin", "Slice", "Softmax",
     "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "TopK", "Transpose", "Unsqueeze", "Where",
 ))  # fmt: skip

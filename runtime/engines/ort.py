@@ -45,8 +45,8 @@ def aligned_empty(shape: tuple[int, ...], dtype: str) -> Array:
 
 PARALLEL_OPERATIONS = 2_000_000_000
 """Graphs whose longest run takes fewer operations run on one thread. Measured on two cores without spinning: the demo's
-unit (0.5 G operations in its longest run) takes 33 ms on one thread and 37 on two; with spinning 22 ms on an idle machine
-but 70 and more beside any other work, and a device always has other work."""
+unit (0.5 G operations in its longest run) takes 33 ms on one thread and 37 on two; with spinning 22 ms on an idle
+machine but 70 and more beside any other work, and a device always has other work."""
 
 
 class OrtBoundRun:

@@ -192,7 +192,8 @@ def torch_model(bundle: Bundle) -> WanStreamer:
 
 def compile_parts(model: WanStreamer, backend: str) -> None:
     """Compile everything that a graph of the bundle computes. ``dynamic=False``: a specialisation per length, which is
-    what a closed list of lengths allows and inductor's code is fastest with."""
+    what a closed list of lengths allows and inductor's code is fastest with. Freezing the weights
+    (TORCHINDUCTOR_FREEZING=1) was tried on demo and was not faster."""
     import torch
 
     for part in ("encode", "solve_in", "solve_out", "slot", "decode"):

@@ -163,7 +163,7 @@ def _rounds(console: Console, workers: list[Worker], rounds: int, units: int) ->
         for worker in shuffled.sample(workers, len(workers)):
             results[worker.name].append(worker.ask("round", count=units))
         medians = (f"{name} {_median_ms(came[-1]):.1f}" for name, came in results.items())
-        console.print(f"round {number + 1} of {rounds}, ms: {', '.join(medians)}", highlight=False)
+        console.print(f"round {number + 1} of {rounds}, ms: {', '.join(medians)}", highlight=False, soft_wrap=True)
     console.print()
     return results
 
