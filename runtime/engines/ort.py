@@ -2,8 +2,8 @@
 
 Receives graph files; hands on runs bound to numpy memory, which ONNX Runtime reads and writes in place.
 
-Choices: the wheels' worker threads spin for a while after each run and slow whatever runs next, above all on the
-two to six cores of a board that also serve audio callbacks, so spinning is off. Weights are prepacked by ONNX
+Choices: ONNX Runtime's worker threads spin for a while after each run and so slow whatever runs next, above all on the
+two to six cores of a board that also serve audio callbacks: ours never spin beyond a run. Weights are prepacked by ONNX
 Runtime (one copy in memory; the file's pages are given back). Nothing is downloaded and no telemetry is sent.
 """
 
@@ -43,10 +43,8 @@ def aligned_empty(shape: tuple[int, ...], dtype: str) -> Array:
     return raw[start : start + size].view(item).reshape(shape)
 
 
-PARALLEL_OPERATIONS = 2_000_000_000
-"""Graphs whose longest run takes fewer operations run on one thread. Measured on two cores without spinning: the demo's
-unit (0.5 G operations in its longest run) takes 33 ms on one thread and 37 on two; with spinning 22 ms on an idle
-machine but 70 and more beside any other work, and a device always has other work."""
+LONG_OPERATIONS = 2_000_000_000
+"""A graph whose longest run takes more operations than this is long: it gets every core."""
 
 
 class OrtBoundRun:
@@ -117,48 +115,60 @@ def _check_buffer(graph: str, kind: str, tensor: TensorSpec, array: Array, lengt
     return length
 
 
+def session_options(threads: int, spin: bool) -> ort.SessionOptions:
+    """The settings of one ONNX Runtime session. ``spin``: waiting threads spin inside a run, and stop when it ends."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    if spin:
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+    else:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
 class OrtEngine:
     """ONNX Runtime's CPU provider.
 
-    ``threads``: how many cores one run may use. None takes one for graphs whose runs are short (waking a second thread
-    for every operator costs more than it brings) and, for graphs beyond PARALLEL_OPERATIONS, all that this process may
-    use.
+    ``threads``: how many cores one run may use; None decides per graph. Short graphs (see LONG_OPERATIONS) leave a core
+    to microphone, camera and screen and run on the others, spinning inside the run; long ones take every core without
+    spinning. Measured on two cores, demo, per unit: 33 ms on one thread; on two 37 without spinning, 23 to 30 with it
+    on an idle machine, but 64 to 127 with it beside one busy process. More than two cores have not been measured.
     """
 
     swaps = True
 
     def __init__(self, threads: int | None = None):
         self._threads = threads
-        self.threads = threads or len(os.sched_getaffinity(0))
-        """At most so many."""
-        some = f"{self.threads} thread{'s' * (self.threads > 1)}"
+        self._cores = len(os.sched_getaffinity(0))
+        count = threads or self._cores
+        some = f"{count} thread{'s' * (count > 1)}"
         self.name = f"onnxruntime {ort.__version__} cpu, {some if threads else 'up to ' + some}"
 
     def threads_for(self, spec: GraphSpec) -> int:
         """How many threads this graph runs on."""
-        short = max(spec.operations.values(), default=0) < PARALLEL_OPERATIONS
-        return self._threads or (1 if short else self.threads)
+        return self._threads or (self._cores if is_long(spec) else max(1, self._cores - 1))
+
+    def options_for(self, spec: GraphSpec) -> ort.SessionOptions:
+        """The settings that this graph is opened with."""
+        return session_options(self.threads_for(spec), spin=not is_long(spec))
 
     def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
         return aligned_empty(shape, dtype)
 
     def open(self, path: Path, spec: GraphSpec) -> OrtGraph:
         try:
-            session = ort.InferenceSession(
-                str(path), self._options(self.threads_for(spec)), providers=["CPUExecutionProvider"]
-            )
+            session = ort.InferenceSession(str(path), self.options_for(spec), providers=["CPUExecutionProvider"])
         except Exception as error:
             raise BundleError(f"ONNX Runtime {ort.__version__} cannot load {path.name}: {error}") from error
         _check_graph(session, spec)
         return OrtGraph(session, spec)
 
-    def _options(self, threads: int | None = None) -> ort.SessionOptions:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or self.threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        return options
+
+def is_long(spec: GraphSpec) -> bool:
+    """Whether a run takes long enough for waking threads to cost nothing beside it."""
+    return max(spec.operations.values(), default=0) > LONG_OPERATIONS
 
 
 def _check_graph(session: ort.InferenceSession, spec: GraphSpec) -> None:

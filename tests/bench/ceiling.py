@@ -19,7 +19,7 @@ import numpy as np
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_streamer.runtime.engines.ort import OrtEngine
+from edge_streamer.runtime.engines.ort import session_options
 from edge_streamer.runtime.manifest import Manifest
 from edge_streamer.runtime.programs.layout import Layout
 from edge_streamer.runtime.programs.wan_streamer import read_constants
@@ -48,13 +48,12 @@ class Ceiling:
         return max(operations / self.gflops, moved_bytes / self.gigabytes) / 1e9
 
 
-def measure_ceiling(threads: int | None) -> Ceiling:
-    """Measure for about a second, with as many threads as our engine takes."""
-    count = OrtEngine(threads).threads
-    return Ceiling(_gemm_gflops(threads), _copy_gigabytes(count))
+def measure_ceiling(threads: int) -> Ceiling:
+    """Measure for about a second, with so many threads."""
+    return Ceiling(_gemm_gflops(threads), _copy_gigabytes(threads))
 
 
-def _gemm_gflops(threads: int | None) -> float:
+def _gemm_gflops(threads: int) -> float:
     rng = np.random.default_rng(0)
     weight = numpy_helper.from_array(rng.standard_normal((SIDE, SIDE), np.float32), "weight")
     shape = [SIDE, SIDE]
@@ -66,7 +65,7 @@ def _gemm_gflops(threads: int | None) -> float:
         [weight],
     )
     model = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 21)])
-    options = OrtEngine(threads)._options()
+    options = session_options(threads, spin=False)
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     feeds = {"x": rng.standard_normal((SIDE, SIDE), np.float32)}
     return 2 * SIDE**3 / _best(lambda: session.run(None, feeds)) / 1e9

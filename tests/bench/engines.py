@@ -152,7 +152,7 @@ class Torch:
         from edge_streamer.export.parity import load_state
         from edge_streamer.export.streamer import TorchStreamer
 
-        torch.set_num_threads(OrtEngine(threads).threads)
+        torch.set_num_threads(OrtEngine(threads).threads_for(bundle.manifest.graph("core")))
         model = torch_model(bundle)
         if backend:
             compile_parts(model, backend)

@@ -58,7 +58,7 @@ def profile(bundle: Bundle, graph: str, length: int | None, threads: int | None)
     """Every node of ``graph`` at ``length`` tokens, the slowest first."""
     spec = bundle.manifest.graph(graph)
     with tempfile.TemporaryDirectory() as folder:
-        options = OrtEngine(threads)._options()
+        options = OrtEngine(threads).options_for(spec)
         options.enable_profiling, options.profile_file_prefix = True, f"{folder}/profile"
         session = ort.InferenceSession(str(bundle.file(spec.file)), options, providers=["CPUExecutionProvider"])
         feeds = made_feeds(spec, length)

@@ -148,10 +148,11 @@ class Plain:
     """The unit program over ``InferenceSession.run``."""
 
     def __init__(self, bundle: Bundle, start: Snapshot, threads: int | None, way: str) -> None:
-        options = OrtEngine(threads)._options()
+        engine = OrtEngine(threads)
         self._graphs: dict[str, Any] = {}
         for name in GRAPHS:
-            path = str(bundle.file(bundle.manifest.graph(name).file))
+            spec = bundle.manifest.graph(name)
+            path, options = str(bundle.file(spec.file)), engine.options_for(spec)
             self._graphs[name] = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self._outputs = {name: [o.name for o in graph.get_outputs()] for name, graph in self._graphs.items()}
         self._host, self._embeddings = Host(bundle, start), bundle.embedding_rows()

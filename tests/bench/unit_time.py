@@ -68,7 +68,7 @@ def bench(args: argparse.Namespace) -> None:
     console = Console()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         bundle = Bundle.open(args.bundle or _export(args.preset, Path(folder) / "bundle", console))
-        threads = OrtEngine(args.threads).threads
+        threads = OrtEngine(args.threads).threads_for(bundle.manifest.graph("core"))
         ceiling = measure_ceiling(threads)
         costs = cost(bundle.manifest)
         _show_ceiling(console, bundle, ceiling, costs, threads)
