@@ -56,9 +56,7 @@ def test_the_files_hold_what_the_session_said(tiny_bundle: Path, speech: Path, c
     np.testing.assert_allclose(voice.reshape(-1) * PCM_STEP, again, atol=1.5 * PCM_STEP)
 
 
-def said_by_session(
-    bundle: Path, speech: Path, camera: Path, units: int
-) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+def said_by_session(bundle: Path, speech: Path, camera: Path, units: int) -> NDArray[np.float32]:
     """The same conversation through the Python API."""
     from edge_streamer.devices.audio_file import AudioFile
     from edge_streamer.devices.video_file import VideoFile
