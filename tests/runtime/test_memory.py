@@ -24,7 +24,7 @@ UNITS = 10_000
 FLAT_BYTES = 2_000_000
 """Growth of resident memory over UNITS units that still counts as flat: 200 bytes a unit. Measured: 0 to 200 kB."""
 TRACED_BYTES = 1_000
-"""Growth of Python's own allocations over TRACED_UNITS units that is no leak: one small object a unit would be 5,600."""
+"""Growth of Python's own allocations over TRACED_UNITS units that is no leak; one small object a unit makes 5,600."""
 WINDOWS = 3
 TRACED_UNITS = 200
 ONCE = 1.15
