@@ -11,16 +11,15 @@ compared apart, so that one near tie does not make everything after it incompara
 from __future__ import annotations
 
 import math
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
+from edge_streamer.runtime.arrays import load_arrays, save_arrays
 from edge_streamer.runtime.engine import Array
 from edge_streamer.runtime.errors import BundleError
-from edge_streamer.runtime.files import replacing
 from edge_streamer.runtime.manifest import MASKED, MediaSpec
 from edge_streamer.runtime.noise import INPUTS, START, Noise
 from edge_streamer.runtime.session import Session
@@ -32,7 +31,6 @@ START_UNIT = 1000
 """Index of the first golden unit: well past the distance at which the prefix stops receding."""
 UNITS_TO_WRAP = 2
 """All rings are full at the start, and wrap together after so many units."""
-META = "meta"
 
 
 class Meta(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -52,18 +50,14 @@ class Golden:
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all."""
-        meta = np.frombuffer(msgspec.json.encode(self.meta), np.uint8)
-        with replacing(path) as temporary, open(temporary, "wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **{META: meta}, **self.answers)
+        save_arrays(path, self.meta, self.answers)
 
 
 def load_golden(path: Path) -> Golden:
     """Golden units from a bundle's file. BundleError where it is damaged."""
     try:
-        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            answers = {name: file[name] for name in file.files}
-        meta = msgspec.json.decode(answers.pop(META).tobytes(), type=Meta)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, msgspec.MsgspecError) as error:
+        meta, answers = load_arrays(path, Meta)
+    except ValueError as error:
         raise BundleError(f"{path.name}: not golden units ({error}); export the bundle again") from None
     return Golden(meta, answers)
 

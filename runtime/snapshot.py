@@ -7,20 +7,17 @@ renamed.
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
+from edge_streamer.runtime.arrays import load_arrays, save_arrays
 from edge_streamer.runtime.engine import Array
 from edge_streamer.runtime.errors import MediaError
-from edge_streamer.runtime.files import replacing
 from edge_streamer.runtime.programs.base import Program
 from edge_streamer.runtime.state import Ring, StateStore
-
-META = "meta"
 
 
 class Stamp(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -46,9 +43,7 @@ class Snapshot:
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all."""
-        meta = np.frombuffer(msgspec.json.encode(self.stamp), np.uint8)
-        with replacing(path) as temporary, open(temporary, "wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **{META: meta}, **self.arrays)
+        save_arrays(path, self.stamp, self.arrays)
 
 
 def load_snapshot(path: Path) -> Snapshot:
@@ -56,10 +51,8 @@ def load_snapshot(path: Path) -> Snapshot:
     if not path.is_file():
         raise MediaError(f"{path}: no such snapshot file; write one with 'edge-streamer prefix'")
     try:
-        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        stamp = msgspec.json.decode(arrays.pop(META).tobytes(), type=Stamp)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, msgspec.MsgspecError, EOFError) as error:
+        stamp, arrays = load_arrays(path, Stamp)
+    except ValueError as error:
         raise MediaError(f"{path}: not a snapshot that edge-streamer wrote, or damaged ({error})") from None
     if stamp.format != 1:
         raise MediaError(f"{path}: snapshot format {stamp.format}; this edge-streamer reads format 1")
