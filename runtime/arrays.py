@@ -46,4 +46,4 @@ def load_arrays(path: Path, kind: type[Record]) -> tuple[Record, dict[str, Array
         zipfile.BadZipFile,
         msgspec.MsgspecError,
     ) as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(f"{type(error).__name__} while reading its arrays") from None

@@ -89,9 +89,12 @@ class Bundle:
         if not folder.is_dir():
             raise BundleError(f"there is no bundle at {folder}; wanted a folder with a {MANIFEST} or a .tar of one")
         text = _read_manifest(folder)
-        manifest = parse(text)
-        _check_paths(folder, manifest.files)
-        check_consistency(manifest)
+        try:
+            manifest = parse(text)
+            _check_paths(folder, manifest.files)
+            check_consistency(manifest)
+        except BundleError as error:
+            raise BundleError(f"{folder}: {error}") from None
         _check_files(folder, manifest.files)
         if verify:
             _check_sums(folder, manifest.files)

@@ -95,7 +95,8 @@ def replacing(path: Path) -> Iterator[Path]:
             os.replace(partial, target)
             _sync(target.parent)
         finally:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):  # a read-only disk: nothing is there, and the first error is the one to tell
+                partial.unlink(missing_ok=True)
 
 
 def check_new_folder(path: Path) -> None:

@@ -203,7 +203,8 @@ def parse(text: bytes) -> Manifest:
     try:
         return msgspec.json.decode(text, type=Manifest)
     except msgspec.ValidationError as error:
-        raise BundleError(f"manifest.json: {error}") from None
+        advice = "it is damaged or from another version; export the bundle again"
+        raise BundleError(f"manifest.json: {error}: {advice}") from None
 
 
 def render(manifest: Manifest) -> bytes:

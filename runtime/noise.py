@@ -18,10 +18,10 @@ SOLVER, SLOTS, INPUTS, START = range(4)
 
 
 class Noise:
-    """Noise for a seed. Streams and units never share numbers."""
+    """Noise for a seed, 0 to 2**64 - 1. Streams and units never share numbers."""
 
     def __init__(self, seed: int):
-        self._bits = np.random.Philox(key=[seed & (2**64 - 1), 0])
+        self._bits = np.random.Philox(key=np.array([seed, 0], np.uint64))
         self._state: Any = self._bits.state  # a dictionary that numpy types only in its newest versions
 
     def _uniform(self, stream: int, unit: int, count: int) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import numpy as np
 from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.manifest import MediaSpec
+from edge_streamer.runtime.outputs import check_outputs
+from edge_streamer.runtime.run import positive_seconds
 from edge_streamer.runtime.session import Session, open_session
 from edge_streamer.runtime.unit import Unit
 
@@ -29,15 +32,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--text", help="a world, a persona, instructions")
     parser.add_argument("--image", type=Path, help="a picture of the agent: one silent unit of it")
     parser.add_argument("--clip", type=Path, help="a film of the agent, with its voice; as many units as fit")
-    parser.add_argument("--seconds", type=float, help="use only so much of the clip")
+    parser.add_argument("--seconds", type=positive_seconds, metavar="S", help="use at most so much of the clip")
     parser.add_argument("--out", type=Path, required=True, help="the snapshot file to write (.npz)")
 
 
 def main(args: argparse.Namespace) -> int:
     if not (args.text or args.image or args.clip):
         raise InputError("a prefix of nothing; give --text, --image or --clip")
-    if not args.out.parent.is_dir():
-        raise InputError(f"--out {args.out}: the folder {args.out.parent} does not exist; make it first")
+    inputs = {"BUNDLE": args.bundle, "--image": args.image, "--clip": args.clip}
+    check_outputs({"--out": args.out}, {option: path for option, path in inputs.items() if path})
+    if args.out.suffix.lower() != ".npz":
+        raise InputError(f"--out {args.out}: wanted a name that ends in .npz")
     session = open_session(Bundle.open(args.bundle))
     places = session.streamer.constants.prefix_tokens
     left = places
@@ -52,13 +57,18 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _fill_with_clip(session: Session, path: Path, seconds: float | None) -> int:
-    """All units of the clip; InputError where it has none."""
-    left = -1
+def _fill_with_clip(session: Session, path: Path, seconds: Fraction | None) -> int:
+    """As many units of the clip as fit, said aloud; InputError where not one does."""
+    layout, used = session.streamer.layout, 0
+    left = session.prefill()
     for unit in clip_units(path, session.media, seconds):
+        if used and left < layout.agent:
+            break
         left = session.prefill(unit)
-    if left < 0:
-        raise InputError(f"--clip {path}: shorter than one unit")
+        used += 1
+    if not used:
+        raise InputError(f"--clip {path} holds no sound to the length of a unit")
+    print(f"{path}: the first {used * session.media.unit_seconds:.2f} s")
     return left
 
 
@@ -79,10 +89,10 @@ def picture_units(path: Path, media: MediaSpec) -> Iterator[Unit]:
         camera.close()
 
 
-def clip_units(path: Path, media: MediaSpec, seconds: float | None) -> Iterator[Unit]:
+def clip_units(path: Path, media: MediaSpec, seconds: Fraction | None) -> Iterator[Unit]:
     """Units of a film with sound, up to its sound's end or ``seconds``."""
     microphone = _device("audio_file").AudioFile(path, media)
-    limit = np.inf if seconds is None else seconds / media.unit_seconds
+    limit = np.inf if seconds is None else float(seconds) / media.unit_seconds
     try:
         for index, unit in enumerate(picture_units(path, media)):
             samples = np.empty(media.unit_samples, np.float32)

@@ -89,11 +89,14 @@ class Session:
             if isinstance(unit, Unit):
                 return self.streamer.step(unit, tokens)
             if isinstance(self.program, WanStreamer):
-                raise ValueError("a wan_streamer steps on a Unit; a mapping came")
+                raise ValueError(f"a wan_streamer steps on a Unit; a {type(unit).__name__} came")
             return self.program.step(unit)
 
     def settle(self) -> None:
-        """Use idle time: commit the last response to the history now instead of with the next unit. Same numbers."""
+        """Use idle time: commit the last response to the history now instead of with the next unit.
+
+        The same numbers up to float rounding: sums are taken in another order.
+        """
         with self._transaction():
             self.streamer.settle()
 

@@ -64,8 +64,13 @@ class Knobs:
     """Of sampling and solver noise. Noise depends on (seed, unit index) alone, so that any unit can be replayed."""
 
     def __post_init__(self) -> None:
+        for name in ("steps", "top_k", "seed"):
+            if not isinstance(getattr(self, name), int | None):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; wanted a whole number")
         if self.steps is not None and not 1 <= self.steps <= 64:
             raise ValueError(f"steps is {self.steps}; wanted 1 to 64")
+        if not 0 <= self.seed < 2**64:
+            raise ValueError(f"seed is {self.seed}; wanted 0 to 2**64 - 1")
         if not 0.0 <= self.temperature <= 10.0:
             raise ValueError(f"temperature is {self.temperature}; wanted 0 (greedy) to 10")
         if self.top_k < 0:

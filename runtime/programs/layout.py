@@ -25,12 +25,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
 
 from edge_streamer.runtime.errors import BundleError
+from edge_streamer.runtime.manifest import Manifest, RingSpec
 
 RingName = Literal["main", "video"]
 
@@ -39,11 +40,15 @@ GROUP_NOBODY = 1000
 """The group of padding: it sees everything and no other token sees it."""
 
 
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Natural = Annotated[int, msgspec.Meta(ge=0)]
+
+
 class Segment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A run of neighbouring tokens of one kind."""
 
     name: Literal["agent.video", "agent.audio", "user.video", "user.audio", "user.text", "start", "slots"]
-    count: int
+    count: Positive
     ring: RingName
     offset: float
     """Position of its first token inside the unit."""
@@ -54,34 +59,34 @@ class Segment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class Constants(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``manifest.constants`` of the program ``wan_streamer``."""
 
-    width: int
-    layers: int
-    kv_heads: int
-    head_size: int
-    rope_base: float
-    positions_per_unit: int
+    width: Positive
+    layers: Positive
+    kv_heads: Positive
+    head_size: Positive
+    rope_base: Annotated[float, msgspec.Meta(gt=1)]
+    positions_per_unit: Positive
     segments: tuple[Segment, ...]
     """agent.video, agent.audio, user.video, user.audio, user.text, start, slots: in this order."""
     slot_kinds: tuple[Literal["state", "text"], ...]
     """One word per slot; the first is the state slot (listening or speaking)."""
-    audio_latent: tuple[int, int]
+    audio_latent: tuple[Positive, Positive]
     """[tokens, values] of the agent's sound per unit."""
-    video_latent: tuple[int, int]
+    video_latent: tuple[Positive, Positive]
     """[tokens, values] of the agent's picture per unit."""
-    window_units: int
+    window_units: Positive
     """Units that the main ring remembers."""
-    video_window_units: int
-    prefix_tokens: int
+    video_window_units: Positive
+    prefix_tokens: Natural
     """Places of the pinned prefix ring; 0 where the bundle has none."""
-    candidates: int
+    candidates: Positive
     """How many of the likeliest tokens a slot samples among."""
-    default_steps: int
-    token_pad: int
+    default_steps: Annotated[int, msgspec.Meta(ge=1, le=64)]
+    token_pad: Natural
     """Fills the user's text places when nothing is typed, and the agent's text slots when it says nothing."""
-    token_start: int
+    token_start: Natural
     """Opens the agent's slots."""
-    token_listen: int
-    token_speak: int
+    token_listen: Natural
+    token_speak: Natural
 
 
 @dataclass(frozen=True)
@@ -157,3 +162,31 @@ class Layout:
     def prefix_distance_units(self) -> int:
         """From this unit on, the prefix is no further away: the main window's length."""
         return self.constants.window_units
+
+
+def check_graphs(layout: Layout, manifest: Manifest) -> None:
+    """The graphs' shapes are those that the constants speak of. BundleError naming the tensor or state."""
+    c = layout.constants
+    half, places = c.head_size // 2, {"main": layout.capacity("main"), "video": layout.capacity("video")}
+    if c.prefix_tokens:
+        places["prefix"] = c.prefix_tokens
+    wanted: dict[tuple[str, str], tuple[int | str, ...]] = {
+        ("core", "embeddings"): (1, "T", c.width),
+        ("core", "cos"): ("T", half),
+        ("solve_in", "latents.video"): c.video_latent,
+        ("solve_in", "latents.audio"): c.audio_latent,
+        ("slot", "noise"): (c.candidates,),
+    }
+    for (graph, name), shape in wanted.items():
+        found = {t.name: t.shape for t in manifest.graph(graph).inputs}.get(name)
+        if found != shape:
+            raise BundleError(f"graph {graph!r}, input {name!r} has shape {found}; the constants say {shape}")
+    if manifest.graph("core").lengths != layout.lengths:
+        raise BundleError(f"core has lengths {manifest.graph('core').lengths}; the constants say {layout.lengths}")
+    states = [s for s in manifest.states if isinstance(s, RingSpec)]
+    for state in states:
+        shape = (c.kv_heads, places.get(state.ring, 0), c.head_size)
+        if state.shape != shape:
+            raise BundleError(f"state {state.path!r} has shape {state.shape}; the constants say {shape}")
+    if len(states) != 2 * c.layers * len(places):
+        raise BundleError(f"{len(states)} ring states for {c.layers} layers; wanted {2 * c.layers * len(places)}")

@@ -21,7 +21,11 @@ class TextIn:
         self._tokenizer, self._places, self._pad = tokenizer, places, pad
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """Token numbers of ``text``, no special tokens added."""
+        """Token numbers of ``text``, no special tokens added. ValueError for what is not text."""
+        try:
+            text.encode("utf-8")
+        except (AttributeError, UnicodeEncodeError):
+            raise ValueError(f"the unit's text is {text!r}; wanted a string of Unicode characters") from None
         return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def take(self, waiting: tuple[int, ...], text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -8,7 +8,8 @@ Receives a :class:`~edge_streamer.runtime.unit.Unit` (what the user said and sho
     response ◄─ decode ◄─ y_k clean ◄─ N x (solve_in ─► core solve ─► solve_out) ◄─ noise ────────┘
 
 The clean pass of y_{k-1} rides in the block, or runs ahead in the idle time after unit k-1 (:meth:`settle`): same
-groups, places and window, so the same numbers. In the first unit there is no y_{-1}: its places stay hidden.
+groups, places and window, so the same numbers up to float rounding. In the first unit there is no y_{-1}: its places
+stay hidden.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from edge_streamer.runtime.noise import SLOTS, SOLVER, Noise
 from edge_streamer.runtime.passes import Pass
 from edge_streamer.runtime.programs.base import Workplace
 from edge_streamer.runtime.programs.core_pass import CorePass
-from edge_streamer.runtime.programs.layout import Constants, Layout
+from edge_streamer.runtime.programs.layout import Constants, Layout, check_graphs
 from edge_streamer.runtime.programs.text import TextIn, TextOut
 from edge_streamer.runtime.programs.wiring import Wiring
 from edge_streamer.runtime.unit import Knobs, Response, Unit
@@ -62,6 +63,7 @@ class WanStreamer:
         self.place = place
         self.constants = read_constants(place.bundle.manifest.constants)
         self.layout = Layout(self.constants)
+        check_graphs(self.layout, place.bundle.manifest)
         if place.bundle.manifest.media is None:
             raise BundleError("manifest.json has no media; a wan_streamer bundle needs it")
         tokenizer = place.bundle.tokenizer()
@@ -97,6 +99,8 @@ class WanStreamer:
         nothing is committed and the session rolls back.
         """
         start = perf_counter()
+        if tokens is not None and len(tokens) != self.layout.slots:
+            raise ValueError(f"{len(tokens)} tokens came; this bundle has {self.layout.slots} slots")
         wiring, store, k = self.wiring, self.place.store, self._host.unit
         take_in(wiring.user, unit)
         text, waiting = self.text_in.take(self._host.waiting, unit.text)
@@ -209,6 +213,8 @@ def take_in(buffers: dict[str, Array], unit: Unit) -> None:
 def _take(buffer: Array, came: Array | None, missing: float, what: str) -> None:
     if came is None:
         buffer.fill(missing)
+    elif not isinstance(came, np.ndarray):
+        raise ValueError(f"the unit's {what} are a {type(came).__name__}; wanted a numpy array")
     elif came.shape != buffer.shape or came.dtype != buffer.dtype:
         raise ValueError(
             f"the unit's {what} are {came.dtype} {came.shape}; this bundle wants {buffer.dtype} {buffer.shape}"

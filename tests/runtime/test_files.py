@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -292,3 +293,15 @@ def test_a_memory_that_cannot_be_written_is_done_without(large: Path, tmp_path: 
 )
 def test_sizes_read_well(size: float, text: str) -> None:
     assert files.size_text(size) == text
+
+
+def test_a_read_only_disk_is_told_in_its_own_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a read-only disk even taking the temporary file back fails; that must not hide what went wrong."""
+
+    def read_only(path: Path, **_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(Path, "touch", read_only)
+    monkeypatch.setattr(Path, "unlink", read_only)
+    with pytest.raises(InputError, match="Read-only"), files.replacing(tmp_path / "out"):
+        pass

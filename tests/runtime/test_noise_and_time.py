@@ -40,6 +40,15 @@ def test_seeds_streams_and_units_share_nothing(other: tuple[int, int, int]) -> N
         assert not np.array_equal(one[shift:], two[:-shift])
 
 
+def test_large_seeds_differ() -> None:
+    """They went through a float once, where 2**63 and its neighbours are one."""
+    seeds = [0, 1, 2**63, 2**63 + 1, 2**64 - 1]
+    noises = [drawn(seed, SOLVER, 5, 8) for seed in seeds]
+    for i, one in enumerate(noises):
+        for other in noises[i + 1 :]:
+            assert not np.array_equal(one, other)
+
+
 def test_a_unit_needs_no_past() -> None:
     noise, out = Noise(3), np.empty(64, np.float32)
     for unit in (9, 2, 7):

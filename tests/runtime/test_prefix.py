@@ -26,6 +26,7 @@ def prefix(bundle: Path, out: Path, *words: str) -> int:
         (["--text", "a cat"], 5),
         (["--image", str(MEDIA / "camera.mp4")], 8),
         (["--clip", "CLIP", "--seconds", "0.32"], 16),
+        (["--clip", "CLIP"], 24),  # as many units as fit
         (["--image", str(MEDIA / "camera.mp4"), "--text", "a cat"], 13),
     ],
 )
@@ -83,3 +84,17 @@ def test_a_prefix_of_another_bundle_is_refused(
     assert cli.main(words) == 2
     assert "take it again with this bundle" in capsys.readouterr().err
     assert not (tmp_path / "v.wav").exists()
+
+
+def test_a_prefix_never_overwrites_what_it_was_made_from(
+    tiny_bundle: Path, tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(tiny_bundle.rglob("*"))
+    for name in ("persona.npz", "manifest.json"):
+        assert prefix(tiny_bundle, tiny_bundle / name, "--text", "a cat") == 2
+        assert "must not change" in capsys.readouterr().err
+    assert sorted(tiny_bundle.rglob("*")) == before
+    film = clip.read_bytes()
+    assert prefix(tiny_bundle, clip, "--clip", str(clip)) == 2
+    assert prefix(tiny_bundle, tmp_path / "persona", "--text", "a cat") == 2
+    assert clip.read_bytes() == film

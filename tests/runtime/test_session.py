@@ -3,6 +3,8 @@ bit."""
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 from edge_streamer.runtime.engines.ort import OrtEngine
-from edge_streamer.runtime.errors import EdgeStreamerError, InputError, MediaError, StepError
+from edge_streamer.runtime.errors import BundleError, EdgeStreamerError, InputError, MediaError, StepError
 from edge_streamer.runtime.golden import made_unit, relative_error
 from edge_streamer.runtime.session import Session, open_session
 from edge_streamer.runtime.snapshot import load_snapshot
@@ -83,6 +85,9 @@ def test_a_missing_part_is_silence_and_grey(session: Session, shared: Session) -
         Unit(samples=np.zeros(1280, np.float64)),
         Unit(frames=np.zeros((4, 8, 8, 3), np.uint8)),
         Unit(samples=np.full(1280, np.nan, np.float32)),
+        Unit(samples=[0.0] * 1280),  # type: ignore[arg-type]
+        Unit(text=5),  # type: ignore[arg-type]
+        Unit(text="\ud800"),
     ],
 )
 def test_arrays_outside_the_contract_are_refused_and_leave_no_trace(
@@ -315,6 +320,14 @@ def test_top_k_and_top_p_narrow_the_choice(shared: Session, units: list[Unit]) -
             assert sampled["candidates"][0] == sampled["token"][0]
 
 
+@pytest.mark.parametrize(
+    "knobs", [{"steps": 0}, {"steps": 1.5}, {"seed": -1}, {"seed": 2**64}, {"top_p": 0.0}, {"temperature": -1.0}]
+)
+def test_knobs_that_mean_nothing_are_refused(knobs: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="wanted"):
+        Knobs(**knobs)  # type: ignore[arg-type]
+
+
 def test_steps_are_a_run_time_knob(shared: Session, units: list[Unit]) -> None:
     outputs = [run(shared.twin(Knobs(steps=n)), units[:2])[-1] for n in (1, 2, 4)]
     assert differs(outputs[0], outputs[1])
@@ -403,6 +416,22 @@ def test_a_failed_unit_leaves_the_whole_state_as_it_was(tiny_bundle: Path, units
     assert after.arrays.keys() == before.arrays.keys()
     for name, array in before.arrays.items():
         np.testing.assert_array_equal(after.arrays[name], array, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"default_steps": 0}, "default_steps"), ({"width": 65}, "embeddings"), ({"window_units": 9}, "main.0.k"),
+     ({"candidates": 16}, "noise"), ({"layers": 3}, "layers")],
+)  # fmt: skip
+def test_constants_that_contradict_the_graphs_are_named(
+    tiny_bundle: Path, tmp_path: Path, changes: dict[str, int], said: str
+) -> None:
+    copy = Path(shutil.copytree(tiny_bundle, tmp_path / "tiny"))
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["constants"] |= changes
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=said):
+        open_session(copy)
 
 
 def test_every_error_of_the_public_functions_is_ours(tmp_path: Path) -> None:
