@@ -42,3 +42,10 @@ def test_the_two_commands_stand_on_the_first_screen() -> None:
 def test_every_link_leads_somewhere() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", readme()):
         assert (ROOT / target).exists(), target
+
+
+def test_the_python_example_runs_as_it_is_written(tiny_bundle: Path) -> None:
+    code = readme().split("```python\n", 1)[1].split("```", 1)[0]
+    names: dict[str, object] = {"bundle": tiny_bundle}
+    exec(code, names)
+    assert {"response", "state"} <= names.keys()
