@@ -210,7 +210,7 @@ class WavSpeaker:
         self.clipped = 0
         """How many of them were beyond full scale."""
         self._whole = WholeFile(path)
-        with self._whole.writing():
+        with self._whole.opening():
             self._file = self._whole.partial.open("r+b")
             self._file.write(wav_header(self._rate, 0))
 

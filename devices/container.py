@@ -29,6 +29,9 @@ NOT_MEDIA = {"concat", "dash", "ffmetadata", "hls", "lavfi", "sdp", "tty"}
 
 SHOWN = {"audio": "sound", "video": "picture"}
 
+WANTED = {"audio": "a sound or film file", "video": "a film or picture file"}
+"""What can hold such a stream."""
+
 
 class Stream:
     """The best stream of ``kind`` in the file at ``path``.
@@ -38,12 +41,12 @@ class Stream:
 
     def __init__(self, path: Path, kind: Kind) -> None:
         self.path, self.kind = path, kind
-        _check_file(path)
-        self._container = _open(path)
+        _check_file(path, WANTED[kind])
+        self._container = _open(path, WANTED[kind])
         stream = self._container.streams.best(kind)
         if self._container.format.name in NOT_MEDIA or stream is None:
             self.close()
-            raise MediaError(f"{path} holds no {SHOWN[kind]}; wanted a {'sound' if kind == 'audio' else 'film'} file")
+            raise MediaError(f"{path} holds no {SHOWN[kind]}; wanted {WANTED[kind]}")
         self.stream: Any = stream
         if self.stream.codec_context is None:
             self.close()
@@ -94,24 +97,24 @@ class Stream:
             raise MediaError(f"{self.path} is damaged or was cut short: {_reason(error)}") from error
 
 
-def _check_file(path: Path) -> None:
+def _check_file(path: Path, wanted: str) -> None:
     """Raise MediaError where ``path`` is no file, is empty, or is cut short."""
     try:
         if path.is_dir():
-            raise MediaError(f"{path} is a folder; wanted a sound or film file")
+            raise MediaError(f"{path} is a folder; wanted {wanted}")
         with path.open("rb") as file:
             if not file.read(1):
-                raise MediaError(f"{path} is empty (0 bytes); wanted a sound or film file")
+                raise MediaError(f"{path} is empty (0 bytes); wanted {wanted}")
             why = why_incomplete(file)
     except FileNotFoundError:
-        raise MediaError(f"{path} does not exist; wanted a sound or film file") from None
+        raise MediaError(f"{path} does not exist; wanted {wanted}") from None
     except OSError as error:
         raise MediaError(f"{path} cannot be read: {error.strerror}") from error
     if why:
         raise MediaError(f"{path} is truncated: {why}; copy or record it again")
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path, wanted: str) -> Any:
     # An absolute path cannot be mistaken for a network address; only files are ever opened.
     only_files = {"protocol_whitelist": "file"}
     try:
@@ -119,7 +122,7 @@ def _open(path: Path) -> Any:
     except av.error.EOFError:
         raise MediaError(f"{path} holds no frames and no samples: it ends after its header") from None
     except (av.error.FFmpegError, ValueError) as error:
-        raise MediaError(f"{path} is not a sound or film file that can be read ({_reason(error)})") from error
+        raise MediaError(f"{path} is not {wanted} that can be read ({_reason(error)})") from error
 
 
 def _reason(error: Exception) -> str:

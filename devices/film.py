@@ -60,11 +60,11 @@ class Film:
         self._layout = "mono" if channels == 1 else "stereo"
         self._reformatter = VideoReformatter()
         place = str(self._whole.partial.absolute())  # a relative one may look like a network address
-        self._container: Any = av.open(place, "w", format="mp4", container_options={"movflags": "+faststart"})
-        self._video = _video_stream(self._container, size, frame_rate, effort)
-        self._audio = self._container.add_stream("aac", rate=sample_rate, layout=self._layout)
-        self._audio.bit_rate = SOUND_BITS_PER_CHANNEL * channels
-        with self._whole.writing():
+        with self._whole.opening():
+            self._container: Any = av.open(place, "w", format="mp4", container_options={"movflags": "+faststart"})
+            self._video = _video_stream(self._container, size, frame_rate, effort)
+            self._audio = self._container.add_stream("aac", rate=sample_rate, layout=self._layout)
+            self._audio.bit_rate = SOUND_BITS_PER_CHANNEL * channels
             self._container.start_encoding()  # now, because opening the encoders takes as long as a unit
 
     def picture(self, rgb: NDArray[np.uint8]) -> None:

@@ -46,6 +46,8 @@ def _lines(path: Path) -> list[str]:
         data = path.read_bytes()
     except FileNotFoundError:
         raise MediaError(f"{path} does not exist; wanted a text file") from None
+    except IsADirectoryError:
+        raise MediaError(f"{path} is a folder; wanted a text file") from None
     except OSError as error:
         raise MediaError(f"{path} cannot be read: {error.strerror}") from error
     try:

@@ -23,7 +23,7 @@ class Transcript:
         self._index = 0
         self._words: list[str] = []
         self._whole = WholeFile(path)
-        with self._whole.writing():
+        with self._whole.opening():
             self._file = self._whole.partial.open("w", encoding="utf-8", newline="\n")
 
     def write(self, unit: Unit, response: Response) -> None:

@@ -48,6 +48,17 @@ class WholeFile:
                 f"cannot write {self.path}: {FULL[error.errno]}; make room or name another place"
             ) from error
 
+    @contextmanager
+    def opening(self) -> Iterator[None]:
+        """``writing`` for a constructor: on any exception the file goes at once, because nobody is there to discard
+        it (otherwise it stays until the exception, which holds the half-made object, is forgotten)."""
+        try:
+            with self.writing():
+                yield
+        except BaseException:
+            self.discard()
+            raise
+
     def publish(self) -> None:
         """Give the file its name, once."""
         if self._open:

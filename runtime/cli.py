@@ -1,12 +1,12 @@
 """``edge-streamer``: subcommands by dotted name, imported only when they are used.
 
 Receives the words of the command line; hands on an exit status: 0 done, 1 failed, 2 the input cannot be used, 130
-interrupted. A command's file has ``HELP``, ``add_arguments(parser)`` and ``main(args) -> int``; the table below holds
-its line of help too, so that ``edge-streamer --help`` imports none of them. The runtime reaches ``export`` only here,
-by name.
+interrupted, 141 the reader of the output has gone. A command's file has ``HELP``, ``add_arguments(parser)`` and
+``main(args) -> int``; the table below holds its line of help too, so that ``edge-streamer --help`` imports none of
+them. The runtime reaches ``export`` only here, by name.
 
-Errors that this project raises on purpose are one line on standard error; anything else is a fault of ours and shows
-its traceback.
+Errors that this project raises on purpose, and words that argparse refuses, are one line on standard error; anything
+else is a fault of ours and shows its traceback.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
-from typing import NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, NoReturn, Protocol, cast
 
 from edge_streamer.runtime.errors import EdgeStreamerError
 
@@ -70,12 +70,30 @@ class Command(Protocol):
     def main(self, args: argparse.Namespace) -> int: ...
 
 
+class _Parser(argparse.ArgumentParser):
+    """Refuses in one line, as every other error of this project."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(INPUT_UNUSABLE, f"edge-streamer: {' '.join(message.split())}; see {self.prog} --help\n")
+
+
+class _CommandParser(_Parser):
+    """Refuses unknown words itself: argparse leaves them to the parser above, which knows other options."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return known, unknown
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         status = _run(words)
-        sys.stdout.flush()  # a reader that has gone shows here, not at the interpreter's end
+        for stream in (sys.stdout, sys.stderr):  # a reader that has gone shows here, not at the interpreter's end
+            stream.flush()
         return status
     except EdgeStreamerError as error:
         return _fail(words, str(error), error.exit_status)
@@ -85,24 +103,37 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _fail(
             words,
-            f'this command needs {error.name}, which is not installed; run: pip install "edge-streamer[{extra}]"',
+            f"this command needs {error.name}, which is not installed; run, in the folder of this project: "
+            f"pip install '.[{extra}]'",
             INPUT_UNUSABLE,
         )
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # What is still in the buffer has no reader: let the interpreter flush it to nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
+        return _unread()
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # rich makes a plain exit of it
+            return _unread()
+        raise
+
+
+def _unread() -> int:
+    """The reader has gone: what is still in the buffers goes nowhere, so that the interpreter's end is quiet too."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return BROKEN_PIPE
 
 
 def _run(words: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="edge-streamer", description="Runs a streaming, full-duplex audio-visual model on an edge device."
     )
     parser.add_argument("--version", action="version", version=f"edge-streamer {_version()}")
     _add_debug(parser)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=_CommandParser)
     chosen = next((word for word in words if not word.startswith("-")), None)
     module: Command | None = None
     for name, entry in COMMANDS.items():

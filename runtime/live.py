@@ -28,13 +28,20 @@ RECENT_CHARACTERS = 48
 """Of what the agent says, the end is shown."""
 
 
+class _Unheard(Console):
+    """A console that falls silent when its reader goes: a run does not end because nobody watches it."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
 class LiveLine:
     """The summary line of a run; a context manager. ``total``: units expected, None where unknown."""
 
     def __init__(
         self, title: str, total: int | None, console: Console | None = None, clock: Clock | None = None
     ) -> None:
-        self._console = console or Console(stderr=True)
+        self._console = console or _Unheard(stderr=True)
         self._clock = clock or MonotonicClock()
         self._title, self._total = title, total
         self._said = ""

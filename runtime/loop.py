@@ -7,8 +7,10 @@ Two paces. ``real``: unit k becomes available at (k + 1) unit lengths on the clo
 before the next one is used to settle. ``fast``: a unit is available when the one before it was answered.
 
 A unit that fails is concealed (silence, the last picture held) and counted; the session has rolled it back, so the
-next unit goes on from the one before. After ``MOST_FAILURES`` in a row the loop stops and says why. Recorded media are
-never skipped: a late unit is counted, and the output stays exactly as long as the input.
+next unit goes on from the one before. Recording comes after the answer, on the same thread: where it eats all idle
+time of ``real`` pace, the next unit begins late, and the report tells the misses that are due to this alone. After
+``MOST_FAILURES`` in a row the loop stops and says why. Recorded media are never skipped: a late unit is counted, and
+the output stays exactly as long as the input.
 """
 
 from __future__ import annotations
@@ -103,6 +105,8 @@ class _Loop:
         self._held: Frames = np.full((*media.agent_size, 3), BLACK, np.uint8)
         self._still: Frames = np.empty((media.unit_frames, *media.agent_size, 3), np.uint8)
         self._failures = 0
+        self._held_up = 0.0
+        """How far the loop is behind, in seconds, for no other reason than the time that recording took."""
         self.report = RunReport(unit_seconds=media.unit_samples / media.sample_rate)
         self.begun = clock.now()
 
@@ -122,7 +126,11 @@ class _Loop:
     def answer(self, unit: Unit) -> Response:
         """Step the session, in ``real`` pace not before the unit is full."""
         if self._pace == "real":
+            late = max(self._clock.now() - self._available, 0.0)
+            self._held_up = min(self._held_up, late)  # idle time pays for recording
             self._clock.sleep_until(self._available)
+        else:
+            self._held_up = 0.0  # a unit is available when the loop asks for it
         began = self._clock.now()
         try:
             response = self._session.step(unit)
@@ -132,7 +140,9 @@ class _Loop:
         self._failures = 0
         self._held[:] = response.frames[-1]
         available = self._available if self._pace == "real" else began
-        self.report.add(step=ready - began, engine=response.engine_seconds, latency=ready - available)
+        self.report.add(
+            step=ready - began, engine=response.engine_seconds, latency=ready - available, held_up=self._held_up
+        )
         return response
 
     def _conceal(self, error: StepError) -> Response:
@@ -156,7 +166,9 @@ class _Loop:
             ends.display.write(response.frames, response.samples)
         for watcher in ends.watchers:
             watcher.write(unit, response)
-        self.report.recordings.add(self._clock.now() - began)
+        took = self._clock.now() - began
+        self.report.recordings.add(took)
+        self._held_up += took
 
     def settle(self) -> None:
         """Commit early, where there is idle time and the session can use it. A failure there is the next step's."""

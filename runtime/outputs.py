@@ -7,6 +7,7 @@ options at fault.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
@@ -17,14 +18,24 @@ SUFFIXES = {"--speaker": ".wav", "--display": ".mp4", "--side-by-side": ".mp4"}
 """Players choose by the name, so a name that promises another format is refused."""
 
 
+BUNDLE = "BUNDLE"
+"""The input that has no option, and may be a folder."""
+
+
 def check_outputs(outputs: Mapping[str, Path], inputs: Mapping[str, Path]) -> None:
-    """Every output is a file in a folder that exists, no two are the same, and none is (or lies in) an input."""
+    """Every output is a file in a folder that exists, no two are the same, and none is (or lies in) an input.
+
+    Only a bundle may be a folder: any other input that is one is refused here, where its option is known.
+    """
+    for option, source in inputs.items():
+        if option != BUNDLE and os.path.isdir(source):
+            raise InputError(f"{option} {source} is a folder; name a file")
     for option, path in outputs.items():
         _check_place(option, path)
         for other, source in inputs.items():
             if _same(path, source):
                 raise InputError(f"{option} and {other} are the same file, {path}; name another output")
-            if source.is_dir() and path.resolve().is_relative_to(source.resolve()):
+            if os.path.isdir(source) and path.resolve().is_relative_to(source.resolve()):
                 raise InputError(f"{option} {path} lies inside {other} {source}, which must not change; name another")
     for (first, path), (second, other_path) in combinations(outputs.items(), 2):
         if _same(path, other_path):
@@ -35,15 +46,28 @@ def _check_place(option: str, path: Path) -> None:
     wanted = SUFFIXES.get(option)
     if wanted and path.suffix.lower() != wanted:
         raise InputError(f"{option} {path}: wanted a name that ends in {wanted}")
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise InputError(f"{option} {path}: the folder {path.parent} does not exist; make it first")
-    if path.is_dir():
+    mode = _mode(option, path)
+    if stat.S_ISDIR(mode):
         raise InputError(f"{option} {path} is a folder; name a file")
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{option} {path} is not a regular file (a device or a pipe); name a file")
     if not os.access(path.resolve().parent, os.W_OK):
         raise InputError(f"{option} {path}: the folder {path.parent} cannot be written to; name another place")
 
 
+def _mode(option: str, path: Path) -> int:
+    """What ``path`` is; a regular file where there is nothing yet. InputError for a name that no file can have."""
+    try:
+        return path.stat().st_mode
+    except FileNotFoundError:
+        return stat.S_IFREG
+    except OSError as error:
+        raise InputError(f"{option} {path}: {error.strerror}; name another file") from error
+
+
 def _same(one: Path, other: Path) -> bool:
-    if one.exists() and other.exists():
+    if os.path.exists(one) and os.path.exists(other):
         return one.samefile(other)
     return one.resolve() == other.resolve()

@@ -4,10 +4,12 @@ Receives one call per unit from the loop; hands on :class:`RunReport`, its ``row
 for JSON.
 
 Words for time (see the design): *unit time* is the wall time of the step; *model latency* is from the full unit being
-available to its response decoded, so it differs from unit time only where the loop is behind. A *deadline miss* is a
-unit whose model latency was longer than a unit. *Real delay* is what a person would feel of them: a sound at the start
-of a unit waits until the unit is full, then for the model. *Host overhead* is the part of unit time that was not spent
-inside the engine's runs. The *real-time factor* is work per second of media: below 1 keeps up.
+available to its response decoded, so it differs from unit time only where the loop is behind: an answer was late, or
+writing the files held the loop up. A *deadline miss* is a unit whose model latency was longer than a unit; it counts
+as *held up by recording* where it would have been in time had recording taken none. *Real delay* is what a person
+would feel of them: a sound at the start of a unit waits until the unit is full, then for the model. *Host overhead*
+is the part of unit time that was not spent inside the engine's runs. The *real-time factor* is work per second of
+media: below 1 keeps up.
 """
 
 from __future__ import annotations
@@ -41,11 +43,14 @@ class RunReport:
     concealed: int = 0
     """Units that failed, were rolled back, and are silence and a held picture in the recording."""
     misses: int = 0
+    misses_held_up: int = 0
+    """Of the misses, those that would have been in time had recording taken none."""
     unit_times: Durations = field(default_factory=Durations)
     """Of the units that succeeded."""
     latencies: Durations = field(default_factory=Durations)
     recordings: Durations = field(default_factory=Durations)
-    """What writing each unit to its files took, after its answer and outside all other figures."""
+    """What writing each unit to its files took, after its answer: no part of unit time, but in ``real`` pace the next
+    unit may have to wait for it."""
     engine_seconds: float = 0.0
     wall_seconds: float = 0.0
     """From the loop's start to its end, writing the files included."""
@@ -62,13 +67,14 @@ class RunReport:
     unread_texts: int = 0
     """Typed lines that begin after the last unit."""
 
-    def add(self, step: float, engine: float, latency: float) -> None:
-        """Count a unit that was answered."""
+    def add(self, step: float, engine: float, latency: float, held_up: float = 0.0) -> None:
+        """Count a unit that was answered. ``held_up``: the part of ``latency`` that is due to recording alone."""
         self.units += 1
         self.unit_times.add(step)
         self.latencies.add(latency)
         self.engine_seconds += engine
         self.misses += latency > self.unit_seconds
+        self.misses_held_up += latency - held_up <= self.unit_seconds < latency
 
     def conceal(self, why: str) -> None:
         """Count a unit that failed."""
@@ -103,20 +109,20 @@ class RunReport:
         return max(1.0 - self.engine_seconds / total, 0.0) if total else 0.0
 
     def figures(self) -> dict[str, object]:
-        """Everything, for JSON. Times in milliseconds."""
+        """Everything, for JSON. Times in milliseconds; None for what no unit was there to measure."""
+        answered = len(self.unit_times) > 0
         return {
             "units": self.units,
             "seconds": round(self.seconds, 6),
             "unit_ms": 1000 * self.unit_seconds,
-            "unit_time_ms": spread(self.unit_times),
-            "model_latency_ms": spread(self.latencies),
-            "real_delay_ms": {
-                f"p{p}": _ms(self.unit_seconds + self.latencies.percentile(p)) for p in PERCENTILES
-            },
-            "recording_ms": spread(self.recordings),
+            "unit_time_ms": spread(self.unit_times) if answered else None,
+            "model_latency_ms": spread(self.latencies) if answered else None,
+            "real_delay_ms": {f"p{p}": self._delay_ms(p) for p in PERCENTILES} if answered else None,
+            "recording_ms": spread(self.recordings) if len(self.recordings) else None,
             "deadline_misses": self.misses,
-            "host_overhead": round(self.host_overhead, 5),
-            "real_time_factor": round(self.real_time_factor, 5),
+            "deadline_misses_held_up_by_recording": self.misses_held_up,
+            "host_overhead": round(self.host_overhead, 5) if answered else None,
+            "real_time_factor": round(self.real_time_factor, 5) if answered else None,
             "open_seconds": round(self.open_seconds, 3),
             "wall_seconds": round(self.wall_seconds, 3),
             "concealed_units": self.concealed,
@@ -129,19 +135,11 @@ class RunReport:
 
     def rows(self) -> list[tuple[str, str]]:
         """The end of a run, for a person: (word, figures)."""
-        times, unit = self.unit_times, 1000 * self.unit_seconds
-        delay = self.figures()["real_delay_ms"]
-        assert isinstance(delay, dict)
-        rows = [
-            ("units", f"{self.units} of {unit:.0f} ms = {self.seconds:.2f} s"),
-            ("unit time", f"{_spread_text(times)} ms (first {_ms(times.first):.1f})"),
-            ("deadline misses", f"{self.misses} of {len(times)} (later than {unit:.0f} ms after the unit was full)"),
-            ("host overhead", f"{self.host_overhead:.1%} of unit time"),
-            ("real-time factor", f"{self.real_time_factor:.2f} (below 1 keeps up)"),
-            ("real delay", f"p50 {delay['p50']:.0f}  p95 {delay['p95']:.0f} ms (filling a unit, then the model)"),
-        ]
-        if self.recordings.max:
-            rows.append(("recording", f"{_spread_text(self.recordings)} ms per unit, apart from it"))
+        rows = [("units", f"{self.units} of {1000 * self.unit_seconds:.0f} ms = {self.seconds:.2f} s")]
+        if len(self.unit_times):
+            rows += self._timing_rows()
+        if self.recordings.max >= 0.00005:  # less shows as 0.0: nothing was written
+            rows.append(("recording", f"{_spread_text(self.recordings)} ms per unit, after its answer"))
         if self.concealed:
             rows.append(("concealed units", f"{self.concealed} ({self.failures[0]})"))
         if self.clipped_samples:
@@ -151,6 +149,24 @@ class RunReport:
         if self.stopped:
             rows.append(("stopped early", self.stopped))
         return rows
+
+    def _timing_rows(self) -> list[tuple[str, str]]:
+        """What only units that were answered can tell."""
+        times, unit = self.unit_times, 1000 * self.unit_seconds
+        misses = f"{self.misses} of {len(times)} (later than {unit:.0f} ms after the unit was full)"
+        if self.misses_held_up:
+            misses += f"; {self.misses_held_up} of these because recording held up the loop"
+        delay = f"p50 {self._delay_ms(50):.0f}  p95 {self._delay_ms(95):.0f} ms"
+        return [
+            ("unit time", f"{_spread_text(times)} ms (first {_ms(times.first):.1f})"),
+            ("deadline misses", misses),
+            ("host overhead", f"{self.host_overhead:.1%} of unit time"),
+            ("real-time factor", f"{self.real_time_factor:.2f} (below 1 keeps up)"),
+            ("real delay", f"{delay} (filling a unit, then the model)"),
+        ]
+
+    def _delay_ms(self, percent: float) -> float:
+        return _ms(self.unit_seconds + self.latencies.percentile(percent))
 
 
 def spread(times: Durations) -> dict[str, float]:

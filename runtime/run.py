@@ -4,8 +4,8 @@ Receives names of files; hands on the agent's voice, its film, a side-by-side fi
 that comes in is checked before anything is opened for writing, and the files appear together when all are complete.
 Ctrl-C or SIGTERM ends the run after the unit in progress and keeps what was recorded; a second Ctrl-C keeps nothing.
 
-Devices are found by dotted name: the runtime never imports them. Exit status: 0 done, 1 too many units failed (what
-was recorded is kept), 2 the input cannot be used, 130 and 143 ended by a signal.
+Devices are found by dotted name: the runtime never imports them. Exit status: 0 done, 1 too many units failed, or
+all of them (what was recorded is kept), 2 the input cannot be used, 130 and 143 ended by a signal.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import math
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -25,12 +26,11 @@ from typing import Any, Literal
 import msgspec
 
 from edge_streamer.runtime.errors import InputError
-from edge_streamer.runtime.files import write_file
 from edge_streamer.runtime.live import LiveLine, show_end
 from edge_streamer.runtime.loop import Ends, Pace, run_loop
 from edge_streamer.runtime.manifest import MediaSpec
 from edge_streamer.runtime.media import Camera, Microphone, Output
-from edge_streamer.runtime.outputs import check_outputs
+from edge_streamer.runtime.outputs import BUNDLE, check_outputs
 from edge_streamer.runtime.report import RunReport, machine, peak_megabytes, versions
 from edge_streamer.runtime.session import Session, open_session
 from edge_streamer.runtime.snapshot import load_snapshot
@@ -41,6 +41,16 @@ HELP = "run a bundle on recorded sound and film"
 
 BESIDE_FILM = Path()
 """Where ``--side-by-side`` was not given."""
+
+LONGEST_SECONDS = 366 * 24 * 3600
+"""More than a year is a slip of the hand."""
+
+_SECONDS = re.compile(
+    r"[-+]?([0-9]{1,12}(\.[0-9]{0,12})?|\.[0-9]{1,12})(e[-+]?[0-9]{1,2})?|[0-9]{1,12}/[0-9]{1,12}", re.I
+)
+"""Small enough to compute with: an exponent of 99999999 alone would keep a processor busy for minutes."""
+
+KEEPS_NOTHING = "nothing is kept: name --speaker, --display, --transcript or --json"
 
 OutputName = Literal["voice", "film", "side by side", "transcript"]
 
@@ -69,7 +79,7 @@ class Plan:
 
     def inputs(self) -> dict[str, Path]:
         """Option -> file, of those that are read."""
-        return _named(("BUNDLE", self.bundle), ("--mic", self.mic), ("--camera", self.camera), ("--text", self.text),
+        return _named((BUNDLE, self.bundle), ("--mic", self.mic), ("--camera", self.camera), ("--text", self.text),
                       ("--prefix", self.prefix))  # fmt: skip
 
     def outputs(self) -> dict[str, Path]:
@@ -86,7 +96,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--speaker", type=file, metavar="OUT.wav|none", help="the agent's voice")
     parser.add_argument("--display", type=file, metavar="OUT.mp4|none", help="the agent's film, with its voice")
     parser.add_argument("--side-by-side", type=file, default=BESIDE_FILM, metavar="OUT.mp4|none",
-                        help="both sides of it in one film (default: beside the film of --display)")  # fmt: skip
+                        help="both sides of it in one film (default: beside the film of --display; none with "
+                             "--pace real, which drawing it may hold up)")  # fmt: skip
     parser.add_argument("--text", type=file, metavar="FILE", help="what is typed: lines of seconds<TAB>text")
     parser.add_argument("--transcript", type=file, metavar="OUT.txt", help="the agent's words with their times")
     parser.add_argument("--prefix", type=file, metavar="FILE", help="start from a snapshot made by 'prefix'")
@@ -126,14 +137,15 @@ def execute(plan: Plan) -> int:
     show_end(report, recorded.files if report.units else {})
     if signals.caught:
         return 128 + signals.caught
-    return 1 if report.stopped else 0
+    return 1 if report.stopped or not len(report.unit_times) else 0
 
 
 def _run(plan: Plan, session: Session, ends: Ends, recorded: _Recorded, signals: _Signals) -> RunReport:
     ends = recorded.connect(ends)
     units = _units(plan.seconds, session.media)
     known = [count for count in (units, ends.microphone.units) if count is not None]
-    with LiveLine(title(session), min(known, default=None)) as line:
+    heading = title(session) if plan.outputs() else f"{title(session)}\n{KEEPS_NOTHING}"
+    with LiveLine(heading, min(known, default=None)) as line:
         report = run_loop(
             session, ends, MonotonicClock(), pace=plan.pace, units=units, stopped=lambda: signals.caught != 0,
             progress=line.show,
@@ -168,6 +180,7 @@ class _Recorded:
     def __init__(self) -> None:
         self.outputs: dict[OutputName, Any] = {}
         self.files: dict[str, Path] = {}
+        self._report: Any = None
 
     def open(self, plan: Plan, media: MediaSpec) -> None:
         """Open what the plan wants, each under a temporary name. InputError where one cannot be made."""
@@ -181,6 +194,9 @@ class _Recorded:
             if path:
                 self.outputs[name] = getattr(_device(module), device)(path, media)
                 self.files[name] = path
+        if plan.json:  # last, so that the films are named first at the end
+            self._report = _device("whole_file").WholeFile(plan.json)
+            self.files["report"] = plan.json
 
     def connect(self, ends: Ends) -> Ends:
         """``ends`` with these outputs."""
@@ -197,9 +213,10 @@ class _Recorded:
         files: list[Output] = list(self.outputs.values())
         for file in files:
             file.finish()
-        if plan.json:
-            write_file(plan.json, msgspec.json.format(msgspec.json.encode(_for_machines(report, plan, session))))
-            self.files["report"] = plan.json
+        if self._report:
+            with self._report.writing():
+                self._report.partial.write_bytes(_for_machines(report, plan, session))
+            self._report.publish()
         for file in files:
             file.close()
 
@@ -207,6 +224,8 @@ class _Recorded:
         """Remove what was not kept."""
         for file in self.outputs.values():
             file.discard()
+        if self._report:
+            self._report.discard()
 
 
 @contextmanager
@@ -240,12 +259,13 @@ class _Signals:
         self.caught = self.caught or number
 
 
-def _for_machines(report: RunReport, plan: Plan, session: Session) -> dict[str, object]:
+def _for_machines(report: RunReport, plan: Plan, session: Session) -> bytes:
     bundle = session.bundle
-    return {
+    steps = plan.knobs.steps or session.streamer.constants.default_steps
+    figures = {
         "bundle": {"name": bundle.manifest.name, "hash": bundle.hash, "path": str(bundle.path)},
         "engine": session.engine.name,
-        "knobs": asdict(plan.knobs),
+        "knobs": {**asdict(plan.knobs), "steps": steps},
         "pace": plan.pace,
         "inputs": {option: str(path) for option, path in plan.inputs().items()},
         "outputs": {option: str(path) for option, path in plan.outputs().items()},
@@ -254,6 +274,7 @@ def _for_machines(report: RunReport, plan: Plan, session: Session) -> dict[str, 
         "peak_resident_mb": peak_megabytes(),
         **report.figures(),
     }
+    return msgspec.json.format(msgspec.json.encode(figures))
 
 
 def _plan(args: argparse.Namespace) -> Plan:
@@ -263,7 +284,7 @@ def _plan(args: argparse.Namespace) -> Plan:
         raise InputError(str(error)) from error
     side_by_side: Path | None = args.side_by_side
     if args.side_by_side is BESIDE_FILM:
-        film: Path | None = args.display
+        film: Path | None = args.display if args.pace == "fast" else None
         side_by_side = film.with_name(f"{film.stem}-side-by-side.mp4") if film else None
     return Plan(
         bundle=args.bundle or _demo_bundle(),
@@ -297,12 +318,15 @@ def _file_or_none(word: str) -> Path | None:
 
 def positive_seconds(word: str) -> Fraction:
     """A length of time as the user wrote it, exactly."""
+    shown = word if len(word) <= 40 else f"{word[:37]}..."
     try:
-        seconds = Fraction(word)
-    except (ValueError, ZeroDivisionError):
-        raise argparse.ArgumentTypeError(f"{word!r} is not a number of seconds") from None
-    if seconds <= 0:
-        raise argparse.ArgumentTypeError(f"{word} s is not a length of time; wanted more than 0")
+        seconds = Fraction(word) if _SECONDS.fullmatch(word) else None
+    except ZeroDivisionError:
+        seconds = None
+    if seconds is None:
+        raise argparse.ArgumentTypeError(f"{shown!r} is not a number of seconds from 0 to {LONGEST_SECONDS}")
+    if not 0 < seconds <= LONGEST_SECONDS:
+        raise argparse.ArgumentTypeError(f"{shown} s; wanted more than 0 and at most {LONGEST_SECONDS} (a year)")
     return seconds
 
 

@@ -49,6 +49,7 @@ class FakeSession:
             path=Path("fake"),
         )
         self.engine = SimpleNamespace(name="fake 1.0")
+        self.streamer = SimpleNamespace(constants=SimpleNamespace(default_steps=4))
         self.knobs = Knobs()
         self.restored: list[Any] = []
         self.seen: list[Seen] = []

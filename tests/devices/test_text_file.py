@@ -68,5 +68,5 @@ def test_faults_name_their_line(tmp_path: Path, data: bytes, words: str) -> None
 def test_missing_files(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="does not exist"):
         read_text(tmp_path / "nowhere.txt", MEDIA)
-    with pytest.raises(MediaError, match="cannot be read"):
+    with pytest.raises(MediaError, match="is a folder; wanted a text file"):
         read_text(tmp_path, MEDIA)

@@ -206,8 +206,8 @@ def test_what_cannot_be_used_is_refused_in_one_line(tmp_path: Path) -> None:
     ]
     for name, content, words in (
         ("empty.mp4", b"", "is empty"),
-        ("text.mp4", b"this is no film\n" * 50, "not a sound or film file"),
-        ("notes.txt", b"1.0\thello\n" * 50, "not a sound or film file"),
+        ("text.mp4", b"this is no film\n" * 50, "not a film or picture file"),
+        ("notes.txt", b"1.0\thello\n" * 50, "not a film or picture file"),
     ):
         (tmp_path / name).write_bytes(content)
         cases.append((tmp_path / name, words))

@@ -108,7 +108,8 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     monkeypatch.setattr(cli, "_load", load)
     assert cli.main(["export", "wan-streamer"]) == 2
     assert capsys.readouterr().err == (
-        'edge-streamer: this command needs torch.nn, which is not installed; run: pip install "edge-streamer[export]"\n'
+        "edge-streamer: this command needs torch.nn, which is not installed; run, in the folder of this project: "
+        "pip install '.[export]'\n"
     )
 
 
@@ -126,6 +127,34 @@ def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
 
 def test_a_reader_that_goes_away_is_quiet(counter: Path) -> None:
     command = [sys.executable, "-m", "edge_streamer.runtime.cli", "inspect", str(counter), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout
+        assert running.stderr
+        running.stdout.close()
+        assert running.stderr.read() == b""
+    assert running.returncode == cli.BROKEN_PIPE
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["inspect"], "the following arguments are required: BUNDLE; see edge-streamer inspect --help"),
+        (["inspect", "b", "--fast"], "unrecognized arguments: --fast; see edge-streamer inspect --help"),
+        (["demo", "more"], "unrecognized arguments: more; see edge-streamer demo --help"),
+        (["demo", "--seconds"], "argument --seconds: expected one argument; see edge-streamer demo --help"),
+        (["--fast"], "unrecognized arguments: --fast; see edge-streamer --help"),
+    ],
+)
+def test_words_that_argparse_refuses_are_one_line(
+    capsys: pytest.CaptureFixture[str], words: list[str], line: str
+) -> None:
+    assert cli.main(words) == 2
+    assert capsys.readouterr().err == f"edge-streamer: {line}\n"
+
+
+def test_a_reader_that_goes_away_from_a_table_is_quiet_too(counter: Path) -> None:
+    # rich turns a broken pipe into a plain exit with status 1
+    command = [sys.executable, "-m", "edge_streamer.runtime.cli", "inspect", str(counter)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
         assert running.stdout
         assert running.stderr

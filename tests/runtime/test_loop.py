@@ -224,6 +224,44 @@ def test_recording_is_measured_apart() -> None:
     assert report.misses == 0
 
 
+@pytest.mark.parametrize(
+    ("step", "recording", "misses", "held_up"),
+    [
+        (0.04, 0.10, 0, 0),  # recording fits into the idle time
+        (0.04, 0.20, 7, 7),  # unit k begins 0.08 k late and is answered 0.04 s later: beyond 0.16 s from unit 2 on
+        (0.20, 0.00, 9, 0),  # the model alone is too slow
+        (0.20, 0.20, 9, 0),  # it would have been too late without recording too
+    ],
+)
+def test_misses_that_are_due_to_recording_alone_are_told_apart(
+    step: float, recording: float, misses: int, held_up: int
+) -> None:
+    clock = FakeClock()
+
+    class Slow(Recorder):
+        def write(self, first: object, second: object = None) -> None:
+            clock.advance(recording)
+
+    kept = Slow()
+    devices = Ends(Microphone(9), Camera(), speaker=kept)
+    report = run_loop(FakeSession(clock, [step]), devices, clock, pace="real")
+    assert (report.misses, report.misses_held_up) == (misses, held_up)
+
+
+def test_idle_time_pays_for_recording() -> None:
+    clock = FakeClock()
+
+    class SlowOnce(Recorder):
+        def write(self, first: object, second: object = None) -> None:
+            clock.advance(0.0 if clock.now() > 0.3 else 0.5)
+
+    # Unit 0 is recorded until 0.66 s, so 1 and 2 wait; unit 8, long after, is late by itself.
+    steps = [0.0] * 8 + [0.3]
+    devices = Ends(Microphone(9), Camera(), speaker=SlowOnce())
+    report = run_loop(FakeSession(clock, steps), devices, clock, pace="real")
+    assert (report.misses, report.misses_held_up) == (3, 2)
+
+
 def test_progress_is_told_after_every_unit() -> None:
     told: list[tuple[int, str]] = []
 

@@ -84,6 +84,41 @@ def test_a_run_without_units_says_so() -> None:
     assert "nothing was recorded" in shown(RunReport(unit_seconds=0.16))
 
 
+def test_a_run_in_which_every_unit_failed_shows_no_times() -> None:
+    report = RunReport(unit_seconds=0.16)
+    report.conceal("NaN")
+    text = shown(report)
+    assert "1 (unit 0: NaN)" in text
+    for words in ("unit time", "deadline", "overhead", "real-time", "real delay"):
+        assert words not in text
+    figures = report.figures()
+    for key in ("unit_time_ms", "model_latency_ms", "real_delay_ms", "host_overhead", "real_time_factor"):
+        assert figures[key] is None
+
+
+def test_misses_due_to_recording_are_told() -> None:
+    report = report_of([40, 200])
+    report.add(step=0.04, engine=0.03, latency=0.2, held_up=0.16)
+    report.recordings.add(0.3)
+    assert report.figures()["deadline_misses"] == 2
+    assert report.figures()["deadline_misses_held_up_by_recording"] == 1
+    text = " ".join(shown(report).split())
+    assert "2 of 3 (later than 160 ms after the unit was full); 1 of these because recording held up the loop" in text
+    assert "300.0 ms per unit, after its answer" in text
+
+
+def test_a_watcher_that_goes_away_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stderr", Gone())
+    report, clock = report_of([40]), FakeClock()
+    with LiveLine("demo", None, clock=clock) as line:
+        clock.advance(SPARSE_SECONDS)
+        line.show(report, FakeSession().step(_unit()))
+
+
 def test_only_the_first_failures_are_kept() -> None:
     report = RunReport(unit_seconds=0.16)
     for _ in range(100_000):

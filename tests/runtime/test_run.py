@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -235,6 +236,11 @@ def test_what_is_wrong_is_said_in_one_line_before_anything_is_written(
         ([*good, "--speaker", f"{out}/voice.mp3"], "ends in .wav"),
         ([*good, "--display", f"{out}/film.avi"], "ends in .mp4"),
         ([*good, "--transcript", f"{out}"], "is a folder; name a file"),
+        ([*good, "--json", "/dev/null"], "--json /dev/null is not a regular file"),
+        ([*good, "--json", f"{out}/{'x' * 300}"], "File name too long"),
+        ([*good, "--camera", f"{media}/nowhere.mp4"], "wanted a film or picture file"),
+        (["run", "bundle", "--mic", ".", "--speaker", "voice.wav"], "--mic . is a folder"),
+        ([*good, "--text", str(media), "--display", film], "is a folder"),
         ([*good, "--steps", "0"], "steps is 0; wanted 1 to 64"),
         ([*good, "--temperature", "-1"], "temperature"),
         ([*good, "--top-p", "0"], "top_p"),
@@ -252,13 +258,58 @@ def test_what_is_wrong_is_said_in_one_line_before_anything_is_written(
 @pytest.mark.parametrize(
     ("option", "word", "message"),
     [("--seconds", "soon", "not a number"), ("--seconds", "0", "more than 0"), ("--seconds", "1/0", "not a number"),
+     ("--seconds", "1e400", "not a number"), ("--seconds", "1e99999999", "not a number"), ("--seconds", "nan", "not a"),
+     ("--seconds", "1e9", "at most 31622400"), ("--seconds", "-1", "more than 0"),
+     ("--wings", "2", "see edge-streamer run --help"),
      ("--pace", "slow", "invalid choice"), ("--speaker", "", "the name is empty")],
 )  # fmt: skip
 def test_words_that_cannot_be_meant(
     session: FakeSession, media: Path, capsys: pytest.CaptureFixture[str], option: str, word: str, message: str
 ) -> None:
     assert cli.main(["run", "bundle", "--mic", f"{media}/speech.wav", option, word]) == 2
-    assert message in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert shown.count("\n") == 1
+
+
+def test_a_pipe_is_no_place_for_the_report(session: FakeSession, media: Path, out: Path) -> None:
+    os.mkfifo(out / "pipe")
+    assert cli.main(["run", "bundle", "--mic", f"{media}/speech.wav", "--json", f"{out}/pipe"]) == 2
+    assert session.steps == 0
+
+
+def test_a_short_run_in_which_every_unit_failed_is_status_1(
+    media: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use(FakeSession(failing=range(3)), monkeypatch)
+    assert cli.main(words(media, out, "--seconds", "0.48")) == 1
+    assert names(out) == EVERYTHING
+    assert "unit time" not in capsys.readouterr().out
+    use(FakeSession(failing=range(2)), monkeypatch)
+    assert cli.main(words(media, out, "--seconds", "0.48")) == 0
+
+
+def test_real_pace_draws_no_side_by_side_film_unless_asked(session: FakeSession, media: Path, out: Path) -> None:
+    command = ["run", "bundle", "--mic", f"{media}/speech.wav", "--seconds", "0.16", "--pace", "real"]
+    assert cli.main([*command, "--display", f"{out}/a.mp4"]) == 0
+    assert names(out) == ["a.mp4"]
+    assert cli.main([*command, "--side-by-side", f"{out}/b.mp4"]) == 0
+    assert names(out) == ["a.mp4", "b.mp4"]
+
+
+def test_a_run_that_keeps_nothing_says_so(
+    session: FakeSession, media: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["run", "bundle", "--mic", f"{media}/speech.wav", "--seconds", "0.16"]
+    assert cli.main(command) == 0
+    assert capsys.readouterr().err.count("nothing is kept") == 1
+    assert cli.main([*command, "--json", f"{out}/report.json"]) == 0
+    assert "nothing is kept" not in capsys.readouterr().err
+
+
+def test_the_report_tells_the_steps_that_were_used(session: FakeSession, media: Path, out: Path) -> None:
+    assert cli.main(words(media, out, "--seconds", "0.16")) == 0
+    assert json.loads((out / "report.json").read_text())["knobs"]["steps"] == 4, "the bundle's default"
 
 
 def test_outputs_inside_the_bundle_are_refused(
@@ -335,6 +386,20 @@ def test_a_demo_that_fails_leaves_no_folder(
 
     monkeypatch.setattr(run, "open_session", refuse)
     assert cli.main(["demo", "--out", str(tmp_path / "results")]) == 2
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_demo_on_a_full_disk_leaves_no_folder(
+    embedded: FakeSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from edge_streamer.devices import film
+
+    def full(*unused: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(film, "_video_stream", full)
+    assert cli.main(["demo", "--out", str(tmp_path / "results")]) == 2
+    assert "the disk is full" in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
 
 
