@@ -10,7 +10,7 @@ from edge_streamer.runtime.rotary import Rotary, frequencies
 
 PINNED = [-0.8608776330947876, 0.1974801868200302, -0.37213370203971863, 0.6945122480392456]
 COSINE_ERROR = 3e-7
-"""Of a float32 cosine, its own rounding included. Measured 9e-8 up to unit 1,000, 1.1e-7 at unit 10,000,000."""
+"""Of a float32 cosine, its own rounding included. Measured 3e-8 at unit 0 and at unit 10,000,000."""
 
 
 def drawn(seed: int, stream: int, unit: int, count: int = 4096) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
