@@ -24,10 +24,8 @@ from edge_streamer.export.config import layout
 from edge_streamer.export.model import Latents, WanStreamer
 from edge_streamer.export.transformer import KeyValue, rotary
 from edge_streamer.runtime.manifest import MASKED
-from edge_streamer.runtime.programs.layout import GROUP_AGENT, GROUP_START, GROUP_USER, Layout, RingName
+from edge_streamer.runtime.programs.layout import AGENT, GROUP_AGENT, GROUP_START, GROUP_USER, USER, Layout, RingName
 
-AGENT = ("agent.video", "agent.audio")
-USER = ("user.video", "user.audio", "user.text", "start")
 MAIN_AND_VIDEO: tuple[RingName, RingName] = ("main", "video")
 
 

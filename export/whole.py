@@ -29,9 +29,9 @@ from torch.nn import functional as F
 from edge_streamer.export.config import TransformerConfig, layout
 from edge_streamer.export.layers import Tails
 from edge_streamer.export.model import WanStreamer
-from edge_streamer.export.streamer import AGENT, USER, Pass, Recording, UnitRecord
+from edge_streamer.export.streamer import Pass, Recording, UnitRecord
 from edge_streamer.export.transformer import Layer
-from edge_streamer.runtime.programs.layout import GROUP_AGENT, GROUP_START, GROUP_USER, Layout
+from edge_streamer.runtime.programs.layout import AGENT, GROUP_AGENT, GROUP_START, GROUP_USER, USER, Layout
 
 TOLERANCE = 1e-4
 """Largest relative error, as :func:`errors` measures it, of streaming against this proof in float32. Measured: 3e-6

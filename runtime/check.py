@@ -59,15 +59,15 @@ def check(bundle: Bundle) -> Verdict:
     manifest = bundle.manifest
     if manifest.golden is None:
         raise InputError(f"bundle {manifest.name!r} carries no golden units, so there is nothing to check it against")
+    precision = max((g.precision for g in manifest.graphs), key=lambda p: TOLERANCE.get(p, 1.0))
+    tolerance = TOLERANCE.get(precision)
+    if tolerance is None:
+        raise InputError(f"no tolerance is known for precision {precision!r}; upgrade edge-streamer on this device")
     golden = load_golden(bundle.file(manifest.golden))
     session = open_session(bundle)
     units = golden.meta.units
     tokens = [tuple(int(t) for t in golden.answers[f"{i}.tokens"]) for i in range(units)]
     answers = replay(session, golden.meta.seed, units, tokens)
-    precision = max((g.precision for g in manifest.graphs), key=lambda p: TOLERANCE.get(p, 1.0))
-    tolerance = TOLERANCE.get(precision)
-    if tolerance is None:
-        raise InputError(f"no tolerance is known for precision {precision!r}; upgrade edge-streamer on this device")
     same = [bool(a == b) for i in range(units) for a, b in
             zip(answers[f"{i}.tokens"], golden.answers[f"{i}.tokens"], strict=True)]  # fmt: skip
     rows = compare(golden, answers, tolerance)

@@ -19,7 +19,6 @@ import msgspec
 
 from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.consistency import STATIC
-from edge_streamer.runtime.errors import BundleError
 from edge_streamer.runtime.files import size_text
 from edge_streamer.runtime.manifest import CarrySpec, GraphSpec, Manifest, RingSpec, StateSpec
 
@@ -126,12 +125,9 @@ def _runs_per_unit(manifest: Manifest) -> dict[tuple[str, str], int]:
     once = {(graph.name, STATIC): 1 for graph in manifest.graphs if not graph.lengths}
     if manifest.program != "wan_streamer":
         return once
-    from edge_streamer.runtime.programs.layout import Constants, Layout
+    from edge_streamer.runtime.programs.layout import Layout, read_constants
 
-    try:
-        layout = Layout(msgspec.convert(manifest.constants, Constants))
-    except msgspec.ValidationError as error:
-        raise BundleError(f"manifest.json: constants: {error}") from None
+    layout = Layout(read_constants(manifest.constants))
     slots, steps = layout.slots, layout.constants.default_steps
     whole, agent = str(layout.agent + layout.user + 1), str(layout.agent)
     return once | {

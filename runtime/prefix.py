@@ -10,6 +10,7 @@ import argparse
 import importlib
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -59,16 +60,12 @@ def main(args: argparse.Namespace) -> int:
 
 def _fill_with_clip(session: Session, path: Path, seconds: Fraction | None) -> int:
     """As many units of the clip as fit, said aloud; InputError where not one does."""
-    layout, used = session.streamer.layout, 0
-    left = session.prefill()
-    for unit in clip_units(path, session.media, seconds):
-        if used and left < layout.agent:
-            break
-        left = session.prefill(unit)
-        used += 1
-    if not used:
+    room = session.prefill() // session.streamer.layout.agent
+    units = list(islice(clip_units(path, session.media, seconds), max(1, room)))  # none fits: the first one is refused
+    if not units:
         raise InputError(f"--clip {path} holds no sound to the length of a unit")
-    print(f"{path}: the first {used * session.media.unit_seconds:.2f} s")
+    left = session.prefill(*units)
+    print(f"{path}: the first {len(units) * session.media.unit_seconds:.2f} s")
     return left
 
 

@@ -15,13 +15,11 @@ from edge_streamer.runtime.engine import Array
 from edge_streamer.runtime.errors import BundleError
 from edge_streamer.runtime.passes import Pass, buffers
 from edge_streamer.runtime.programs.base import Workplace
-from edge_streamer.runtime.programs.layout import Constants, Layout
+from edge_streamer.runtime.programs.layout import AGENT, USER, Constants, Layout
 from edge_streamer.runtime.rotary import Rotary
 from edge_streamer.runtime.state import Ring, Route
 
 Float32 = NDArray[np.float32]
-AGENT = ("agent.video", "agent.audio")
-USER = ("user.video", "user.audio", "user.text", "start")
 
 
 @dataclass

@@ -36,9 +36,10 @@ from edge_streamer.runtime.manifest import Manifest, RingSpec
 RingName = Literal["main", "video"]
 
 GROUP_AGENT, GROUP_USER, GROUP_START = 0, 1, 2
-GROUP_NOBODY = 1000
-"""The group of padding: it sees everything and no other token sees it."""
-
+AGENT = ("agent.video", "agent.audio")
+"""The segments of clean and solver passes, in the order of their tokens."""
+USER = ("user.video", "user.audio", "user.text", "start")
+"""The segments of a block after the agent's, in the order of their tokens."""
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Natural = Annotated[int, msgspec.Meta(ge=0)]
@@ -87,6 +88,14 @@ class Constants(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """Opens the agent's slots."""
     token_listen: Natural
     token_speak: Natural
+
+
+def read_constants(constants: dict[str, object]) -> Constants:
+    """A manifest's constants, checked. BundleError names the key."""
+    try:
+        return msgspec.convert(constants, Constants)
+    except msgspec.ValidationError as error:
+        raise BundleError(f"manifest.json: constants: {error}") from None
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from edge_streamer.runtime.noise import SLOTS, SOLVER, Noise
 from edge_streamer.runtime.passes import Pass
 from edge_streamer.runtime.programs.base import Workplace
 from edge_streamer.runtime.programs.core_pass import CorePass
-from edge_streamer.runtime.programs.layout import Constants, Layout, check_graphs
+from edge_streamer.runtime.programs.layout import Layout, check_graphs, read_constants
 from edge_streamer.runtime.programs.text import TextIn, TextOut
 from edge_streamer.runtime.programs.wiring import Wiring
 from edge_streamer.runtime.unit import Knobs, Response, Unit
@@ -46,14 +46,6 @@ class Host(msgspec.Struct, frozen=True):
     """Tokens of typed text that no unit had room for yet."""
     tail: tuple[int, ...] = ()
     """Tokens of a half character of the agent's text."""
-
-
-def read_constants(constants: dict[str, object]) -> Constants:
-    """The manifest's constants, checked. BundleError names the key."""
-    try:
-        return msgspec.convert(constants, Constants)
-    except msgspec.ValidationError as error:
-        raise BundleError(f"manifest.json, constants: {error}") from None
 
 
 class WanStreamer:

@@ -12,8 +12,8 @@ import numpy as np
 from edge_streamer.runtime.engine import Array, Engine
 from edge_streamer.runtime.passes import Pass, free_inputs, free_outputs
 from edge_streamer.runtime.programs.base import Workplace
-from edge_streamer.runtime.programs.core_pass import AGENT, USER, CorePass, RotaryTable, add_unit_routes
-from edge_streamer.runtime.programs.layout import GROUP_AGENT, GROUP_START, GROUP_USER, Constants, Layout
+from edge_streamer.runtime.programs.core_pass import CorePass, RotaryTable, add_unit_routes
+from edge_streamer.runtime.programs.layout import AGENT, GROUP_AGENT, GROUP_START, GROUP_USER, USER, Constants, Layout
 from edge_streamer.runtime.state import arena
 
 

@@ -21,8 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge_streamer.runtime.engines.ort import session_options
 from edge_streamer.runtime.manifest import Manifest
-from edge_streamer.runtime.programs.layout import Layout
-from edge_streamer.runtime.programs.wan_streamer import read_constants
+from edge_streamer.runtime.programs.layout import Layout, read_constants
 
 SIDE = 1024
 """Of the square matrices: 2 * SIDE^3 = 2.1 GFLOP a product."""

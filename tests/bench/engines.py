@@ -29,8 +29,8 @@ from edge_streamer.runtime.engines.ort import OrtEngine
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.golden import made_unit, relative_error, seed_state
 from edge_streamer.runtime.noise import SOLVER, Noise
+from edge_streamer.runtime.programs.layout import read_constants
 from edge_streamer.runtime.programs.text import TextIn
-from edge_streamer.runtime.programs.wan_streamer import read_constants
 from edge_streamer.runtime.session import open_session
 from edge_streamer.runtime.snapshot import Snapshot
 from edge_streamer.runtime.unit import Knobs, Unit
