@@ -99,8 +99,11 @@ class UserAudio(nn.Module):
 
     def forward(self, samples: Tensor, tails: Tails) -> Tensor:
         """[B, units * unit_samples] -> [B, units * tokens, width]."""
-        x = tails.through(self.enter, tails.through(self.mel, samples[:, None]))
-        x = self.blocks[0](x, tails)
+        return self.read(tails.through(self.mel, samples[:, None]), tails)
+
+    def read(self, mels: Tensor, tails: Tails) -> Tensor:
+        """[B, mels, hops] -> [B, tokens, width]."""
+        x = self.blocks[0](tails.through(self.enter, mels), tails)
         for down, block in zip(self.down, list(self.blocks)[1:], strict=True):
             assert isinstance(down, CausalConv1d)
             x = block(tails.through(down, x), tails)

@@ -90,7 +90,7 @@ def make_model(args: argparse.Namespace) -> tuple[WanStreamer, Tokenizer, Origin
     from edge_streamer.export.model import build
     from edge_streamer.export.tokenizer import byte_level, from_backbone
     from edge_streamer.export.wan_streamer import Origin
-    from edge_streamer.export.weights import load_weights
+    from edge_streamer.export.weights import load_weights, read_origin
 
     config, tokenizer = configure(args), byte_level()
     weights, licence, backbone = f"random, seed {args.seed}", "none: random numbers", ""
@@ -104,5 +104,7 @@ def make_model(args: argparse.Namespace) -> tuple[WanStreamer, Tokenizer, Origin
     if args.weights:
         load_weights(model, args.weights)
         digest = hashlib.sha256(args.weights.read_bytes()).hexdigest()
-        weights, licence = f"{args.weights.name}, SHA-256 {digest}", "that of the weight file"
+        made, granted = read_origin(args.weights)
+        weights = f"{args.weights.name}, SHA-256 {digest}{f'; {made}' if made else ''}"
+        licence = granted or "that of the weight file"
     return model, tokenizer, Origin(weights, licence, backbone)

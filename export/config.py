@@ -64,18 +64,30 @@ class UserAudioConfig:
     """Of the causal convolutions, e.g. 96."""
 
 
+def coarsest_stride(channels: tuple[int, ...]) -> int:
+    """Pixels per side of a place of the coarsest of ``channels`` resolutions; the finest stands at pixels / 4."""
+    return 4 * 2 ** (len(channels) - 1)
+
+
 @dataclass(frozen=True)
 class UserVideoConfig:
     """The encoder of what the user shows."""
 
     channels: tuple[int, ...]
-    """Per resolution, finest (pixels / 4) first, each next one at half of it, e.g. (24, 48, 64, 96): 32 pixels a
-    token side."""
+    """Per resolution, finest (pixels / 4) first, each next one at half of it, e.g. (24, 48, 64, 96): the coarsest
+    has a place every 32 pixels."""
+    patch: tuple[int, int] = (1, 1)
+    """(rows, columns) of the coarsest places that make one token, e.g. (2, 3)."""
 
     @property
     def stride(self) -> int:
-        """Pixels per token side."""
-        return 4 * 2 ** (len(self.channels) - 1)
+        """Pixels per side of a place."""
+        return coarsest_stride(self.channels)
+
+    @property
+    def token_size(self) -> tuple[int, int]:
+        """(rows, columns) of pixels per token."""
+        return self.stride * self.patch[0], self.stride * self.patch[1]
 
 
 @dataclass(frozen=True)
@@ -98,18 +110,23 @@ class VideoVaeConfig:
     """Per resolution, finest (pixels / 4) first, e.g. (32, 64, 96, 96): latents at 1/32 of the pixels."""
     latent_channels: int
     """Of the latent picture, e.g. 32."""
-    patch: int
-    """Latent pixels per token side, e.g. 2: a token holds patch * patch * latent_channels values."""
+    patch: tuple[int, int]
+    """(rows, columns) of latent pixels that make one token, e.g. (2, 2): a token holds 4 * latent_channels values."""
 
     @property
     def stride(self) -> int:
-        """Pixels per token side."""
-        return 4 * 2 ** (len(self.channels) - 1) * self.patch
+        """Pixels per side of a latent pixel."""
+        return coarsest_stride(self.channels)
+
+    @property
+    def token_size(self) -> tuple[int, int]:
+        """(rows, columns) of pixels per token."""
+        return self.stride * self.patch[0], self.stride * self.patch[1]
 
     @property
     def values(self) -> int:
         """Values per token."""
-        return self.patch**2 * self.latent_channels
+        return self.patch[0] * self.patch[1] * self.latent_channels
 
 
 @dataclass(frozen=True)
@@ -126,9 +143,9 @@ class Config:
     sample_rate: int
     """Samples per second, both ways; a multiple of 800 (a hop is 10 ms and is split in 8), e.g. 16000."""
     user_size: tuple[int, int]
-    """(height, width) of the camera picture in pixels, multiples of ``user_video.stride``, e.g. (96, 160)."""
+    """(height, width) of the camera picture in pixels, multiples of ``user_video.token_size``, e.g. (96, 160)."""
     agent_size: tuple[int, int]
-    """(height, width) of the agent's picture in pixels, multiples of ``video_vae.stride``, e.g. (96, 160)."""
+    """(height, width) of the agent's picture in pixels, multiples of ``video_vae.token_size``, e.g. (96, 160)."""
     vocabulary: int
     """Rows of the token table, e.g. 320."""
     tied: bool
@@ -169,12 +186,12 @@ class Config:
         for right, text in checks:
             if not right:
                 raise ValueError(text)
-        for name, size, stride in (
-            ("user_size", self.user_size, self.user_video.stride),
-            ("agent_size", self.agent_size, self.video_vae.stride),
+        for name, size, token in (
+            ("user_size", self.user_size, self.user_video.token_size),
+            ("agent_size", self.agent_size, self.video_vae.token_size),
         ):
-            if size[0] % stride or size[1] % stride:
-                raise ValueError(f"{name} {size} must be multiples of {stride} pixels")
+            if size[0] % token[0] or size[1] % token[1]:
+                raise ValueError(f"{name} {size} must be multiples of {token} pixels, the size of a token")
 
     @property
     def hop(self) -> int:
@@ -189,12 +206,14 @@ class Config:
     @property
     def user_grid(self) -> tuple[int, int]:
         """(rows, columns) of the user's video tokens."""
-        return self.user_size[0] // self.user_video.stride, self.user_size[1] // self.user_video.stride
+        rows, columns = self.user_video.token_size
+        return self.user_size[0] // rows, self.user_size[1] // columns
 
     @property
     def agent_grid(self) -> tuple[int, int]:
         """(rows, columns) of the agent's video tokens."""
-        return self.agent_size[0] // self.video_vae.stride, self.agent_size[1] // self.video_vae.stride
+        rows, columns = self.video_vae.token_size
+        return self.agent_size[0] // rows, self.agent_size[1] // columns
 
     @property
     def video_latent(self) -> tuple[int, int]:
@@ -286,7 +305,7 @@ TINY = Config(
     user_audio=UserAudioConfig(tokens=2, mels=16, channels=16),
     user_video=UserVideoConfig(channels=(8, 16, 24)),
     audio_vae=AudioVaeConfig(tokens=2, values=8, channels=(16, 8)),
-    video_vae=VideoVaeConfig(channels=(8, 16), latent_channels=4, patch=2),
+    video_vae=VideoVaeConfig(channels=(8, 16), latent_channels=4, patch=(2, 2)),
     sample_rate=8000,
     user_size=(32, 48),
     agent_size=(32, 48),
@@ -306,12 +325,12 @@ DEMO = Config(
     transformer=TransformerConfig(
         width=192, layers=6, heads=3, kv_heads=1, head_size=64, feed_forward=512, rope_base=1e4, attention="concat"
     ),
-    user_audio=UserAudioConfig(tokens=4, mels=40, channels=96),
-    user_video=UserVideoConfig(channels=(24, 48, 64, 96)),
+    user_audio=UserAudioConfig(tokens=2, mels=40, channels=96),
+    user_video=UserVideoConfig(channels=(24, 48, 64, 96), patch=(2, 3)),
     audio_vae=AudioVaeConfig(tokens=4, values=32, channels=(96, 48)),
-    video_vae=VideoVaeConfig(channels=(32, 64, 96, 96), latent_channels=32, patch=1),
+    video_vae=VideoVaeConfig(channels=(32, 64, 96, 96), latent_channels=8, patch=(3, 1)),
     sample_rate=16000,
-    user_size=(96, 160),
+    user_size=(64, 96),
     agent_size=(96, 160),
     vocabulary=320,
     tied=False,
@@ -319,7 +338,7 @@ DEMO = Config(
     text_slots=3,
     window_units=64,
     video_window_units=8,
-    prefix_tokens=128,
+    prefix_tokens=64,
 )
 """The embedded default: faster than real time on two CPU cores in float32."""
 
@@ -331,7 +350,7 @@ QWEN = Config(
     user_audio=UserAudioConfig(tokens=4, mels=80, channels=256),
     user_video=UserVideoConfig(channels=(48, 96, 192)),
     audio_vae=AudioVaeConfig(tokens=4, values=64, channels=(256, 96)),
-    video_vae=VideoVaeConfig(channels=(64, 128), latent_channels=16, patch=2),
+    video_vae=VideoVaeConfig(channels=(64, 128), latent_channels=16, patch=(2, 2)),
     sample_rate=24000,
     user_size=(192, 336),
     agent_size=(192, 336),

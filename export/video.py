@@ -65,19 +65,33 @@ class Trunk(nn.Module):
         return F.silu(self.norm(tails.through(self.stack, x)))
 
 
+def patches(x: Tensor, patch: tuple[int, int]) -> Tensor:
+    """Pictures as tokens: [N, channels, rows, columns] -> [N, tokens, channels * patch rows * patch columns]."""
+    (count, channels, rows, columns), (high, wide) = x.shape, patch
+    x = x.reshape(count, channels, rows // high, high, columns // wide, wide).permute(0, 2, 4, 1, 3, 5)
+    return x.reshape(count, rows // high * (columns // wide), channels * high * wide)
+
+
+def picture(tokens: Tensor, grid: tuple[int, int], patch: tuple[int, int]) -> Tensor:
+    """The inverse of :func:`patches`; ``grid`` is (rows, columns) of tokens."""
+    (count, _, values), (rows, columns), (high, wide) = tokens.shape, grid, patch
+    x = tokens.reshape(count, rows, columns, values // (high * wide), high, wide).permute(0, 3, 1, 4, 2, 5)
+    return x.reshape(count, values // (high * wide), rows * high, columns * wide)
+
+
 class UserVideo(nn.Module):
     """The encoder of what the user shows: one token per picture patch and unit."""
 
     def __init__(self, config: UserVideoConfig, size: tuple[int, int], width: int) -> None:
         super().__init__()
-        self.trunk = Trunk(config.channels, size)
-        rows, columns = sizes(size, len(config.channels))[-1]
-        self.out = Linear(config.channels[-1], width)
-        self.place = nn.Parameter(torch.randn(rows * columns, width) * 0.3)
+        self.trunk, self.patch = Trunk(config.channels, size), config.patch
+        (rows, columns), (high, wide) = sizes(size, len(config.channels))[-1], config.patch
+        self.out = Linear(config.channels[-1] * high * wide, width)
+        self.place = nn.Parameter(torch.randn(rows // high * (columns // wide), width) * 0.3)
 
     def forward(self, frames: Tensor, tails: Tails) -> Tensor:
         """[B, units * 4, height, width, 3] -> [B, units, tokens, width]."""
-        x = self.trunk(frames, tails).flatten(2).transpose(1, 2)  # [B * units, tokens, channels]
+        x = patches(self.trunk(frames, tails), self.patch)  # [B * units, tokens, channels * patch]
         tokens: Tensor = self.out(x) + self.place
         return tokens.reshape(frames.shape[0], -1, *tokens.shape[1:])
 
@@ -130,7 +144,8 @@ class VideoVae(nn.Module):
     def __init__(self, config: VideoVaeConfig, size: tuple[int, int]) -> None:
         super().__init__()
         self.patch, self.latent_channels = config.patch, config.latent_channels
-        self.grid = (size[0] // config.stride, size[1] // config.stride)
+        rows, columns = config.token_size
+        self.grid = (size[0] // rows, size[1] // columns)
         self.encoder = VideoEncoder(config, size)
         self.decoder = VideoDecoder(config, size)
         self.register_buffer("latent_mean", torch.zeros(config.values))
@@ -138,13 +153,11 @@ class VideoVae(nn.Module):
 
     def encode(self, frames: Tensor, tails: Tails) -> Tensor:
         """[B, units * 4, height, width, 3] -> [B, units, tokens, values]."""
-        x = F.pixel_unshuffle(self.encoder(frames, tails), self.patch)  # [B * units, values, rows, columns]
-        latents = (x.flatten(2).transpose(1, 2) - self.latent_mean) / self.latent_std
+        latents = (patches(self.encoder(frames, tails), self.patch) - self.latent_mean) / self.latent_std
         return latents.reshape(frames.shape[0], -1, *latents.shape[1:])
 
     def decode(self, latents: Tensor, tails: Tails) -> Tensor:
         """[B, units, tokens, values] -> [B, units * 4, height, width, 3], 0..255, neither rounded nor clamped."""
-        x = (latents * self.latent_std + self.latent_mean).flatten(0, 1).transpose(1, 2)
-        x = F.pixel_shuffle(x.reshape(*x.shape[:2], *self.grid), self.patch)
-        frames: Tensor = self.decoder(x, tails)
+        x = (latents * self.latent_std + self.latent_mean).flatten(0, 1)
+        frames: Tensor = self.decoder(picture(x, self.grid, self.patch), tails)
         return frames.reshape(latents.shape[0], -1, *frames.shape[1:])

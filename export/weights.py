@@ -22,12 +22,16 @@ SHOWN = 5
 """Names listed in an error before it says how many more there are."""
 
 
-def save_weights(model: WanStreamer, path: Path) -> None:
-    """Write all parameters and buffers: to a temporary name first, then renamed."""
+def save_weights(model: WanStreamer, path: Path, origin: str = "", licence: str = "") -> None:
+    """Write all parameters and buffers: to a temporary name first, then renamed.
+
+    ``origin`` and ``licence`` travel along: the bundle's manifest tells them.
+    """
     tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
+    about = {"format": "pt", "preset": model.config.preset, "origin": origin, "licence": licence}
     partial = path.with_name(f".{path.name}.partial")
     try:
-        save_file(tensors, partial, metadata={"format": "pt", "preset": model.config.preset})
+        save_file(tensors, partial, metadata=about)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -43,6 +47,13 @@ def load_weights(model: WanStreamer, path: Path) -> None:
     for name, mine in own.items():
         check_tensor(path, name, tensors[name], mine)
     model.load_state_dict(tensors)
+
+
+def read_origin(path: Path) -> tuple[str, str]:
+    """(origin, licence) of a weight file; empty where it does not say. The file must be one that loads."""
+    with safe_open(path, framework="pt") as file:
+        about = file.metadata() or {}
+    return about.get("origin", ""), about.get("licence", "")
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], str | None]:

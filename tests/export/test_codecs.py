@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from edge_streamer.export.audio import LogMel
 from edge_streamer.export.config import PRESETS
 from edge_streamer.export.layers import State, Tails
 from edge_streamer.export.model import Part, WanStreamer, build, to_pixels
 from edge_streamer.export.transformer import rotary
+from edge_streamer.export.video import patches, picture
 
 EXACT = 1e-4
 """Largest difference of unit by unit from one long unit, on values of about 1. Measured: 8e-6."""
@@ -161,6 +163,49 @@ def test_latents_are_normalised_on_the_way_out_and_back_on_the_way_in() -> None:
     back = run(model, "decode", [(plain[0], plain[1])])[0][0]
     torch.testing.assert_close(shifted[0], back[0], atol=EXACT, rtol=0)
     torch.testing.assert_close(shifted[2], back[2], atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("patch", [(1, 1), (2, 2), (3, 1), (2, 3)])
+def test_patches_and_pictures_are_inverse(patch: tuple[int, int]) -> None:
+    """Bit for bit, both ways, where rows and columns of the grid and of the patch differ."""
+    (high, wide), grid = patch, (2, 3)
+    x = torch.randn(2, 5, grid[0] * high, grid[1] * wide)
+    tokens = patches(x, patch)
+    assert tokens.shape == (2, 6, 5 * high * wide)
+    assert torch.equal(picture(tokens, grid, patch), x)
+    assert torch.equal(patches(picture(tokens, grid, patch), patch), tokens)
+
+
+@pytest.mark.parametrize("patch", [(3, 1), (2, 3)])
+def test_a_token_is_its_rectangle_channel_by_channel(patch: tuple[int, int]) -> None:
+    """Tokens run along rows; a token's values are channel, then row, then column of its patch."""
+    (high, wide), x = patch, torch.randn(1, 5, 2 * patch[0], 3 * patch[1])
+    for token, values in enumerate(patches(x, patch)[0]):
+        row, column = token // 3 * high, token % 3 * wide
+        assert torch.equal(values, x[0, :, row : row + high, column : column + wide].flatten())
+
+
+@pytest.mark.parametrize("side", [1, 2])
+def test_square_patches_are_ordered_as_by_pixel_unshuffle(side: int) -> None:
+    x = torch.randn(2, 5, 2 * side, 3 * side)
+    assert torch.equal(patches(x, (side, side)), F.pixel_unshuffle(x, side).flatten(2).transpose(1, 2))
+
+
+class Patching(torch.nn.Module):
+    """What the graphs do with patches, and nothing else."""
+
+    def forward(self, x: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """[1, 5, 6, 3] -> its tokens [1, 6, 15]; tokens [1, 6, 15] -> their picture [1, 5, 6, 3]."""
+        return patches(x, (3, 1)), picture(tokens, (2, 3), (3, 1))
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # torch's exporter, about its own workings
+def test_patches_export_as_reshapes_and_transposes() -> None:
+    """All engines have those; none of the shapes is computed in the graph."""
+    given = torch.randn(1, 5, 6, 3), torch.randn(1, 6, 15)
+    program = torch.onnx.export(Patching().eval(), given, dynamo=True, verbose=False)
+    assert program is not None
+    assert {node.op_type for node in program.model.graph} == {"Reshape", "Transpose"}
 
 
 @torch.no_grad()

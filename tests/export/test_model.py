@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from edge_streamer.export.config import PRESETS, constants, layout, media
+from edge_streamer.export.config import PRESETS, Config, constants, layout, media
 from edge_streamer.export.layers import Tails
 from edge_streamer.export.model import WanStreamer, build
 from edge_streamer.export.streamer import TorchStreamer
@@ -67,6 +67,58 @@ def test_demo_remembers_enough_and_is_small() -> None:
 def test_impossible_configs_are_refused(change: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         replace(PRESETS["tiny"], **change)  # type: ignore[arg-type]
+
+
+RECTANGLES = replace(
+    PRESETS["tiny"],
+    user_size=(32, 96),
+    user_video=replace(PRESETS["tiny"].user_video, patch=(1, 2)),
+    agent_size=(48, 32),
+    video_vae=replace(PRESETS["tiny"].video_vae, patch=(3, 1)),
+)
+"""No two sides alike: user tokens of 16x32 pixels, agent tokens of 24x8."""
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"user_size": (24, 96)}, r"user_size \(24, 96\) must be multiples of \(16, 32\) pixels"),
+        ({"user_size": (32, 48)}, r"user_size \(32, 48\) must be multiples of \(16, 32\) pixels"),
+        ({"agent_size": (32, 32)}, r"agent_size \(32, 32\) must be multiples of \(24, 8\) pixels"),
+        ({"agent_size": (48, 20)}, r"agent_size \(48, 20\) must be multiples of \(24, 8\) pixels"),
+    ],
+)
+def test_a_picture_that_is_not_whole_tokens_is_refused(change: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        replace(RECTANGLES, **change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("config", "user", "agent", "values"),
+    [
+        (PRESETS["tiny"], (2, 3), (2, 3), 16),
+        (RECTANGLES, (2, 3), (2, 4), 12),
+        (PRESETS["demo"], (1, 1), (1, 5), 24),
+        (PRESETS["qwen2.5-0.5b"], (12, 21), (12, 21), 64),
+    ],
+    ids=["tiny", "rectangles", "demo", "qwen"],
+)
+def test_tokens_per_picture(config: Config, user: tuple[int, int], agent: tuple[int, int], values: int) -> None:
+    assert (config.user_grid, config.agent_grid) == (user, agent)
+    assert config.video_latent == (agent[0] * agent[1], values)
+
+
+@torch.no_grad()
+def test_rectangular_patches_run_through_a_unit() -> None:
+    """Encoders, rings and decoder agree on the number of tokens, and pictures keep their size."""
+    model = build(RECTANGLES, 0)
+    streamer = TorchStreamer(model, record=True)
+    for unit in random_units(model, 2, seed=1):
+        out = streamer.step(unit)
+    assert out.frames.shape == (4, 48, 32, 3)
+    assert out.video.shape == (8, 12)
+    assert streamer.recording is not None
+    assert streamer.recording.units[0].passes["encode"]["user.video"].shape == (6, RECTANGLES.transformer.width)
 
 
 def test_random_weights_depend_on_the_seed_alone() -> None:

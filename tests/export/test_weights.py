@@ -12,7 +12,7 @@ from torch import Tensor
 
 from edge_streamer.export.config import PRESETS
 from edge_streamer.export.model import build
-from edge_streamer.export.weights import load_weights, save_weights
+from edge_streamer.export.weights import load_weights, read_origin, save_weights
 from edge_streamer.runtime.errors import InputError
 
 
@@ -87,3 +87,11 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         save_weights(model, path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+def test_origin_and_licence_travel_along(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_weights(build(PRESETS["tiny"], 0), path)
+    assert read_origin(path) == ("", "")
+    save_weights(build(PRESETS["tiny"], 0), path, "made here", "Apache-2.0")
+    assert read_origin(path) == ("made here", "Apache-2.0")
