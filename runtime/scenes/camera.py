@@ -1,0 +1,418 @@
+"""What the user's camera sees: somebody before a background, sometimes with a coloured card in the hand.
+
+Receives one camera setting (``View``) and n frames' places of the face and cards; hands on RGB frames uint8
+[n, 64, 96, 3], and settings drawn at random from a range of backgrounds, so that training and held-out ones differ.
+
+Choices: a setting's background, person and card are drawn once and kept; per frame the person is shifted, by parts of a
+pixel, and laid over the background. The sensor's noise is cut from one pool at a random place, which is far cheaper
+than drawing it anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_streamer.runtime.scenes.avatar import (
+    INK,
+    Bytes,
+    Colour,
+    Floats,
+    arc,
+    circle,
+    cover,
+    ellipse,
+    grid,
+    paint,
+    polygon,
+    rounded,
+    segment,
+)
+
+HEIGHT, WIDTH = 64, 96
+CARDS = 5
+"""0 none, 1 red, 2 green, 3 blue, 4 yellow."""
+TRAIN_BACKGROUNDS = range(0, 4000)
+HELD_OUT_BACKGROUNDS = range(100_000, 104_000)
+
+SKIN_COLOURS: tuple[Colour, ...] = (
+    (250, 218, 192),
+    (236, 190, 154),
+    (214, 160, 118),
+    (178, 122, 84),
+    (132, 86, 58),
+    (94, 60, 44),
+)
+HAIR_COLOURS: tuple[Colour, ...] = (
+    (32, 26, 28),
+    (74, 46, 32),
+    (130, 82, 44),
+    (214, 172, 96),
+    (160, 66, 36),
+    (168, 168, 172),
+)
+SHIRT_COLOURS: tuple[Colour, ...] = (
+    (70, 84, 120),
+    (196, 70, 66),
+    (232, 232, 228),
+    (50, 52, 58),
+    (72, 130, 92),
+    (222, 178, 72),
+    (122, 92, 150),
+    (110, 160, 200),
+)
+SKINS, HAIRS, SHIRTS = len(SKIN_COLOURS), 2 * len(HAIR_COLOURS), len(SHIRT_COLOURS)
+"""How many of each; a hair's second half of indexes is long hair in the same colours."""
+CARD_COLOURS: dict[int, Colour] = {1: (214, 40, 46), 2: (38, 158, 72), 3: (40, 84, 212), 4: (246, 208, 40)}
+
+FACE_X, FACE_Y, REACH_X, REACH_Y = 48.0, 30.0, 26.0, 12.0
+"""Where the face is at x = y = 0 and how far it goes at 1, pixels."""
+FACE_WIDE, FACE_HIGH = 10.5, 13.5
+"""Radii of the face at size 1, pixels."""
+CARD_WIDE, CARD_HIGH = 11.0, 9.0
+"""Half sizes of a card, pixels."""
+CARD_X, CARD_Y = 16.0, 42.0
+"""The middle of a card at the picture's left; at the right it is mirrored."""
+
+_UP, _LEFT, _SPRITE_HIGH, _SPRITE_WIDE = 36, 36, 84, 73
+"""The person's own picture: the face's centre in it, and its size."""
+_POOL = 1 << 20
+
+
+@dataclass(frozen=True)
+class View:
+    """One camera setting, constant in a clip."""
+
+    background: int
+    """Seed of the background."""
+    skin: int
+    hair: int
+    shirt: int
+    brightness: float
+    """0.6..1.3."""
+    tint: tuple[float, float, float]
+    """White balance, 0.85..1.15 each for red, green, blue."""
+    noise: float
+    """Sensor noise, standard deviation 0..8 in levels."""
+    size: float
+    """Of the face, 0.8..1.25."""
+
+
+def random_view(rng: np.random.Generator, backgrounds: range) -> View:
+    """A setting whose background's seed is one of ``backgrounds``."""
+    tint = rng.uniform(0.88, 1.12, 3)
+    return View(
+        background=int(backgrounds[int(rng.integers(len(backgrounds)))]),
+        skin=int(rng.integers(SKINS)),
+        hair=int(rng.integers(HAIRS)),
+        shirt=int(rng.integers(SHIRTS)),
+        brightness=float(rng.uniform(0.65, 1.2)),
+        tint=(float(tint[0]), float(tint[1]), float(tint[2])),
+        noise=float(rng.uniform(0, 6)),
+        size=float(rng.uniform(0.8, 1.25)),
+    )
+
+
+def _hue(hue: float, vivid: float, light: float) -> Colour:
+    """A colour from hue, saturation and value, all 0..1."""
+    turn = (np.asarray([5.0, 3.0, 1.0]) + hue * 6) % 6
+    levels = 255 * light * (1 - vivid * np.clip(np.minimum(turn, 4 - turn), 0, 1))
+    return float(levels[0]), float(levels[1]), float(levels[2])
+
+
+def _any_colour(rng: np.random.Generator) -> Colour:
+    """A wall's or thing's colour: mostly muted, now and then as strong as a card."""
+    if rng.random() < 0.25:
+        near = np.asarray(CARD_COLOURS[int(rng.integers(1, CARDS))]) * rng.uniform(0.6, 1.1)
+        near = np.clip(near + rng.normal(0, 12, 3), 0, 255)
+        return float(near[0]), float(near[1]), float(near[2])
+    return _hue(float(rng.random()), float(rng.uniform(0.02, 0.55)), float(rng.uniform(0.3, 0.97)))
+
+
+def _gradient(rng: np.random.Generator, p: Floats, x: Floats, y: Floats) -> None:
+    turn = rng.uniform(0, 2 * np.pi)
+    along = np.clip(0.5 + ((x - 48) * np.cos(turn) + (y - 32) * np.sin(turn)) / 96, 0, 1)
+    paint(p, np.asarray(along, np.float32), _any_colour(rng))
+
+
+def _blobs(rng: np.random.Generator, p: Floats, x: Floats, y: Floats) -> None:
+    """Lights and things out of focus."""
+    for _ in range(int(rng.integers(4, 10))):
+        radius, soft = rng.uniform(5, 20), rng.uniform(2, 8)
+        far = circle(x - np.float32(rng.uniform(0, 96)), y - np.float32(rng.uniform(0, 64)), float(radius))
+        paint(p, np.asarray(0.8 * np.clip(0.5 - far / soft, 0, 1), np.float32), _any_colour(rng))
+
+
+def _shelves(rng: np.random.Generator, p: Floats, x: Floats, y: Floats) -> None:
+    """Boards with narrow books."""
+    wood = _hue(float(rng.uniform(0.05, 0.11)), float(rng.uniform(0.2, 0.6)), float(rng.uniform(0.3, 0.8)))
+    for floor in np.arange(rng.uniform(10, 20), 70, rng.uniform(17, 24)):
+        at = float(rng.uniform(-3, 6))
+        while at < WIDTH:
+            wide, high = float(rng.uniform(2, 5)), float(rng.uniform(9, 15))
+            if rng.random() < 0.8:
+                book = rounded(x - np.float32(at + wide / 2), y - np.float32(floor - high / 2), wide / 2, high / 2, 0.5)
+                paint(p, cover(book), _any_colour(rng))
+            at += wide + float(rng.uniform(0, 1.5))
+        paint(p, cover(np.broadcast_to(np.abs(y - np.float32(floor + 1)) - 1.5, p.shape[:2])), wood)
+
+
+def _stripes(rng: np.random.Generator, p: Floats, x: Floats, y: Floats) -> None:
+    """Striped paper, or with a low contrast a curtain's folds."""
+    turn, period = float(rng.choice([0.0, 0.0, 0.6, 1.57])), float(rng.uniform(7, 22))
+    wave = np.sin((x * np.cos(turn) + y * np.sin(turn)) * 2 * np.pi / period + rng.uniform(0, 6))
+    sharp = float(rng.choice([0.5, 3.0]))
+    paint(p, np.asarray(rng.uniform(0.2, 0.8) * np.clip(0.5 + sharp * wave, 0, 1), np.float32), _any_colour(rng))
+
+
+def _window(rng: np.random.Generator, p: Floats, x: Floats, y: Floats) -> None:
+    """A pale sky behind a wide frame, with hills or a curtain."""
+    wide, high = float(rng.uniform(18, 34)), float(rng.uniform(17, 26))
+    x, y = x - np.float32(rng.uniform(12, 84)), y - np.float32(rng.uniform(14, 30))
+    frame, pane = _hue(0.08, float(rng.uniform(0, 0.5)), float(rng.uniform(0.4, 1))), rounded(x, y, wide, high, 1)
+    paint(p, cover(pane - 2), frame)
+    paint(p, cover(pane), _hue(float(rng.uniform(0.52, 0.62)), float(rng.uniform(0.1, 0.35)), 0.97))
+    hill = y - high * 0.5 + 3 * np.sin(x * 0.15 + rng.uniform(0, 6))
+    paint(p, cover(np.maximum(pane, -hill)), _hue(float(rng.uniform(0.2, 0.4)), 0.4, 0.65))
+    bars = np.minimum(np.abs(x), np.abs(y)) - 1
+    paint(p, cover(np.maximum(pane, bars)), frame)
+    if rng.random() < 0.5:
+        cloth = np.maximum(np.abs(y) - high - 4, wide * 0.7 - np.abs(x))
+        folds = cover(np.maximum(cloth, np.abs(x) - wide - 4)) * (0.85 + 0.15 * np.sin(x * 1.2))
+        paint(p, folds, _any_colour(rng))
+
+
+def _room(rng: np.random.Generator, p: Floats, x: Floats, y: Floats) -> None:
+    """A wall with a lamp, a plant and a sofa's back."""
+    wide, high = float(rng.uniform(24, 40)), float(rng.uniform(12, 20))
+    back = rounded(x - np.float32(rng.uniform(20, 76)), y - 60, wide, high, 6)
+    at, low = float(rng.uniform(6, 90)), float(rng.uniform(40, 56))
+    for lean in rng.uniform(-14, 14, 6):
+        tip = (at + float(lean), low - float(rng.uniform(12, 26)))
+        leaf = segment(x, y, (at, low), tip, float(rng.uniform(1, 2.5)))
+        paint(p, cover(leaf), _hue(float(rng.uniform(0.25, 0.4)), 0.5, float(rng.uniform(0.3, 0.6))))
+    paint(p, cover(back), _any_colour(rng))
+    x = x - np.float32(rng.uniform(8, 88))
+    glow = np.exp(-(x * x + (y - 12) ** 2) / 500)
+    paint(p, np.asarray(0.5 * glow, np.float32), (255, 236, 190))
+    paint(p, cover(polygon(x, y, [(-4, 6), (4, 6), (7, 15), (-7, 15)])), (255, 232, 180))
+
+
+_SCENES: tuple[Callable[[np.random.Generator, Floats, Floats, Floats], None], ...] = (
+    _gradient,
+    _blobs,
+    _shelves,
+    _stripes,
+    _window,
+    _room,
+)
+
+
+@lru_cache(maxsize=256)
+def background_picture(seed: int) -> Floats:
+    """The background [64, 96, 3] that belongs to a seed, 0..255, before brightness and tint. Not to be written to."""
+    rng = np.random.default_rng([7, seed])
+    x, y = grid(slice(0, HEIGHT), slice(0, WIDTH))
+    picture = np.empty((HEIGHT, WIDTH, 3), np.float32)
+    picture[:] = _any_colour(rng)
+    if rng.random() < 0.6:
+        _gradient(rng, picture, x, y)
+    for scene in rng.permutation(len(_SCENES))[: int(rng.integers(0, 3))]:
+        _SCENES[int(scene)](rng, picture, x, y)
+    corner = ((x - 48) / 48) ** 2 + ((y - 32) / 32) ** 2
+    picture *= (1 - float(rng.uniform(0, 0.18)) * corner / 2)[..., None]
+    if rng.random() < 0.6:
+        for _ in range(int(rng.integers(1, 4))):
+            picture = _softer(picture)
+    return picture
+
+
+def _softer(picture: Floats) -> Floats:
+    """One step out of focus."""
+    for axis in (0, 1):
+        padded = np.concatenate([picture.take([0], axis), picture, picture.take([-1], axis)], axis)
+        count = picture.shape[axis]
+        before, after = padded.take(range(count), axis), padded.take(range(2, count + 2), axis)
+        picture = np.asarray(0.25 * before + 0.5 * picture + 0.25 * after, np.float32)
+    return picture
+
+
+def _shaded(colour: Colour, by: float) -> Colour:
+    """A colour made darker (below 1) or lighter."""
+    return colour[0] * by, colour[1] * by, colour[2] * by
+
+
+class _Layers:
+    """A premultiplied picture: colours [h, w, 3] and how much of what is behind they hide [h, w, 1]."""
+
+    def __init__(self, high: int, wide: int) -> None:
+        self.colours = np.zeros((high, wide, 3), np.float32)
+        self.hides = np.zeros((high, wide, 1), np.float32)
+
+    def paint(self, covered: Floats, colour: Colour) -> None:
+        """Lay a colour over what is there."""
+        paint(self.colours, covered, colour)
+        paint(self.hides, covered, np.ones(1, np.float32))
+
+    def joined(self, gain: Floats) -> Floats:
+        """[h, w, 4] with the colours in a camera's light."""
+        return np.concatenate([self.colours * gain, self.hides], axis=2)
+
+
+def _person(view: View) -> _Layers:
+    """Head, hair and shoulders with the face's centre at _LEFT, _UP."""
+    layers = _Layers(_SPRITE_HIGH, _SPRITE_WIDE)
+    x, y = grid(slice(0, _SPRITE_HIGH), slice(0, _SPRITE_WIDE))
+    x, y, unit = (x - _LEFT) / view.size, (y - _UP) / view.size, view.size
+    skin, shirt = SKIN_COLOURS[view.skin], SHIRT_COLOURS[view.shirt]
+    hair, long = HAIR_COLOURS[view.hair % len(HAIR_COLOURS)], view.hair >= len(HAIR_COLOURS)
+    wide, high = FACE_WIDE, FACE_HIGH
+
+    def put(distance: Floats, colour: Colour) -> None:
+        layers.paint(cover(distance * np.float32(unit)), colour)
+
+    if long:
+        put(rounded(x, y - 3, wide + 3.5, high + 5, 11), _shaded(hair, 0.8))
+    put(rounded(x, y - 43, 23, 25, 13), shirt)
+    put(rounded(x, y - high, 4.8, 7.5, 3), _shaded(skin, 0.82))
+    put(ellipse(x, y + 2.5, wide + 2, high + 2), hair)
+    for side in (-1, 1):
+        if not long:
+            put(ellipse(x - side * wide, y - 1, 2, 3), _shaded(skin, 0.9))
+    put(ellipse(x, y, wide, high), skin)
+    put(np.maximum(ellipse(x, y, wide + 0.6, high + 0.6), y + 6.5 - 2 * np.cos(x * 0.25 + 0.6)), hair)
+    _features(put, x, y, skin)
+    return layers
+
+
+def _features(put: Callable[[Floats, Colour], None], x: Floats, y: Floats, skin: Colour) -> None:
+    """Eyes, brows, nose and mouth."""
+    for side in (-1, 1):
+        put(ellipse(x - side * 4.2, y + 0.8, 2.1, 1.5), (244, 244, 244))
+        put(circle(x - side * 4.2, y + 0.8, 1.3), INK)
+        put(segment(x, y, (side * 2.6, -3.4), (side * 6, -3.6), 0.55), _shaded(skin, 0.5))
+    put(segment(x, y, (0.3, 1.5), (0.8, 4), 0.6), _shaded(skin, 0.82))
+    put(arc(x, y - 4.5, 4.4, 0.9, 30, 150), (150, 58, 58))
+
+
+def _card(view: View, card: int, side: int) -> _Layers:
+    """A held card over the whole picture [64, 96], at the left (side -1) or right (1)."""
+    layers = _Layers(HEIGHT, WIDTH)
+    own = [view.background, view.skin, view.hair, view.shirt, int(view.size * 1e6), int(view.brightness * 1e6), card]
+    rng = np.random.default_rng(own)
+    shift, lean = rng.uniform(-2, 2, 2), float(rng.uniform(-0.14, 0.14))
+    x, y = grid(slice(0, HEIGHT), slice(0, WIDTH))
+    middle = CARD_X if side < 0 else WIDTH - 1 - CARD_X
+    x, y = x - np.float32(middle + shift[0]), y - np.float32(CARD_Y + shift[1])
+    skin, shirt = SKIN_COLOURS[view.skin], SHIRT_COLOURS[view.shirt]
+    layers.paint(cover(segment(x, y, (-side * 2, 12), (-side * 9, 34), 4.6)), _shaded(shirt, 0.9))
+    layers.paint(cover(segment(x, y, (0, 9), (-side * 3.5, 17), 3.4)), _shaded(skin, 0.92))
+    c, s = float(np.cos(lean)), float(np.sin(lean))
+    across, down = x * c + y * s, y * c - x * s
+    edge = rounded(across, down, CARD_WIDE, CARD_HIGH, 1.5)
+    tone = np.asarray(CARD_COLOURS[card]) * rng.uniform(0.88, 1.06) + rng.normal(0, 6, 3)
+    tone = np.clip(tone, 0, 255)
+    layers.paint(cover(edge), (float(tone[0]), float(tone[1]), float(tone[2])))
+    for finger in (-4.2, -1.2, 1.8):
+        layers.paint(cover(segment(x, y, (finger, 10.5), (finger, 7.5), 1.3)), skin)
+    layers.paint(cover(segment(x, y, (-side * 4.5, 11), (-side * 5.2, 6.2), 1.5)), skin)
+    return layers
+
+
+def _gain(view: View) -> Floats:
+    """What brightness and white balance make of the three colours."""
+    return np.asarray(view.brightness * np.asarray(view.tint), np.float32)
+
+
+@lru_cache(maxsize=32)
+def _lit_background(view: View) -> Floats:
+    """The background [64, 96, 3] in the camera's light."""
+    return np.asarray(background_picture(view.background) * _gain(view), np.float32)
+
+
+@lru_cache(maxsize=32)
+def _lit_person(view: View) -> Floats:
+    """The person [h, w, 4] in the camera's light."""
+    return _person(view).joined(_gain(view))
+
+
+@lru_cache(maxsize=128)
+def _lit_card(view: View, card: int, side: int) -> tuple[slice, slice, Floats]:
+    """A held card in the camera's light: rows, columns and [h, w, 4] there."""
+    whole = _card(view, card, side).joined(_gain(view))
+    across = np.flatnonzero(whole[..., 3].any(axis=0))
+    down = np.flatnonzero(whole[..., 3].any(axis=1))
+    rows, columns = slice(int(down[0]), int(down[-1]) + 1), slice(int(across[0]), int(across[-1]) + 1)
+    return rows, columns, np.ascontiguousarray(whole[rows, columns])
+
+
+@lru_cache(maxsize=1)
+def _noise_pool() -> Floats:
+    """Normal noise with standard deviation 1, cut out at random places."""
+    return np.random.default_rng(20).standard_normal(_POOL + HEIGHT * WIDTH * 3, dtype=np.float32)
+
+
+def _lay(picture: Floats, layers: Floats, rows: slice, columns: slice, shown: float) -> None:
+    """Lay premultiplied layers [h, w, 4] over a picture's box."""
+    if shown < 1:
+        layers = layers * np.float32(shown)
+    part = picture[rows, columns]
+    part *= 1 - layers[..., 3:]
+    part += layers[..., :3]
+
+
+def _shifted(sprite: Floats, left: float, top: float) -> tuple[slice, slice, Floats]:
+    """A sprite [h, w, 4] whose corner is at left, top: the rows and columns it covers in the picture and it there."""
+    column, row = int(np.floor(left)), int(np.floor(top))
+    across, down = np.float32(left - column), np.float32(top - row)
+    high, wide = sprite.shape[:2]  # its last row and column are clear at the sides, and below the picture
+    rows = slice(max(row + 1, 0), min(row + high, HEIGHT))
+    columns = slice(max(column + 1, 0), min(column + wide, WIDTH))
+    part = sprite[rows.start - row - 1 : rows.stop - row, columns.start - column - 1 : columns.stop - column]
+    part = part[1:] + down * (part[:-1] - part[1:])
+    return rows, columns, part[:, 1:] + across * (part[:, :-1] - part[:, 1:])
+
+
+def _draw(view: View, x: float, y: float, card: int, shown: float) -> Floats:
+    """One frame [64, 96, 3] without noise."""
+    picture: Floats = _lit_background(view).copy()
+    if shown <= 0:
+        return picture
+    left, top = FACE_X + REACH_X * x - _LEFT, FACE_Y + REACH_Y * y - _UP
+    rows, columns, person = _shifted(_lit_person(view), left, top)
+    _lay(picture, person, rows, columns, shown)
+    if card:
+        rows, columns, held = _lit_card(view, card, -1 if x >= 0 else 1)
+        _lay(picture, held, rows, columns, shown)
+    return picture
+
+
+def draw_camera(
+    view: View,
+    x: Floats,
+    y: Floats,
+    card: NDArray[np.int64],
+    present: NDArray[np.bool_] | Floats,
+    rng: np.random.Generator,
+) -> Bytes:
+    """What the camera sees, uint8 [n, 64, 96, 3].
+
+    x, y [n] -1..1: the face's place, right and down; card [n]: 0 none, 1 red, 2 green, 3 blue, 4 yellow, held at the
+    side that the face is not at; present [n]: 0 only the background .. 1 somebody there; rng: for the sensor's noise.
+    """
+    frames = np.empty((len(x), HEIGHT, WIDTH, 3), np.uint8)
+    x, y = np.clip(x, -1, 1), np.clip(y, -1, 1)
+    starts = rng.integers(_POOL, size=len(x))
+    pool, noise = _noise_pool(), np.empty((HEIGHT, WIDTH, 3), np.float32)
+    for at, frame in enumerate(frames):
+        picture = _draw(view, float(x[at]), float(y[at]), int(card[at]), float(min(present[at], 1)))
+        if view.noise > 0:
+            cut = pool[starts[at] : starts[at] + noise.size].reshape(noise.shape)
+            picture += np.multiply(cut, np.float32(view.noise), out=noise)
+        picture += np.float32(0.5)
+        frame[:] = np.clip(picture, 0, 255, out=picture)
+    return frames
