@@ -1,0 +1,1 @@
+"""The demo model: the toy world it learns from, its training, and the assets that ship with it."""

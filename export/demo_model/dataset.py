@@ -1,0 +1,136 @@
+"""The clips that the Transformer learns from.
+
+Receives trained codecs and a bank of words; hands on :class:`Clips`: per clip the agent's latents, the camera's tokens
+and what the slots say, computed once, while the microphone is mixed anew every time a clip is drawn: another voice,
+room and noise for the same conversation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from edge_streamer.export.config import Config
+from edge_streamer.export.demo_model.clips import random_script
+from edge_streamer.export.demo_model.listening import SPLICED, Backdrops
+from edge_streamer.export.demo_model.speech import Bank
+from edge_streamer.export.layers import Tails, start_state
+from edge_streamer.export.model import WanStreamer
+from edge_streamer.runtime.scenes.avatar import IDENTITIES
+from edge_streamer.runtime.scenes.camera import TRAIN_BACKGROUNDS, random_view
+from edge_streamer.runtime.scenes.scene import Scene, World
+from edge_streamer.runtime.scenes.script import Intent, typed_text
+from edge_streamer.runtime.scenes.sound import Sound, random_room
+
+Ints = NDArray[np.int64]
+FACE = 0.92
+"""Share of clips in which somebody sits before the camera."""
+
+
+@dataclass
+class Clips:
+    """N clips of U units."""
+
+    scenes: list[Scene]
+    video: Tensor
+    """[N, U, tokens, values]: the agent's picture."""
+    audio: Tensor
+    """[N, U, tokens, values]: the agent's sound."""
+    camera: Tensor
+    """[N, U, tokens, width]: what the user's encoder made of the frames."""
+    slots: Tensor
+    """[N, U, S]"""
+    text: Tensor
+    """[N, U, places]: what is typed."""
+
+    def of_identity(self, identity: int) -> Ints:
+        """The numbers of the clips in which the agent has this identity."""
+        return np.flatnonzero([scene.identity == identity for scene in self.scenes])
+
+
+def random_scene(
+    seed: int, number: int, world: World, others: tuple[str, ...], units: int, backgrounds: range = TRAIN_BACKGROUNDS
+) -> Scene:
+    """Training scene ``number``."""
+    rng = np.random.default_rng([seed, 4, number])
+    identity = int(rng.integers(IDENTITIES))
+    script = random_script(rng, world.table, others, [len(p) for p in world.phrases[identity]], units)
+    face = bool(rng.random() < FACE)
+    return Scene(
+        world, script, identity, random_view(rng, backgrounds), random_room(rng), int(rng.integers(2**31)), face
+    )
+
+
+def slot_tokens(intent: Intent, config: Config) -> Ints:
+    """[U, S]: the state slot, then three bytes or padding."""
+    slots = np.full((len(intent.text), 1 + config.text_slots), config.token_pad, np.int64)
+    slots[:, 0] = np.where(intent.speaking, config.token_speak, config.token_listen)
+    for unit, text in enumerate(intent.text):
+        slots[unit, 1 : 1 + len(text)] = list(text)
+    return slots
+
+
+def text_tokens(scene: Scene, config: Config) -> Ints:
+    """[U, places]: typed bytes, as many a unit as there are places."""
+    text = np.full((scene.script.units, config.user_text), config.token_pad, np.int64)
+    for unit, words in typed_text(scene.script).items():
+        for at, byte in enumerate(words.encode()):
+            row, place = unit + at // config.user_text, at % config.user_text
+            if row < len(text):
+                text[row, place] = byte
+    return text
+
+
+@torch.no_grad()
+def encode_clip(model: WanStreamer, scene: Scene) -> tuple[Tensor, Tensor, Tensor]:
+    """(video, audio, camera) of one scene, each [U, tokens, values or width]."""
+    with torch.autocast("cpu", torch.bfloat16):
+        frames = torch.from_numpy(scene.avatar())[None]
+        video = model.video_vae.encode(frames, Tails(start_state(model.video_vae)))
+        seen = torch.from_numpy(scene.camera())[None]
+        camera = model.user_video(seen, Tails(start_state(model.user_video)))
+    samples = torch.from_numpy(scene.intent.samples)[None]
+    audio = model.audio_vae.encode(samples, Tails(start_state(model.audio_vae)))
+    audio = audio.reshape(1, scene.script.units, -1, audio.shape[-1])
+    return video[0].float(), audio[0].float(), camera[0].float()
+
+
+def make_clips(
+    model: WanStreamer, scenes: Sequence[Scene], tell: Callable[[int, int], None] = lambda *_: None
+) -> Clips:
+    """Encode ``scenes``, all of one length."""
+    made = []
+    for number, scene in enumerate(scenes):
+        made.append(encode_clip(model, scene))
+        tell(number + 1, len(scenes))
+    video, audio, camera = (torch.stack(part) for part in zip(*made, strict=True))
+    slots = torch.from_numpy(np.stack([slot_tokens(s.intent, model.config) for s in scenes]))
+    text = torch.from_numpy(np.stack([text_tokens(s, model.config) for s in scenes]))
+    return Clips(list(scenes), video, audio, camera, slots, text)
+
+
+def microphone(
+    scene: Scene, bank: Bank, commands: tuple[str, ...], backdrops: Backdrops, rng: np.random.Generator
+) -> Sound:
+    """``scene`` as heard in a room and voices of its own; a conversation has one speaker mostly."""
+    room = random_room(rng)
+    fresh = Scene(scene.world, scene.script, scene.identity, scene.view, room, int(rng.integers(2**31)))
+    noise = lambda kind, count: backdrops.cut(kind, count, rng)  # noqa: E731
+    return fresh.microphone(partial(_utter, bank, commands, rng), agent=scene.intent.samples, backdrop=noise)
+
+
+def _utter(bank: Bank, commands: tuple[str, ...], rng: np.random.Generator, word: str, kind: str) -> Sound:
+    """A recording of ``word``, now and then a little faster or slower than it was made; in place of a word that is to
+    be ignored now and then two halves of commands."""
+    nearly = kind == "other" and rng.random() < SPLICED
+    sound = bank.splice(commands, rng) if nearly else bank.draw(word, rng)
+    if rng.random() < 0.5:
+        count = int(len(sound) * rng.uniform(0.88, 1.14))
+        sound = np.interp(np.linspace(0, len(sound) - 1, count), np.arange(len(sound)), sound).astype(np.float32)
+    return sound

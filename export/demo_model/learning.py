@@ -1,0 +1,272 @@
+"""The Transformer learns: to understand, then to speak and show, then from its own history.
+
+Receives a model with trained codecs, clips and a bank of words; trains the Transformer, the microphone's encoder, the
+token table, the head and the solver's ends in place. Stages:
+
+    listen       streams of words, the user's sound alone (listening.py)
+    understand   short clips, slots only: what is to be said and when
+    speak        the voice alone, answer upon answer, from the words in the slots (speaking.py)
+    joint        short clips, slots and velocity; the history's latents carry noise, and in some clips the pictures of
+                 the history are another clip's: the agent must look at the camera instead of copying its own past
+    whole        the same on long clips: recall over the whole window
+    rollout      the history is what the model itself would have answered, so that free running stays on its path
+
+The loss of the velocity is weighted evenly over solver times that few-step solvers visit (1, 3/4, 1/2, 1/4) and a few
+between them. Batches depend on (seed, stage, step) alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edge_streamer.export.demo_model.dataset import Clips, Ints, microphone
+from edge_streamer.export.demo_model.fitting import Losses, Stage, Tell, fit
+from edge_streamer.export.demo_model.listening import LISTEN, Backdrops, learn_to_listen
+from edge_streamer.export.demo_model.sequence import Hidden, Noisy, Tokens, forward, heard
+from edge_streamer.export.demo_model.speaking import SPEAK, answers_of, learn_to_speak, solver_times
+from edge_streamer.export.demo_model.speech import Bank
+from edge_streamer.export.model import Latents, WanStreamer
+from edge_streamer.runtime.scenes.avatar import IDENTITIES
+
+UNDERSTAND = Stage("understand", steps=300, rate=2e-3, turn=2e-3)
+JOINT = Stage("joint", steps=1200, rate=2e-3, turn=2e-3)
+WHOLE = Stage("whole", steps=350, rate=1e-3, turn=1e-3, average=0.99)
+ROLLOUT = Stage("rollout", steps=60, rate=2e-4, turn=2e-4, average=0.95)
+HISTORY_NOISE = 0.5
+"""Largest deviation of the noise on the history's latents; drawn evenly up to it for each clip."""
+BLIND = 0.35
+"""Share of clips whose history of pictures is that of another clip of the same identity."""
+PREFIX = 0.5
+"""Share of batches with a pinned prefix."""
+PREFIX_UNITS = (1, 2, 3, 4, 5, 6)
+
+
+@dataclass
+class Lesson:
+    """What all stages share."""
+
+    model: WanStreamer
+    short: Clips
+    long: Clips
+    bank: Bank
+    commands: tuple[str, ...]
+    others: tuple[str, ...]
+    seed: int
+    history_noise: float = HISTORY_NOISE
+
+    def __post_init__(self) -> None:
+        self.backdrops = Backdrops(self.bank, self.others, self.seed)
+
+    def parts(self) -> nn.ModuleDict:
+        """Everything that these stages train."""
+        m = self.model
+        return nn.ModuleDict({"audio": m.user_audio, "core": m.transformer, "solver": m.solver, "tokens": Tables(m)})
+
+
+class Tables(nn.Module):
+    """The token table and the head as a module."""
+
+    def __init__(self, model: WanStreamer) -> None:
+        super().__init__()
+        assert model.embedding is not None
+        assert model.head is not None
+        self.embedding, self.head = model.embedding, model.head
+
+
+@dataclass
+class Batch:
+    """Some clips."""
+
+    numbers: Ints
+    rng: np.random.Generator
+    clean: Latents
+    tokens: Tokens
+    other: Tensor
+    """Video latents of other clips of the same identities."""
+
+
+def draw(lesson: Lesson, clips: Clips, stage: int, step: int, size: int, prefix: bool = True) -> Batch:
+    """The batch of this step."""
+    rng = np.random.default_rng([lesson.seed, stage, step])
+    torch.manual_seed(int(rng.integers(2**31)))
+    pinned_units = int(rng.choice(PREFIX_UNITS)) if prefix and rng.random() < PREFIX else 0
+    numbers = rng.integers(0, len(clips.scenes), size)
+    samples = [microphone(clips.scenes[n], lesson.bank, lesson.commands, lesson.backdrops, rng) for n in numbers]
+    picked = torch.from_numpy(numbers)
+    clean = (clips.video[picked], clips.audio[picked])
+    same = [clips.of_identity(i) for i in range(IDENTITIES)]
+    others = np.array([rng.choice(same[clips.scenes[n].identity]) for n in numbers])
+    return Batch(numbers, rng, clean, Tokens(
+        user_video=clips.camera[picked],
+        user_audio=heard(lesson.model, torch.from_numpy(np.stack(samples))),
+        text=clips.text[picked],
+        slots=clips.slots[picked],
+        past=clean,
+        pinned=_pinned(clips, numbers, pinned_units, rng) if pinned_units else None,
+    ), clips.video[torch.from_numpy(others)])  # fmt: skip
+
+
+def _pinned(clips: Clips, numbers: Ints, units: int, rng: np.random.Generator) -> Latents:
+    """A prefix for each clip: the start of another clip of the same identity, or a piece of one."""
+    video, audio = [], []
+    same = [clips.of_identity(i) for i in range(IDENTITIES)]
+    for number in numbers:
+        other = int(rng.choice(same[clips.scenes[number].identity]))
+        last = clips.slots.shape[1] - units
+        begin = 0 if rng.random() < 0.3 else int(rng.integers(last))
+        video.append(clips.video[other, begin : begin + units])
+        audio.append(clips.audio[other, begin : begin + units])
+    return torch.stack(video), torch.stack(audio)
+
+
+def disturb(lesson: Lesson, batch: Batch) -> Latents:
+    """The history with noise, a strength per clip, and in some clips another's pictures."""
+    size = len(batch.numbers)
+    strength = lesson.history_noise * torch.rand(size, 1, 1, 1)
+    video, audio = (x + strength * torch.randn_like(x) for x in batch.clean)
+    blind = torch.rand(size, 1, 1, 1) < BLIND
+    return torch.where(blind, batch.other, video), audio
+
+
+def slot_loss(model: WanStreamer, hidden: Hidden, slots: Tensor) -> Losses:
+    """Cross entropy of all slots; silence is nearly all there is, so the first words of answers are shown apart."""
+    logits = model.logits(hidden.before_slots).float().flatten(0, 2)
+    wanted = slots.flatten()
+    each = F.cross_entropy(logits, wanted, reduction="none")
+    right = (logits.argmax(-1) == wanted).reshape(slots.shape)
+    padded = slots[..., 1] == model.config.token_pad
+    first = ~padded & torch.cat([torch.zeros_like(padded[:, :1]), padded[:, :-1]], 1)
+    return {
+        "slots": each.sum() / (slots.shape[0] * slots.shape[1]) * 3.0,
+        "_state": each.reshape(slots.shape)[..., 0].mean().detach(),
+        "_first": right[first].all(-1).float().mean() if bool(first.any()) else torch.ones(()),
+    }
+
+
+def make_noisy(clean: Latents, rng: np.random.Generator) -> tuple[Noisy, Latents]:
+    """Latents on their way from noise, and the velocity that leads there."""
+    t, dt = solver_times(clean[0].shape[0], clean[0].shape[1], rng)
+    noise = (torch.randn_like(clean[0]), torch.randn_like(clean[1]))
+    mixed = tuple((1 - t[..., None]) * z + t[..., None] * e for z, e in zip(clean, noise, strict=True))
+    velocity = tuple(e - z for z, e in zip(clean, noise, strict=True))
+    return Noisy((mixed[0], mixed[1]), t, dt), (velocity[0], velocity[1])
+
+
+def velocity_loss(model: WanStreamer, hidden: Hidden, noisy: Noisy, wanted: Latents, speaking: Tensor) -> Losses:
+    """How far the velocity is off. A unit with voice counts twice for the sound: silence is easy."""
+    assert hidden.noisy is not None
+    video, audio = model.velocity(hidden.noisy, noisy.t, noisy.dt)
+    weight = (1.0 + speaking.float())[..., None, None]
+    return {
+        "video": (video.float() - wanted[0]).pow(2).mean(),
+        "audio": (weight * (audio.float() - wanted[1]).pow(2)).mean() / weight.mean(),
+    }
+
+
+@torch.no_grad()
+def answers(model: WanStreamer, tokens: Tokens, steps: int) -> Latents:
+    """What the model would answer in every unit, given ``tokens``: latents from noise in Euler steps."""
+    latents = (torch.randn_like(tokens.past[0]), torch.randn_like(tokens.past[1]))
+    size, units = tokens.slots.shape[:2]
+    dt = torch.full((size, units, 1), 1.0 / steps)
+    for i in range(steps):
+        t = torch.full((size, units, 1), 1.0 - i / steps)
+        hidden = forward(model, tokens, Noisy(latents, t, dt)).noisy
+        assert hidden is not None
+        video, audio = model.velocity(hidden, t, dt)
+        latents = (latents[0] - video.float() / steps, latents[1] - audio.float() / steps)
+    return latents
+
+
+def own_history(lesson: Lesson, batch: Batch) -> Latents:
+    """The history as the model itself would have made it: answers upon answers, two rounds, in most units.
+
+    A round answers every unit at once from the history of the round before, so that after two rounds a unit's
+    history holds errors of errors, at the cost of a few passes instead of one pass per unit.
+    """
+    past = disturb(lesson, batch)
+    for _ in range(int(batch.rng.integers(1, 3))):
+        batch.tokens.past = past
+        made = answers(lesson.model, batch.tokens, steps=2)
+        kept = (torch.rand(made[0].shape[:2]) < 0.15).float()[..., None, None]  # the true answer, here and there
+        past = tuple(kept * z + (1 - kept) * m for z, m in zip(batch.clean, made, strict=True))  # type: ignore[assignment]
+    return past
+
+
+def listen(lesson: Lesson, folder: Path, tell: Tell, stage: Stage = LISTEN) -> None:
+    """Which command has ended."""
+    learn_to_listen(lesson.model, lesson.bank, lesson.commands, lesson.others, lesson.backdrops, lesson.seed, folder,
+                    tell, stage)  # fmt: skip
+
+
+def understand(lesson: Lesson, folder: Path, tell: Tell, stage: Stage = UNDERSTAND) -> None:
+    """Slots only."""
+
+    def losses(step: int) -> Losses:
+        with torch.autocast("cpu", torch.bfloat16):
+            batch = draw(lesson, lesson.short, 5, step, size=16)
+            batch.tokens.past = disturb(lesson, batch)
+            return slot_loss(lesson.model, forward(lesson.model, batch.tokens, None), batch.tokens.slots)
+
+    fit(stage, lesson.parts(), losses, folder, tell)
+
+
+def converse(lesson: Lesson, clips: Clips, size: int, own: bool, number: int) -> Callable[[int], Losses]:
+    """Losses of slots and velocity on ``clips``; ``own``: with the model's own history."""
+
+    def losses(step: int) -> Losses:
+        with torch.autocast("cpu", torch.bfloat16):
+            batch = draw(lesson, clips, number, step, size)
+            batch.tokens.past = own_history(lesson, batch) if own else disturb(lesson, batch)
+            noisy, velocity = make_noisy(batch.clean, batch.rng)
+            hidden = forward(lesson.model, batch.tokens, noisy)
+            speaking = batch.tokens.slots[..., 0] == lesson.model.config.token_speak
+            return slot_loss(lesson.model, hidden, batch.tokens.slots) | velocity_loss(
+                lesson.model, hidden, noisy, velocity, speaking
+            )
+
+    return losses
+
+
+def speak(lesson: Lesson, folder: Path, tell: Tell, stage: Stage = SPEAK) -> None:
+    """The voice alone."""
+    spoken = answers_of([lesson.short, lesson.long])
+    learn_to_speak(lesson.model, spoken, lesson.parts(), lesson.history_noise, lesson.seed, folder, tell, stage)
+
+
+def joint(lesson: Lesson, folder: Path, tell: Tell, stage: Stage = JOINT) -> None:
+    """Slots and velocity on short clips."""
+    fit(stage, lesson.parts(), converse(lesson, lesson.short, 12, False, 6), folder, tell)
+
+
+def whole(lesson: Lesson, folder: Path, tell: Tell, stage: Stage = WHOLE) -> None:
+    """Slots and velocity on long clips."""
+    fit(stage, lesson.parts(), converse(lesson, lesson.long, 6, False, 7), folder, tell)
+
+
+def rollout(lesson: Lesson, folder: Path, tell: Tell, stage: Stage = ROLLOUT) -> None:
+    """As ``whole``, from the model's own history."""
+    fit(stage, lesson.parts(), converse(lesson, lesson.long, 6, True, 8), folder, tell)
+
+
+Teach = Callable[[Lesson, Path, Tell, Stage], None]
+
+
+def stages(with_rollout: bool) -> list[tuple[str, Teach, Stage]]:
+    """In order."""
+    taught: list[tuple[str, Teach, Stage]] = [
+        ("listen", listen, LISTEN),
+        ("understand", understand, UNDERSTAND),
+        ("speak", speak, SPEAK),
+        ("joint", joint, JOINT),
+        ("whole", whole, WHOLE),
+        ("rollout", rollout, ROLLOUT),
+    ]
+    return taught if with_rollout else taught[:-1]

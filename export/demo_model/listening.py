@@ -1,0 +1,121 @@
+"""The Transformer learns to listen first: which command has just ended, from streams of words alone.
+
+Receives a model and a bank of words; trains the microphone's encoder, the Transformer and the tokens it uses in place.
+Rows hold the user's sound and the start token only, and words follow each other closely: a step sees ten times as many
+commands as one of the whole conversation, at half its cost. The probe that names the word is thrown away; the unit
+in which it must name it is the one in which an answer would start.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional as F
+
+from edge_streamer.export.demo_model.fitting import Losses, Stage, Tell, fit
+from edge_streamer.export.demo_model.sequence import heard, listen
+from edge_streamer.export.demo_model.speech import Bank
+from edge_streamer.export.layers import Linear
+from edge_streamer.export.model import WanStreamer
+from edge_streamer.runtime.scenes.script import RATE, UNIT, start_after
+from edge_streamer.runtime.scenes.sound import (
+    NOISES,
+    Sound,
+    background,
+    colour,
+    level,
+    make_noise,
+    place_before,
+    random_room,
+    reverberate,
+)
+
+LISTEN = Stage("listen", steps=800, rate=2e-3, turn=2e-3)
+STREAMS, UNITS = 64, 24
+"""Of a batch."""
+SPLICED = 0.25
+"""Share of the words to be ignored that are two halves of commands."""
+POOL = 1 << 20
+"""Samples of each kind of noise that are made once and cut anew for every use."""
+
+
+@dataclass
+class Backdrops:
+    """Noise of every kind, cut from long stretches: making it anew for each clip takes longer than learning from it."""
+
+    bank: Bank
+    others: tuple[str, ...]
+    seed: int
+    pools: dict[str, Sound] = field(default_factory=dict)
+
+    def cut(self, kind: str, count: int, rng: np.random.Generator) -> Sound:
+        """[count] samples of ``kind`` from a random place."""
+        if kind not in self.pools:
+            fresh = np.random.default_rng([self.seed, 10, NOISES.index(kind)])
+            murmur = lambda: self.bank.draw(str(fresh.choice(self.others)), fresh)  # noqa: E731
+            self.pools[kind] = background(kind, POOL, fresh, murmur)
+        begin = int(rng.integers(POOL - count))
+        return self.pools[kind][begin : begin + count]
+
+
+def word_stream(
+    rng: np.random.Generator, bank: Bank, commands: tuple[str, ...], others: tuple[str, ...], backdrops: Backdrops
+) -> tuple[Sound, NDArray[np.int64]]:
+    """Samples [UNITS * 2560] and per unit the command (1, 2, ...) whose answer would start there, 0 for none."""
+    samples, labels = np.zeros(UNITS * UNIT, np.float32), np.zeros(UNITS, np.int64)
+    room = random_room(rng)
+    at = int(rng.uniform(-0.5, 0.6) * RATE)  # where a word begins
+    while at < len(samples):
+        known = rng.random() < 0.5
+        number = int(rng.integers(len(commands)))
+        if known:
+            sound = bank.draw(commands[number], rng)
+        elif rng.random() < SPLICED:
+            sound = bank.splice(commands, rng)
+        else:
+            sound = bank.draw(str(rng.choice(others)), rng)
+        end = at + len(sound)
+        place_before(samples, level(sound) * np.float32(10 ** rng.uniform(-0.3, 0.15)), end)
+        unit = start_after(end) // UNIT
+        if known and at >= 0 and unit < UNITS:
+            labels[unit] = 1 + number
+        at = end + int(rng.uniform(0.25, 0.9) * RATE)
+    if room.reverb_seconds and rng.random() < 0.5:
+        samples = reverberate(samples, room.reverb_seconds, rng)
+    samples += make_noise(room, len(samples), rng, lambda kind, count: backdrops.cut(kind, count, rng))
+    heard = colour(samples, room.tilt) * np.float32(room.gain)
+    return np.asarray(np.clip(heard, -1.0, 1.0), np.float32), labels
+
+
+def learn_to_listen(
+    model: WanStreamer, bank: Bank, commands: tuple[str, ...], others: tuple[str, ...], backdrops: Backdrops,
+    seed: int, folder: Path, tell: Tell, stage: Stage = LISTEN,
+) -> None:  # fmt: skip
+    """See the module."""
+    assert model.embedding is not None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        probe = Linear(model.config.transformer.width, 1 + len(commands))
+    embedding = nn.ParameterDict({"tokens": model.embedding})
+    parts = nn.ModuleDict({"audio": model.user_audio, "core": model.transformer, "probe": probe, "table": embedding})
+
+    def losses(step: int) -> Losses:
+        rng = np.random.default_rng([seed, 4, step, 7])
+        made = [word_stream(rng, bank, commands, others, backdrops) for _ in range(STREAMS)]
+        samples, labels = (torch.from_numpy(np.stack(part)) for part in zip(*made, strict=True))
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = probe(listen(model, heard(model, samples))).float()
+        each = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
+        named, right = labels.flatten() > 0, logits.argmax(-1).flatten() == labels.flatten()
+        return {
+            "listen": (each * (1.0 + 2.0 * named)).mean() * 4.0,
+            "_commands": right[named].float().mean(),
+            "_rest": right[~named].float().mean(),
+        }
+
+    fit(stage, parts, losses, folder, tell)

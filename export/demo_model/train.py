@@ -1,0 +1,316 @@
+"""``python -m edge_streamer.export.demo_model.train --out weights.safetensors``: the demo model, from nothing.
+
+Receives a table of commands and a seed; hands on the weights of the preset ``demo``. Words are said by espeak-ng, all
+else is drawn. Stages, each kept in the work folder so that a run that was killed goes on where it stood:
+
+    words      every command and many other words, in many voices
+    audio | video, camera      the codecs and the camera's encoder, two processes of one thread each
+    clips      conversations, encoded once, in two processes
+    listen, understand, joint, whole, rollout      the Transformer (learning.py)
+    polish     the decoders once more, latents as they are, in two processes
+
+About an hour on two cores with bfloat16 instructions; without them the same numbers take longer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from edge_streamer.export.config import DEMO, Config
+from edge_streamer.export.demo_model import codecs, learning
+from edge_streamer.export.demo_model.dataset import Clips, make_clips, random_scene, slot_tokens, text_tokens
+from edge_streamer.export.demo_model.fitting import Stage, Tell
+from edge_streamer.export.demo_model.speech import TRAIN_VARIANTS, Bank, agent_phrases, load_bank, record
+from edge_streamer.export.demo_model.words import others
+from edge_streamer.export.model import WanStreamer, build
+from edge_streamer.export.weights import save_weights
+from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.scenes.avatar import IDENTITIES
+from edge_streamer.runtime.scenes.scene import Scene, World
+from edge_streamer.runtime.scenes.table import SHIPPED, read_table
+
+CLIPS = {"short": (1600, 36), "long": (500, 72)}
+"""Conversations, and units of each: 5.8 s, and 11.5 s, the longest recall and its answer."""
+LICENCE = "Apache-2.0; learnt from made-up scenes and from words said by espeak-ng"
+PER_COMMAND, PER_OTHER = 600, 9
+"""Recordings of each word."""
+RESULTS = {"pictures": "video"}
+"""What a stage's result is called, where it is not called like the stage."""
+
+
+@dataclass
+class Workshop:
+    """The work folder and what is in it."""
+
+    folder: Path
+    seed: int
+    commands: Path
+    scale: float
+    """Of all steps and counts: below 1 only for trying the pipeline."""
+
+    def steps(self, stage: Stage) -> Stage:
+        return replace(stage, steps=max(2, round(stage.steps * self.scale)))
+
+    def count(self, number: int) -> int:
+        return max(2, round(number * self.scale))
+
+    @cached_property
+    def world(self) -> World:
+        """The table and the agent's voice."""
+        table = read_table(self.commands)
+        return World(table, [agent_phrases(table.phrases, identity) for identity in range(IDENTITIES)])
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        return others(self.world.table)
+
+    @property
+    def config(self) -> Config:
+        return DEMO
+
+    def scenes(self, kind: str, half: int) -> list[Scene]:
+        """Every second training scene of a kind."""
+        (count, units), first = CLIPS[kind], 100000 * list(CLIPS).index(kind)
+        numbers = range(first + half, first + self.count(count), 2)
+        return [random_scene(self.seed, n, self.world, self.others, units) for n in numbers]
+
+    def file(self, name: str) -> Path:
+        return self.folder / f"{name}.pt"
+
+    def keep(self, name: str, value: object) -> None:
+        """Keep a stage's result: whole or not at all."""
+        partial = self.folder / f"{name}.partial"
+        torch.save(value, partial)
+        partial.replace(self.file(name))
+
+    def take(self, name: str, module: nn.Module) -> None:
+        """Load a stage's result into ``module``."""
+        module.load_state_dict(torch.load(self.file(name), weights_only=True))
+
+    def model(self) -> WanStreamer:
+        """A model with what has been trained so far."""
+        model = build(self.config, self.seed)
+        for name, part in (("audio", model.audio_vae), ("video", model.video_vae), ("camera", model.user_video)):
+            if self.file(name).is_file():
+                self.take(name, part)
+        return model
+
+
+# ---- stages ----
+
+
+def make_bank(shop: Workshop, tell: Tell) -> Bank:
+    """The words."""
+    path = shop.folder / "words.npz"
+    if not path.is_file():
+        wanted = {word: shop.count(PER_COMMAND) for word in shop.world.table.words}
+        wanted |= {word: shop.count(PER_OTHER) for word in shop.others}
+        record(wanted, TRAIN_VARIANTS, shop.seed, progress=lambda n, of: tell("words", n, of, "")).save(path)
+    return load_bank(path)
+
+
+def make_audio(shop: Workshop, tell: Tell) -> None:
+    model = shop.model()
+    codecs.train_audio(model, shop.world.phrases, shop.seed, shop.folder, tell, shop.steps(codecs.AUDIO))
+    shop.keep("audio", model.audio_vae.state_dict())
+
+
+def make_pictures(shop: Workshop, tell: Tell) -> None:
+    model = shop.model()
+    if not shop.file("camera").is_file():
+        codecs.train_camera(model, shop.seed, shop.folder, tell, shop.steps(codecs.CAMERA))
+        shop.keep("camera", model.user_video.state_dict())
+    codecs.train_video(model, shop.seed, shop.folder, tell, shop.steps(codecs.VIDEO))
+    shop.keep("video", model.video_vae.state_dict())
+
+
+def polish(shop: Workshop, name: str, tell: Tell) -> None:
+    """A decoder once more."""
+    model = shop.model()
+    if name == "polish-audio":
+        codecs.train_audio(model, shop.world.phrases, shop.seed, shop.folder, tell, shop.steps(codecs.POLISH_AUDIO))
+        shop.keep(name, model.audio_vae.state_dict())
+    else:
+        codecs.train_video(model, shop.seed, shop.folder, tell, shop.steps(codecs.POLISH_VIDEO))
+        shop.keep(name, model.video_vae.state_dict())
+
+
+def make_half(shop: Workshop, half: int, tell: Tell) -> None:
+    """Every second clip."""
+    model, made, done = shop.model(), {}, 0
+    scenes = {kind: shop.scenes(kind, half) for kind in CLIPS}
+    total = sum(map(len, scenes.values()))
+    for kind, some in scenes.items():
+        before = done
+        clips = make_clips(model, some, lambda n, _: tell(f"clips-{half}", before + n, total, ""))  # noqa: B023
+        made[kind] = {"video": clips.video, "audio": clips.audio, "camera": clips.camera}
+        done += len(some)
+    shop.keep(f"clips-{half}", made)
+
+
+def load_clips(shop: Workshop, kind: str) -> Clips:
+    """Both halves."""
+    parts = [torch.load(shop.file(f"clips-{half}"), weights_only=True)[kind] for half in range(2)]
+    scenes = [scene for half in range(2) for scene in shop.scenes(kind, half)]
+    video, audio, camera = (torch.cat([part[name] for part in parts]) for name in ("video", "audio", "camera"))
+    slots = torch.stack([torch.from_numpy(slot_tokens(s.intent, shop.config)) for s in scenes])
+    text = torch.stack([torch.from_numpy(text_tokens(s, shop.config)) for s in scenes])
+    return Clips(scenes, video, audio, camera, slots, text)
+
+
+def make_transformer(shop: Workshop, bank: Bank, tell: Tell, rollout: bool, history_noise: float) -> WanStreamer:
+    """Listen, understand, joint, whole, rollout."""
+    short, long = (load_clips(shop, kind) for kind in CLIPS)
+    lesson = learning.Lesson(
+        shop.model(), short, long, bank, tuple(shop.world.table.words), shop.others, shop.seed, history_noise
+    )
+    for name, teach, stage in learning.stages(rollout):
+        if shop.file(name).is_file():
+            shop.take(name, lesson.parts())
+            continue
+        teach(lesson, shop.folder, tell, shop.steps(stage))
+        shop.keep(name, lesson.parts().state_dict())
+    return lesson.model
+
+
+def run_child(shop: Workshop, name: str, tell: Tell) -> None:
+    """One stage in this process."""
+    torch.set_num_threads(1)
+    if name == "audio":
+        make_audio(shop, tell)
+    elif name == "pictures":
+        make_pictures(shop, tell)
+    elif name.startswith("polish"):
+        polish(shop, name, tell)
+    else:
+        make_half(shop, int(name[-1]), tell)
+
+
+def side_by_side(shop: Workshop, names: list[str], tell: Tell) -> None:
+    """Stages in processes of one thread each; those whose result is there are left out. InputError where one fails."""
+    running = []
+    for name in names:
+        if shop.file(RESULTS.get(name, name)).is_file():
+            continue
+        command = [sys.executable, "-m", "edge_streamer.export.demo_model.train", "--out", "-", "--child", name]
+        command += ["--work", str(shop.folder), "--seed", str(shop.seed), "--commands", str(shop.commands)]
+        command += ["--scale", str(shop.scale)]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        reader = threading.Thread(target=_relay, args=(child, tell))
+        reader.start()
+        running.append((name, child, reader))
+    for name, child, reader in running:
+        reader.join()
+        if child.wait():
+            raise InputError(f"stage {name} ended with status {child.returncode}; run the command again to go on")
+
+
+def _relay(child: subprocess.Popen[str], tell: Tell) -> None:
+    """Progress of a child, line by line: stage, done, total, figures."""
+    assert child.stdout is not None
+    for line in child.stdout:
+        stage, done, total, *figures = line.rstrip("\n").split("\t")
+        tell(stage, int(done), int(total), "".join(figures))
+
+
+@contextmanager
+def shown() -> Iterator[Tell]:
+    """A bar per stage; without a terminal a line now and then."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    console, began, last = Console(stderr=True), time.monotonic(), {"": 0.0}
+    columns = (TextColumn("{task.description:10}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[figures]}"),
+                  console=console, disable=not console.is_terminal) as bars:  # fmt: skip
+        tasks: dict[str, int] = {}
+
+        def tell(stage: str, done: int, total: int, figures: str) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total, figures="")
+            bars.update(tasks[stage], completed=done, total=total, figures=figures)  # type: ignore[arg-type]
+            now = time.monotonic()
+            if not console.is_terminal and (now - last.get(stage, 0.0) > 10.0 or done == total):
+                last[stage] = now
+                print(f"[{now - began:5.0f} s] {stage} {done}/{total}  {figures}", file=sys.stderr, flush=True)
+
+        yield tell
+
+
+def train(shop: Workshop, out: Path, rollout: bool = True, history_noise: float = learning.HISTORY_NOISE) -> None:
+    """All stages, then the file."""
+    with shown() as tell:
+        bank = make_bank(shop, tell)
+        side_by_side(shop, ["audio", "pictures"], tell)
+        side_by_side(shop, ["clips-0", "clips-1"], tell)
+        model = make_transformer(shop, bank, tell, rollout, history_noise)
+        side_by_side(shop, ["polish-audio", "polish-video"], tell)
+        shop.take("polish-audio", model.audio_vae)
+        shop.take("polish-video", model.video_vae)
+    save_weights(model, out, f"edge_streamer.export.demo_model.train, seed {shop.seed}", LICENCE)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="train", description="Train the demo model from nothing.")
+    parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
+    parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default 0)")
+    parser.add_argument("--commands", type=Path, default=SHIPPED, help="a table of commands and answers (JSON)")
+    parser.add_argument("--work", type=Path, help="folder of the stages' results (default: OUT with .work added)")
+    parser.add_argument("--no-rollout", action="store_true", help="leave the last stage out, for comparison")
+    parser.add_argument("--history-noise", type=float, default=learning.HISTORY_NOISE, help="0 for comparison")
+    parser.add_argument("--scale", type=float, default=1.0, help="of all steps; below 1 only to try the pipeline")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    args = parser.parse_args(arguments)
+    work = args.work or args.out.with_name(f"{args.out.name}.work")
+    if args.child is None and args.out.suffix != ".safetensors":
+        raise InputError(f"--out {args.out}: wanted a name that ends in .safetensors")
+    if not 0.0 < args.scale <= 4.0:
+        raise InputError(f"--scale is {args.scale}; wanted more than 0, at most 4")
+    work.mkdir(parents=True, exist_ok=True)
+    shop = Workshop(work, args.seed, args.commands, args.scale)
+    check_work(shop)
+    if args.child:
+        run_child(shop, args.child, lambda *told: print(*told, sep="\t", flush=True))
+        return 0
+    began = time.monotonic()
+    train(shop, args.out, not args.no_rollout, args.history_noise)
+    print(f"{args.out}: trained in {(time.monotonic() - began) / 60:.0f} minutes; results of the stages are in {work}")
+    return 0
+
+
+def check_work(shop: Workshop) -> None:
+    """The work folder belongs to this seed, table and scale. InputError where it holds another training's results."""
+    table = hashlib.sha256(shop.commands.read_bytes()).hexdigest()[:16]
+    wanted, mark = f"seed {shop.seed}, commands {table}, scale {shop.scale}", shop.folder / "training.txt"
+    if not mark.is_file():
+        mark.write_text(wanted)
+    elif mark.read_text() != wanted:
+        raise InputError(f"{shop.folder} holds a training of {mark.read_text()}; wanted {wanted}: name another --work")
+
+
+def entry() -> int:
+    """``main`` with errors as one line and status 2."""
+    try:
+        return main()
+    except InputError as error:
+        print(f"train: {error}", file=sys.stderr)
+        return error.exit_status
+
+
+if __name__ == "__main__":
+    sys.exit(entry())

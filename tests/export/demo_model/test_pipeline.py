@@ -1,0 +1,48 @@
+"""The whole training, far too short to learn anything: every stage runs, what is there is not made again, and the
+weights fit the preset."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_streamer.export.config import PRESETS
+from edge_streamer.export.model import build
+from edge_streamer.export.weights import load_weights
+
+STAGES = (
+    "audio", "camera", "video", "clips-0", "clips-1", "listen", "understand", "speak", "joint", "whole", "rollout",
+    "polish-audio",
+)  # fmt: skip
+
+
+def train(out: Path, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    words = ["--out", str(out), "--scale", "0.002"]
+    command = [sys.executable, "-m", "edge_streamer.export.demo_model.train", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
+
+
+@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="training needs espeak-ng, which is not installed")
+def test_every_stage_runs_and_none_twice(tmp_path: Path) -> None:
+    out = tmp_path / "weights.safetensors"
+    first = train(out)
+    assert first.returncode == 0, first.stderr
+    model = build(PRESETS["demo"], 0)
+    load_weights(model, out)
+    for stage in STAGES:
+        assert f"] {stage} " in first.stderr
+    again = train(out)
+    assert again.returncode == 0, again.stderr
+    assert not [stage for stage in STAGES if f"] {stage} " in again.stderr]
+
+
+def test_a_machine_without_espeak_is_told_so(tmp_path: Path) -> None:
+    ran = train(tmp_path / "weights.safetensors", {**os.environ, "PATH": str(tmp_path)})
+    assert ran.returncode == 2
+    assert "espeak-ng is not installed" in ran.stderr
+    assert not (tmp_path / "weights.safetensors").exists()

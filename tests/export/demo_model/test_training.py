@@ -1,0 +1,188 @@
+"""Training of the demo model: the split holds, a killed run goes on exactly, scenes are what they should be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edge_streamer.export.config import PRESETS
+from edge_streamer.export.demo_model import speech, train
+from edge_streamer.export.demo_model.clips import random_script
+from edge_streamer.export.demo_model.codecs import even_looks, voice_clip
+from edge_streamer.export.demo_model.dataset import slot_tokens
+from edge_streamer.export.demo_model.fitting import Losses, Stage, fit
+from edge_streamer.export.demo_model.words import HELD_OUT, TRAIN, held_out, others
+from edge_streamer.runtime.scenes.camera import HELD_OUT_BACKGROUNDS, TRAIN_BACKGROUNDS
+from edge_streamer.runtime.scenes.script import UNIT, Script, direct, plan_answers
+from edge_streamer.runtime.scenes.table import SHIPPED, read_table
+
+TABLE = read_table()
+LENGTHS = [16000 + 300 * i for i in range(len(TABLE.phrases))]
+UNITS = 72
+
+
+def scripts(count: int) -> list[Script]:
+    return [random_script(np.random.default_rng(i), TABLE, others(TABLE), LENGTHS, UNITS) for i in range(count)]
+
+
+def test_held_out_means_held_out() -> None:
+    assert not set(speech.TRAIN_VARIANTS) & set(speech.HELD_OUT_VARIANTS)
+    assert speech.HELD_OUT_ACCENT not in speech.ACCENTS
+    assert not set(TRAIN) & set(HELD_OUT)
+    assert not set(TRAIN_BACKGROUNDS) & set(HELD_OUT_BACKGROUNDS)
+    assert not set(TABLE.words) & {word for phrase in (*others(TABLE), *held_out(TABLE)) for word in phrase.split()}
+
+
+def test_training_voices_come_from_the_training_side_alone() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(500):
+        accent, variant = speech.random_voice(rng, speech.TRAIN_VARIANTS).name.split("+")
+        assert accent in speech.ACCENTS
+        assert variant in speech.TRAIN_VARIANTS
+
+
+def test_scripts_hold_everything_that_must_be_learnt() -> None:
+    made = scripts(150)
+    answers = [answer for script in made for answer in plan_answers(script, TABLE, LENGTHS)]
+    said = {word for script in made for word in (s.word for s in script.said if s.kind == "command")}
+    assert said == set(TABLE.words)
+    assert {answer.phrase for answer in answers} == set(range(len(TABLE.phrases)))
+    assert 0.05 < np.mean([answer.cut for answer in answers]) < 0.5
+    assert any(script.typed for script in made)
+    assert any(s.kind == "other" for script in made for s in script.said)
+    starts = np.bincount([answer.start % UNIT // 640 for answer in answers], minlength=4)
+    assert (starts > len(answers) / 16).all(), "answers start anywhere inside a unit"
+
+
+def test_recall_is_asked_after_up_to_eight_seconds() -> None:
+    waits = []
+    for script in scripts(150):
+        for answer in plan_answers(script, TABLE, LENGTHS):
+            if answer.word == TABLE.recall.word and script.shown and answer.phrase != len(LENGTHS) - 1:
+                newest = max(s.start * 640 for s in script.shown if s.start * 640 < answer.asked)
+                waits.append((answer.asked - newest) / 16000)
+    assert min(waits) < 1.5
+    assert max(waits) > 7.5
+
+
+def test_slots_say_state_and_words() -> None:
+    config = PRESETS["demo"]
+    phrases = [np.zeros(n, np.float32) for n in LENGTHS]
+    for script in scripts(5):
+        intent = direct(script, TABLE, phrases)
+        slots = slot_tokens(intent, config)
+        assert slots.shape == (UNITS, 1 + config.text_slots)
+        assert np.array_equal(slots[:, 0] == config.token_speak, intent.speaking)
+        spoken = slots[:, 1:].flatten()
+        assert bytes(spoken[spoken < config.token_pad].tolist()) == b"".join(intent.text)
+
+
+def test_codecs_see_blinks_and_cuts() -> None:
+    rng = np.random.default_rng(0)
+    looks = [even_looks(rng, 4) for _ in range(60)]
+    assert np.mean([look.eyes.min() < 0.5 for look in looks]) > 0.5
+    assert len({int(look.icon[0]) for look in looks}) > 10
+    clip = voice_clip(rng, [[np.ones(16000, np.float32)]], 8)
+    assert clip.shape == (8 * UNIT,)
+
+
+class Line(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(3, 2))
+
+
+class Turned(nn.Module):
+    """A kernel, a layer's matrix and a bias: what Muon takes and what it does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.kernel = nn.Conv1d(2, 3, 4)
+        self.core = nn.ModuleDict({"layers": nn.Linear(3, 3)})
+
+
+def turned_losses(module: Turned, kill_at: int | None = None):
+    def losses(step: int) -> Losses:
+        if step == kill_at:
+            raise Killed
+        rng = np.random.default_rng([6, step])
+        x = torch.from_numpy(rng.standard_normal((8, 2, 4)).astype(np.float32))
+        came = module.core["layers"](module.kernel(x)[..., 0])
+        return {"square": (came - x.sum(2) @ torch.ones(2, 3)).pow(2).mean()}
+
+    return losses
+
+
+def test_muon_takes_kernels_and_layers_and_goes_on_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_streamer.export.demo_model.fitting.KEEP_SECONDS", 0.0)
+    stage, shown = Stage("turned", steps=300, rate=0.05, turn=0.3), list[str]()
+    whole = Turned()
+    names = {name for name, _ in whole.named_parameters()}
+    (tmp_path / "whole").mkdir()
+    fit(stage, whole, turned_losses(whole), tmp_path / "whole", lambda *told: shown.append(told[3]))
+    assert {name for name, _ in whole.named_parameters()} == names, "kernels are kernels again"
+    assert float(shown[-1].split()[-1]) < 0.5
+    killed = Turned()
+    with pytest.raises(Killed):
+        fit(stage, killed, turned_losses(killed, kill_at=77), tmp_path, lambda *_: None)
+    again = Turned()
+    fit(stage, again, turned_losses(again), tmp_path, lambda *_: None)
+    for one, other in zip(whole.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+class Killed(Exception):
+    """Stands for a kill."""
+
+
+def line_losses(module: Line, kill_at: int | None = None):
+    def losses(step: int) -> Losses:
+        if step == kill_at:
+            raise Killed
+        rng = np.random.default_rng([5, step])
+        x = torch.from_numpy(rng.standard_normal((8, 3)).astype(np.float32))
+        return {"square": (x @ module.weight - x[:, :2]).pow(2).mean(), "_shown": torch.ones(())}
+
+    return losses
+
+
+def test_a_killed_run_goes_on_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_streamer.export.demo_model.fitting.KEEP_SECONDS", 0.0)
+    stage, silent = Stage("line", steps=300, rate=0.02, average=0.9), lambda *_: None
+    whole = Line()
+    (tmp_path / "whole").mkdir()
+    fit(stage, whole, line_losses(whole), tmp_path / "whole", silent)
+    killed = Line()
+    with pytest.raises(Killed):
+        fit(stage, killed, line_losses(killed, kill_at=123), tmp_path, silent)
+    again = Line()
+    fit(stage, again, line_losses(again), tmp_path, silent)
+    assert torch.equal(again.weight, whole.weight)
+    assert float((whole.weight.detach() - torch.eye(3)[:, :2]).abs().max()) < 0.05
+    assert not list(tmp_path.glob("*.checkpoint"))
+
+
+def test_a_work_folder_of_another_training_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    train.check_work(train.Workshop(tmp_path, 0, SHIPPED, 1.0))
+    monkeypatch.setattr("sys.argv", ["train", "--out", "w.safetensors", "--work", str(tmp_path), "--seed", "1"])
+    assert train.entry() == 2
+    assert "holds a training of seed 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["--out", "w.pt"], "ends in .safetensors"), (["--out", "w.safetensors", "--scale", "0"], "scale")],
+)
+def test_wrong_words_are_refused(words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                                 monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["train", *words])
+    assert train.entry() == 2
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
