@@ -40,6 +40,9 @@ COMMANDS = {
         "edge_streamer.runtime.check", "replay a bundle's golden units here and say how far the answers differ"
     ),
     "inspect": _Entry("edge_streamer.runtime.inspect", "show a bundle's graphs, states, sizes and costs"),
+    "eval": _Entry(
+        "edge_streamer.runtime.evaluation.command", "play conversations to a bundle and score how it behaves"
+    ),
     "prefix": _Entry(
         "edge_streamer.runtime.prefix", "fill the pinned prefix (text, picture or clip) and save it as a snapshot"
     ),

@@ -1,0 +1,177 @@
+"""One evaluation from beginning to end.
+
+Receives a session, a suite and what is wanted of it; hands on :class:`Result`, which is what ``result.json`` holds, and
+shows every case to whoever watches. Parts: the suite case by case; every second case through the codec alone (the
+ceiling); one long run without a reset; other numbers of solver steps; parity.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.evaluation.ceiling import Ceiling, Codec
+from edge_streamer.runtime.evaluation.ear import Ear
+from edge_streamer.runtime.evaluation.measure import Measured, measure
+from edge_streamer.runtime.evaluation.parity import Parity, bundle_parity, golden_parity
+from edge_streamer.runtime.evaluation.runner import Agent, Recording, SessionAgent, check_media, run_case
+from edge_streamer.runtime.evaluation.score import Line, Scores, judge, score
+from edge_streamer.runtime.evaluation.suite import Case, Suite, duplex, scene_of
+from edge_streamer.runtime.report import machine, versions
+from edge_streamer.runtime.scenes.assets import HeldOut
+from edge_streamer.runtime.scenes.scene import Scene, World
+from edge_streamer.runtime.session import Session
+from edge_streamer.runtime.unit import Knobs
+
+RESULT_FORMAT = 1
+CEILING_EVERY = 2
+ENDS = 6
+"""A long run's first and last sixth are held against each other: ten minutes of an hour."""
+
+Watcher = Callable[[Case, Scene, Recording, Measured], None]
+Tell = Callable[[str, int, int], None]
+"""Part, done, total."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be done."""
+
+    seed: int = 0
+    steps: int | None = None
+    compare_steps: tuple[int, ...] = ()
+    """Numbers of solver steps that a tenth of the minutes is played with, each."""
+    long_minutes: float = 0.0
+    ceiling: bool = True
+    reference: Session | None = None
+    """A bundle to be held against in numbers."""
+    folder: Path | None = None
+    """Where the suite's recordings are."""
+
+
+class Stability(msgspec.Struct, frozen=True):
+    """The two ends of one run without a reset."""
+
+    minutes: float
+    first: Scores
+    last: Scores
+
+
+class Result(msgspec.Struct, kw_only=True):
+    """``result.json``."""
+
+    format: int = RESULT_FORMAT
+    suite: str
+    seed: int
+    cases: int
+    minutes: float
+    bundle: dict[str, str]
+    engine: str
+    steps: int
+    scores: Scores
+    ceiling: Scores
+    verdict: list[Line] = []
+    stability: Stability | None = None
+    by_steps: dict[str, Scores] = {}
+    parity: list[Parity] = []
+    answers: list[dict[str, Any]] = []
+    """Every command: what was wanted and what came."""
+    versions: dict[str, str]
+    machine: dict[str, Any]
+    seconds: float = 0.0
+    """Wall time of it all."""
+
+
+def evaluate(
+    session: Session, suite: Suite, wish: Wish, world: World, held_out: HeldOut,
+    tell: Tell = lambda *_: None, watch: Watcher = lambda *_: None,
+) -> Result:  # fmt: skip
+    """All parts. InputError where the bundle has other media than the scenes, or too many solver steps are asked."""
+    began = time.monotonic()
+    check_media(session.media)
+    bench = _Bench(world, held_out, wish.folder, tell)
+    agent = SessionAgent(session, world)
+    main = bench.play("suite", agent, suite.cases, watch=watch)
+    ceiling: Scores = {}
+    if wish.ceiling:
+        ceiling = score(bench.play("ceiling", Ceiling(Codec(session)), suite.cases[::CEILING_EVERY]))
+    result = Result(
+        suite=suite.name, seed=wish.seed, cases=len(suite.cases), minutes=sum(c.seconds for c in suite.cases) / 60,
+        bundle=bundle_facts(session), engine=session.engine.name,
+        steps=wish.steps or session.streamer.constants.default_steps, scores=score(main), ceiling=ceiling,
+        versions=versions(), machine=machine(),
+        answers=[_answer(n, case, q) for n, case in enumerate(main) for q in case.questions],
+    )  # fmt: skip
+    result.verdict = judge(result.scores, result.ceiling)
+    if wish.long_minutes:
+        result.stability = bench.long(agent, wish)
+    for steps in wish.compare_steps:
+        result.by_steps[str(steps)] = bench.with_steps(session, steps, suite, wish)
+    result.parity = [p for p in (golden_parity(session),) if p is not None]
+    if wish.reference is not None:
+        twin = session.twin(Knobs(steps=wish.steps, seed=wish.seed))
+        result.parity.append(bundle_parity(twin, wish.reference, suite.cases[0], world, held_out))
+    result.seconds = time.monotonic() - began
+    return result
+
+
+def bundle_facts(session: Session) -> dict[str, str]:
+    """Which bundle it is."""
+    manifest = session.bundle.manifest
+    return {"name": manifest.name, "hash": session.bundle.hash, "path": str(session.bundle.path),
+            "preset": manifest.provenance.preset, "weights": manifest.provenance.weights}  # fmt: skip
+
+
+def _answer(number: int, case: Measured, question: Any) -> dict[str, Any]:
+    return {"case": number, "kind": case.kind, "condition": case.condition, **msgspec.to_builtins(question)}
+
+
+@dataclass
+class _Bench:
+    """Plays cases and measures them."""
+
+    world: World
+    held_out: HeldOut
+    folder: Path | None
+    tell: Tell
+
+    def __post_init__(self) -> None:
+        self._ear = Ear(self.world)
+
+    def play(
+        self, part: str, agent: Agent, cases: Iterable[Case], fresh: bool = True, watch: Watcher = lambda *_: None
+    ) -> list[Measured]:
+        """Every case; not ``fresh``: one after the other with nothing forgotten."""
+        cases, made = list(cases), []
+        self.tell(part, 0, len(cases))
+        for number, case in enumerate(cases):
+            scene = scene_of(case, self.world)
+            recording = run_case(agent, case, scene, self.held_out, fresh or number == 0, self.folder)
+            made.append(measure(case, scene, recording, self._ear))
+            watch(case, scene, recording, made[-1])
+            self.tell(part, number + 1, len(cases))
+        return made
+
+    def long(self, agent: Agent, wish: Wish) -> Stability:
+        """One run of one identity in one place."""
+        suite = duplex(wish.long_minutes, wish.seed + 1000, self.world, self.held_out, identity=wish.seed % 3)
+        view = suite.cases[0].view
+        cases = [msgspec.structs.replace(case, view=view) for case in suite.cases]
+        made = self.play("long run", agent, cases, fresh=False)
+        end = max(1, len(made) // ENDS)
+        return Stability(sum(c.seconds for c in made) / 60, score(made[:end]), score(made[-end:]))
+
+    def with_steps(self, session: Session, steps: int, suite: Suite, wish: Wish) -> Scores:
+        """A tenth of the suite with another number of solver steps."""
+        try:
+            twin = session.twin(Knobs(steps=steps, seed=wish.seed))
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        some = suite.cases[: max(5, len(suite.cases) // 10)]
+        return score(self.play(f"{steps} steps", SessionAgent(twin, self.world), some))

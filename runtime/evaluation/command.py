@@ -1,0 +1,188 @@
+"""``edge-streamer eval BUNDLE``: does it still behave?
+
+Receives a bundle and the name of a folder; plays conversations to it in a closed loop and hands on the folder with
+``report.html``, ``result.json``, ``suite.json`` and ``clip.mp4``: whole, or not there at all. Exit status: 0 measured
+(whatever the verdict), 1 with ``--strict`` where a wanted figure is not reached, 2 the input cannot be used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.evaluation.bench import Result, Tell, Wish, evaluate
+from edge_streamer.runtime.evaluation.clip import Highlights
+from edge_streamer.runtime.evaluation.page import render
+from edge_streamer.runtime.evaluation.score import Scores, differences
+from edge_streamer.runtime.evaluation.suite import Suite, duplex, read_suite
+from edge_streamer.runtime.files import check_new_folder, new_folder
+from edge_streamer.runtime.scenes.assets import HELD_OUT, HeldOut, load_assets
+from edge_streamer.runtime.scenes.scene import World
+from edge_streamer.runtime.scenes.table import SHIPPED
+from edge_streamer.runtime.session import Session, open_session
+from edge_streamer.runtime.unit import Knobs
+
+HELP = "play conversations to a bundle and score how it behaves"
+MOST_MINUTES = 24 * 60.0
+SUITE = "duplex"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", type=Path, help="a bundle's folder or archive")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to make for the results")
+    parser.add_argument("--suite", default=SUITE, metavar="NAME|FILE", help="duplex (default), or a suite's JSON file")
+    parser.add_argument("--minutes", type=float, default=10.0, metavar="M", help="of conversation (default: 10)")
+    parser.add_argument("--long", type=float, metavar="M", dest="long_minutes",
+                        help="minutes of one run without a reset (default: a fifth of --minutes, 0: none)")  # fmt: skip
+    parser.add_argument("--baseline", type=Path, metavar="OTHER.json", help="an earlier result.json to compare with")
+    parser.add_argument("--float", type=Path, metavar="BUNDLE", dest="reference",
+                        help="a bundle of the same preset to compare latents with, on the same noise")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the scenes and the noise (default: 0)")
+    parser.add_argument("--steps", type=int, metavar="N", help="solver steps per unit (default: the bundle's)")
+    parser.add_argument("--compare-steps", action="store_true", help="a tenth of the minutes with 1, 2 and 4 steps too")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON instead of tables")
+    parser.add_argument("--strict", action="store_true", help="exit status 1 where a wanted figure is not reached")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Evaluate; returns the exit status."""
+    minutes, long_minutes = _minutes(args)
+    baseline = _baseline(args.baseline) if args.baseline else None
+    check_new_folder(args.out)
+    world, held_out = load_assets(HELD_OUT, SHIPPED)
+    suite, folder = _suite(args, minutes, world, held_out)
+    session = _open(args.bundle, args)
+    reference = _open(args.reference, args) if args.reference else None
+    steps = (1, 2, 4) if args.compare_steps else ()
+    wish = Wish(args.seed, args.steps, steps, long_minutes, True, reference, folder)
+    with new_folder(args.out) as out:
+        result, highlights = _evaluate(session, suite, wish, world, held_out, out)
+        (out / "suite.json").write_bytes(msgspec.json.format(msgspec.json.encode(suite)))
+        (out / "result.json").write_bytes(msgspec.json.format(msgspec.json.encode(result)))
+        (out / "report.html").write_text(render(result, highlights.pictures, baseline), "utf-8")
+    if args.json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(result)).decode() + "\n")
+    else:
+        _show(result, baseline, args.out)
+    return 1 if args.strict and any(line.holds is False for line in result.verdict) else 0
+
+
+def _evaluate(
+    session: Session, suite: Suite, wish: Wish, world: World, held_out: HeldOut, out: Path
+) -> tuple[Result, Highlights]:
+    highlights = Highlights(out / "clip.mp4", session.media)
+    try:
+        with progress() as tell:
+            result = evaluate(session, suite, wish, world, held_out, tell, highlights.watch)
+        highlights.close()
+    finally:
+        highlights.discard()  # harmless to what was kept
+    return result, highlights
+
+
+def _minutes(args: argparse.Namespace) -> tuple[float, float]:
+    minutes: float = args.minutes
+    if not 0 < minutes <= MOST_MINUTES:  # also a NaN
+        raise InputError(f"--minutes is {minutes}; wanted more than 0 and at most {MOST_MINUTES:.0f}")
+    longest = minutes / 5 if args.long_minutes is None else float(args.long_minutes)
+    if not 0 <= longest <= MOST_MINUTES:
+        raise InputError(f"--long is {longest}; wanted 0 to {MOST_MINUTES:.0f}")
+    if not 0 <= args.seed < 2**31:
+        raise InputError(f"--seed is {args.seed}; wanted 0 to {2**31 - 1}")
+    return minutes, longest
+
+
+def _suite(args: argparse.Namespace, minutes: float, world: World, held_out: HeldOut) -> tuple[Suite, Path | None]:
+    """The suite and the folder of its recordings."""
+    if args.suite == SUITE:
+        return duplex(minutes, args.seed, world, held_out), None
+    path = Path(args.suite)
+    suite = read_suite(path)
+    if not suite.cases:
+        raise InputError(f"{path} has no cases")
+    return suite, path.parent
+
+
+def _open(path: Path, args: argparse.Namespace) -> Session:
+    try:
+        return open_session(path, knobs=Knobs(steps=args.steps, seed=args.seed))
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def _baseline(path: Path) -> Result:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Result)
+    except OSError as error:
+        raise InputError(f"--baseline {path} cannot be read ({error.strerror}); wanted a result.json") from None
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise InputError(f"--baseline {path} is no result of this command ({error})") from None
+
+
+@contextmanager
+def progress() -> Iterator[Tell]:
+    """A bar on standard error; without a terminal a line per part."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description:10}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        tasks = {}
+
+        def tell(part: str, done: int, total: int) -> None:
+            if part not in tasks:
+                tasks[part] = bars.add_task(part, total=total)
+            bars.update(tasks[part], completed=done)
+            if not console.is_terminal and done == total:
+                console.print(f"{part}: {done} cases", highlight=False)
+
+        yield tell
+
+
+def _show(result: Result, baseline: Result | None, out: Path) -> None:
+    """The verdict, a line per kind, and where to look."""
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    console = Console()
+    console.print(f"{result.bundle['name']} on {result.engine}, {result.minutes:.1f} minutes, {result.steps} steps",
+                  highlight=False)  # fmt: skip
+    table = Table(Column("score", no_wrap=True), "came", "ceiling", "wanted", "verdict", box=None, pad_edge=False)
+    for line in result.verdict:
+        word = {True: "[green]holds", False: "[red]short", None: "[dim]not measured"}[line.holds]
+        table.add_row(line.wanted.score, number(line.value), number(line.ceiling), bound(line.wanted.sense, line.limit),
+                      word)  # fmt: skip
+    console.print(table)
+    for name in sorted(result.scores):
+        if name.startswith("takeover."):
+            kind = name.partition(".")[2]
+            right = result.scores.get(f"right.{kind}")
+            took = f"takeover {number(result.scores[name].value)} of {result.scores[name].count}"
+            told = f"  right {number(right.value)} of {right.count}" if right else ""
+            console.print(f"{kind:14} {took}{told}", highlight=False)
+    if baseline:
+        _show_differences(console, result.scores, baseline.scores)
+    console.print(f"\nthe report is {out / 'report.html'}", soft_wrap=True, highlight=False)
+
+
+def _show_differences(console: object, scores: Scores, other: Scores) -> None:
+    for name, (came, was) in differences(scores, other).items():
+        if abs(came - was) > 1e-9:
+            console.print(f"{name:34} {number(was)} -> {number(came)}", highlight=False)  # type: ignore[attr-defined]
+
+
+def number(value: float | None) -> str:
+    """For people: three figures."""
+    return "-" if value is None else f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def bound(sense: str, limit: float | None) -> str:
+    """``at least 0.97``."""
+    return "-" if limit is None else f"{sense} {number(limit)}"

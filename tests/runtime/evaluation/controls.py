@@ -1,0 +1,208 @@
+"""Faults that must be seen: what breaks a session, and what spoils a bundle's weights.
+
+Receives a session (or a bundle's folder); hands it on broken. Each stands for a mistake that a runtime, an export or a
+quantizer really makes.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_streamer.runtime.bundle import Bundle
+from edge_streamer.runtime.manifest import MASKED
+from edge_streamer.runtime.session import Session, open_session
+from edge_streamer.runtime.state import Carries, Ring
+from edge_streamer.runtime.unit import Knobs, Response
+
+Break = Callable[[Session], None]
+
+
+def zeros_as_history(session: Session) -> None:
+    """The agent's clean tokens are those of latents of zeros."""
+    program = session.streamer
+    perceive = program._perceive
+
+    def broken() -> Any:
+        kept = program.wiring.all_past.copy()
+        program.wiring.all_past.fill(0)
+        try:
+            return perceive()
+        finally:
+            program.wiring.all_past[:] = kept
+
+    program._perceive = broken  # type: ignore[method-assign]
+
+
+class OffByOne(Ring):
+    """Writes a unit one block too far."""
+
+    def write(self, rows: NDArray[Any], place: slice) -> None:
+        base = (self.units + 1) % (self.window + 1) * self.places
+        self._places_first[base + place.start : base + place.stop] = rows
+        self.valid[0, base + place.start : base + place.stop] = 0.0
+
+
+class NeverEvicts(Ring):
+    """Leaves the oldest unit visible while the next one takes its place."""
+
+    def finish_unit(self) -> None:
+        self.units += 1
+
+
+class ShortWindow(Ring):
+    """Remembers fewer units than it has room for."""
+
+    remembered = 4
+
+    def finish_unit(self) -> None:
+        super().finish_unit()
+        blocks = self.window + 1
+        kept = {(self.units - 1 - i) % blocks for i in range(min(self.remembered, self.units))}
+        for block in set(range(blocks)) - kept:
+            self.valid[0, block * self.places : (block + 1) * self.places] = MASKED
+
+
+def rings_become(kind: type[Ring]) -> Break:
+    def broken(session: Session) -> None:
+        for name in ("main", "video"):
+            session.place.store.rings[name].__class__ = kind
+
+    return broken
+
+
+def window_of(units: int) -> Break:
+    """Main and video window of at most so many units."""
+    return rings_become(type("Window", (ShortWindow,), {"remembered": units}))
+
+
+class OneTailLost(Carries):
+    """The first tail of a graph starts from zero in every unit."""
+
+    def commit(self) -> None:
+        super().commit()
+        self.arenas[self.front].views[0].fill(0)
+
+
+class NeverSwapped(Carries):
+    """What a unit wrote is not what the next one reads."""
+
+    def commit(self) -> None:
+        self.ran = False
+
+
+def carries_become(kind: type[Carries], graph: str) -> Break:
+    def broken(session: Session) -> None:
+        session.place.store.carries[graph].__class__ = kind
+
+    return broken
+
+
+def wrong_time_on_commit(session: Session) -> None:
+    """Clean latents enter the history as if they were half noise."""
+    session.streamer.wiring._clean_time["t"].fill(0.5)
+
+
+def around_step(session: Session, change: Callable[[Callable[[], Response]], Response]) -> None:
+    program = session.streamer
+    step = program.step
+    program.step = lambda unit, tokens=None: change(lambda: step(unit, tokens))  # type: ignore[method-assign]
+
+
+def prefix_lost(session: Session) -> None:
+    """The pinned prefix is evicted."""
+
+    def change(step: Callable[[], Response]) -> Response:
+        session.place.store.rings["prefix"].valid.fill(MASKED)
+        return step()
+
+    around_step(session, change)
+
+
+def always(token: str, silent: bool) -> Break:
+    """A model whose state slot always says ``token``; ``silent``: and whose words and voice are nothing."""
+
+    def broken(session: Session) -> None:
+        program = session.streamer
+        state: int = getattr(program.constants, token)
+
+        def change(step: Callable[[], Response]) -> Response:
+            answer = step()
+            program.wiring.sampled[0]["token"][:] = state
+            tokens = (state, *answer.tokens[1:])
+            if silent:
+                return replace(answer, tokens=tokens, text="", samples=np.zeros_like(answer.samples))
+            hum = 0.05 * np.sin(np.arange(len(answer.samples)) * 0.1).astype(np.float32)
+            return replace(answer, tokens=tokens, text=answer.text or "a", samples=answer.samples + hum)
+
+        around_step(session, change)
+
+    return broken
+
+
+def sound_a_unit_late(session: Session) -> None:
+    """The voice of the unit before."""
+    last: list[NDArray[np.float32]] = []
+
+    def change(step: Callable[[], Response]) -> Response:
+        answer = step().copy()
+        last.append(answer.samples)
+        return replace(answer, samples=last.pop(0) if len(last) > 1 else np.zeros_like(answer.samples))
+
+    around_step(session, change)
+
+
+FAULTS: dict[str, Break] = {
+    "zeros as history": zeros_as_history,
+    "ring cursor off by one unit": rings_become(OffByOne),
+    "ring forgets to evict": rings_become(NeverEvicts),
+    "window cut to 4 units": window_of(4),
+    "conv tail not carried (encode)": carries_become(OneTailLost, "encode"),
+    "conv tail not carried (decode)": carries_become(OneTailLost, "decode"),
+    "carries not swapped": carries_become(NeverSwapped, "encode"),
+    "wrong solver time on commit": wrong_time_on_commit,
+    "pinned prefix lost": prefix_lost,
+    "never speaks": always("token_listen", silent=True),
+    "always speaks": always("token_speak", silent=False),
+    "sound a unit late": sound_a_unit_late,
+}
+
+
+def shuffled(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The same numbers in another order."""
+    return np.random.default_rng(0).permutation(weights)
+
+
+def int2(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Blocks of 32 numbers, each -1, 0 or 1 times the block's scale."""
+    blocks = weights[: len(weights) // 32 * 32].reshape(-1, 32)
+    scale = np.abs(blocks).max(1, keepdims=True) + 1e-12
+    return np.concatenate([(np.round(blocks / scale) * scale).ravel(), weights[blocks.size :]])
+
+
+SPOILERS: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
+    "shuffled weights": shuffled,
+    "int2 weights": int2,
+}
+
+
+def spoiled(bundle: Path, name: str, folder: Path) -> Session:
+    """A session on a copy of ``bundle`` whose core's weights were changed; checksums are not looked at."""
+    copy = Path(shutil.copytree(bundle, folder / "spoiled"))
+    file = copy / "graphs" / "core.weights"
+    weights = np.frombuffer(file.read_bytes(), np.float32)
+    file.write_bytes(SPOILERS[name](weights).astype(np.float32).tobytes())
+    return open_session(Bundle.open(copy, verify=False), verify=False)
+
+
+def broken(session: Session, name: str) -> Session:
+    """A conversation of its own on the same weights, with the fault ``name``."""
+    twin = session.twin(Knobs())
+    FAULTS[name](twin)
+    return twin
