@@ -28,7 +28,7 @@ from edge_streamer.runtime.media import Samples
 Effort = Literal["superfast", "veryfast"]
 """What x264 spends on making the file small; the quality is the same."""
 
-QUALITY = "20"
+QUALITY = 20
 """x264's constant rate factor: at 20 a face shows no blocks."""
 
 BT709 = 1
@@ -52,6 +52,7 @@ class Film:
         sample_rate: int,
         channels: int,
         effort: Effort = "veryfast",
+        quality: int = QUALITY,
     ) -> None:
         self._whole = WholeFile(path)
         self._finished = False
@@ -62,7 +63,7 @@ class Film:
         place = str(self._whole.partial.absolute())  # a relative one may look like a network address
         with self._whole.opening():
             self._container: Any = av.open(place, "w", format="mp4", container_options={"movflags": "+faststart"})
-            self._video = _video_stream(self._container, size, frame_rate, effort)
+            self._video = _video_stream(self._container, size, frame_rate, effort, quality)
             self._audio = self._container.add_stream("aac", rate=sample_rate, layout=self._layout)
             self._audio.bit_rate = SOUND_BITS_PER_CHANNEL * channels
             self._container.start_encoding()  # now, because opening the encoders takes as long as a unit
@@ -111,8 +112,8 @@ class Film:
             self._container.mux(stream.encode(frame))
 
 
-def _video_stream(container: Any, size: tuple[int, int], frame_rate: int, effort: Effort) -> Any:
-    options = {"preset": effort, "tune": "zerolatency", "crf": QUALITY}
+def _video_stream(container: Any, size: tuple[int, int], frame_rate: int, effort: Effort, quality: int) -> Any:
+    options = {"preset": effort, "tune": "zerolatency", "crf": str(quality)}
     stream = container.add_stream("libx264", rate=frame_rate, options=options)
     stream.height, stream.width = size
     stream.pix_fmt = "yuv420p"

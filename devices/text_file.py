@@ -25,7 +25,7 @@ def read_text(path: Path, media: MediaSpec) -> TypedText:
     unit = Fraction(media.unit_samples, media.sample_rate)
     texts: dict[int, str] = {}
     last = Fraction(0)
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(read_lines(path, "a text file"), start=1):
         if not line.strip():
             continue
         seconds, text = _parse(line, f"{path} line {number}")
@@ -41,13 +41,14 @@ def read_text(path: Path, media: MediaSpec) -> TypedText:
     return texts
 
 
-def _lines(path: Path) -> list[str]:
+def read_lines(path: Path, wanted: str) -> list[str]:
+    """The lines of a UTF-8 file, which is ``wanted``. Raises MediaError where it cannot be read."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise MediaError(f"{path} does not exist; wanted a text file") from None
+        raise MediaError(f"{path} does not exist; wanted {wanted}") from None
     except IsADirectoryError:
-        raise MediaError(f"{path} is a folder; wanted a text file") from None
+        raise MediaError(f"{path} is a folder; wanted {wanted}") from None
     except OSError as error:
         raise MediaError(f"{path} cannot be read: {error.strerror}") from error
     try:
@@ -61,14 +62,15 @@ def _lines(path: Path) -> list[str]:
 def _parse(line: str, where: str) -> tuple[Fraction, str]:
     time, tab, text = line.partition("\t")
     if not tab:
-        raise MediaError(f"{where}: no tab in {_short(line)}; {_EXAMPLE}")
+        raise MediaError(f"{where}: no tab in {quoted(line)}; {_EXAMPLE}")
     if not _SECONDS.fullmatch(time.strip()):
         why = "is negative" if time.strip().startswith("-") else "is not a number of seconds"
-        raise MediaError(f"{where}: time {_short(time)} {why}; {_EXAMPLE}")
+        raise MediaError(f"{where}: time {quoted(time)} {why}; {_EXAMPLE}")
     if not text.strip():
         raise MediaError(f"{where}: no text after the tab; {_EXAMPLE}")
     return Fraction(time.strip()), text.strip()
 
 
-def _short(text: str) -> str:
+def quoted(text: str) -> str:
+    """``text`` for an error's line, cut where it is long."""
     return repr(text if len(text) <= 40 else text[:37] + "...")

@@ -1,7 +1,10 @@
 """The agent's words as a text file.
 
-Receives units and responses; hands on lines ``seconds<TAB>text``, one per unit that said something (seconds: the
-unit's start, as in the film), then an empty line and the words as a whole. The file appears when it is complete.
+Receives units and responses; hands on lines ``seconds<TAB>text``, one per answer (seconds: when the unit that holds
+its first word starts, as in the film). The file appears when it is complete.
+
+Choices: an answer ends with a line end in the agent's words, or, for agents that write none, where it was quiet for
+two seconds; the text is then what stands between, without spaces at its ends.
 """
 
 from __future__ import annotations
@@ -12,7 +15,11 @@ from pathlib import Path
 
 from edge_streamer.devices.whole_file import WholeFile
 from edge_streamer.runtime.manifest import MediaSpec
+from edge_streamer.runtime.report import printable
 from edge_streamer.runtime.unit import Response, Unit
+
+PAUSE_SECONDS = 2
+"""So long without a word ends an answer that no line end has ended."""
 
 
 class Transcript:
@@ -21,27 +28,46 @@ class Transcript:
     def __init__(self, path: Path, media: MediaSpec) -> None:
         self._unit = Fraction(media.unit_samples, media.sample_rate)
         self._index = 0
-        self._words: list[str] = []
+        self._answer = ""
+        """The words since the last line end."""
+        self._start = self._last = 0
+        """The units that hold the answer's first and newest words."""
         self._whole = WholeFile(path)
         with self._whole.opening():
             self._file = self._whole.partial.open("w", encoding="utf-8", newline="\n")
 
     def write(self, unit: Unit, response: Response) -> None:
-        """Note what the response says, under the time of the unit counted here from 0."""
+        """Take what the response says, as unit number 0, 1, 2 ... counted here."""
         if response.text:
-            self._words.append(response.text)
-            line = " ".join(response.text.splitlines()) or " "
-            with self._whole.writing():
-                self._file.write(f"{float(self._index * self._unit):.2f}\t{line}\n")
+            if (self._index - self._last) * self._unit > PAUSE_SECONDS:
+                self._end_answer()
+            *ended, begun = response.text.split("\n")
+            for words in ended:
+                self._add(words)
+                self._end_answer()
+            self._add(begun)
         self._index += 1
 
+    def _add(self, words: str) -> None:
+        if not self._answer:
+            words, self._start = words.lstrip(), self._index
+        if words:
+            self._last = self._index
+        self._answer += words
+
+    def _end_answer(self) -> None:
+        """Write the line of the answer, where there is one."""
+        if words := printable(self._answer).strip():
+            with self._whole.writing():
+                self._file.write(f"{float(self._start * self._unit):.2f}\t{words}\n")
+        self._answer = ""
+
     def finish(self) -> None:
-        """Write the words as a whole; see ``runtime.media.Output``."""
+        """Write the answer that nothing has ended; see ``runtime.media.Output``."""
         if self._file.closed:
             return
+        self._end_answer()
         with self._whole.writing():
-            if self._words:
-                self._file.write("\n" + "".join(self._words).strip() + "\n")
             self._file.close()
 
     def close(self) -> None:

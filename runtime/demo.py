@@ -7,6 +7,7 @@ and report. Run again it makes a second, numbered folder: what was already made 
 from __future__ import annotations
 
 import argparse
+import json
 from contextlib import suppress
 from fractions import Fraction
 from itertools import count
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from edge_streamer.runtime.errors import BundleError, InputError
 from edge_streamer.runtime.run import Plan, execute, positive_seconds
+from edge_streamer.runtime.scenes.table import read_table
 
 HELP = "run the bundle that ships with this package on media that ship too"
 
@@ -25,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=DEFAULT_OUT, metavar="DIR",
                         help=f"folder for the results (default: {DEFAULT_OUT}; numbered where in use)")  # fmt: skip
     parser.add_argument("--bundle", action="store_true", help="only print where the bundle is")
+    parser.add_argument("--commands", action="store_true", help="only print what it understands, as JSON")
     parser.add_argument("--seconds", type=positive_seconds, metavar="S", help="at most so much of the demo")
 
 
@@ -32,6 +35,9 @@ def main(args: argparse.Namespace) -> int:
     """Run the demo, or print the bundle's path; returns the exit status."""
     if args.bundle:
         print(bundle_path())
+        return 0
+    if args.commands:
+        print(json.dumps(read_table().shown(), indent=2))
         return 0
     bundle = bundle_path()
     folder = make_folder(args.out)
@@ -58,9 +64,9 @@ def demo_plan(bundle: Path, folder: Path, seconds: Fraction | None = None) -> Pl
     media = EMBEDDED / "media"
     return Plan(
         bundle=bundle,
-        mic=media / "speech.wav",
+        mic=media / "speech.flac",
         camera=media / "camera.mp4",
-        text=media / "text.txt",
+        captions=media / "captions.srt",
         voice=folder / "voice.wav",
         film=folder / "film.mp4",
         side_by_side=folder / "side-by-side.mp4",

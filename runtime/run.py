@@ -16,7 +16,7 @@ import math
 import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
@@ -66,6 +66,8 @@ class Plan:
     mic: Path | None = None
     camera: Path | None = None
     text: Path | None = None
+    captions: Path | None = None
+    """What the user says, for the side-by-side film; the model does not read it."""
     prefix: Path | None = None
     voice: Path | None = None
     film: Path | None = None
@@ -80,7 +82,7 @@ class Plan:
     def inputs(self) -> dict[str, Path]:
         """Option -> file, of those that are read."""
         return _named((BUNDLE, self.bundle), ("--mic", self.mic), ("--camera", self.camera), ("--text", self.text),
-                      ("--prefix", self.prefix))  # fmt: skip
+                      ("--captions", self.captions), ("--prefix", self.prefix))  # fmt: skip
 
     def outputs(self) -> dict[str, Path]:
         """Option -> file, of those that are written."""
@@ -98,8 +100,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--side-by-side", type=file, default=BESIDE_FILM, metavar="OUT.mp4|none",
                         help="both sides of it in one film (default: beside the film of --display; none with "
                              "--pace real, which drawing it may hold up)")  # fmt: skip
+    parser.add_argument("--captions", type=file, metavar="FILE.srt",
+                        help="what the user says, for the side-by-side film (the model does not read it)")  # fmt: skip
     parser.add_argument("--text", type=file, metavar="FILE", help="what is typed: lines of seconds<TAB>text")
-    parser.add_argument("--transcript", type=file, metavar="OUT.txt", help="the agent's words with their times")
+    parser.add_argument(
+        "--transcript", type=file, metavar="OUT.txt", help="the agent's words, a line of seconds<TAB>text per answer"
+    )
     parser.add_argument("--prefix", type=file, metavar="FILE", help="start from a snapshot made by 'prefix'")
     parser.add_argument("--steps", type=int, metavar="N", help="solver steps per unit (default: the bundle's)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of sampling and solver noise (default: 0)")
@@ -121,6 +127,8 @@ def execute(plan: Plan) -> int:
     """Run ``plan``, show how it goes and how it went; returns the exit status. Raises InputError and its kin."""
     if plan.mic is None and plan.seconds is None:
         raise InputError("--mic none has no end; give --seconds too")
+    if plan.captions and not plan.side_by_side:
+        raise InputError("--captions are drawn on the side-by-side film, which is not made; name --side-by-side")
     check_outputs(plan.outputs(), plan.inputs())
     began = time.perf_counter()
     session = open_session(plan.bundle, knobs=plan.knobs)
@@ -129,8 +137,9 @@ def execute(plan: Plan) -> int:
         session.restore(load_snapshot(plan.prefix))
     with ExitStack() as inputs:
         ends = _open_inputs(plan, media, inputs)
+        captions = _device("captions").read_captions(plan.captions) if plan.captions else ()
         opened = time.perf_counter() - began
-        with _Signals() as signals, _recording(plan, media) as recorded:
+        with _Signals() as signals, _recording(plan, media, captions) as recorded:
             report = _run(plan, session, ends, recorded, signals)
             report.open_seconds = opened
             recorded.keep(report, plan, session)
@@ -182,17 +191,17 @@ class _Recorded:
         self.files: dict[str, Path] = {}
         self._report: Any = None
 
-    def open(self, plan: Plan, media: MediaSpec) -> None:
+    def open(self, plan: Plan, media: MediaSpec, captions: Sequence[object]) -> None:
         """Open what the plan wants, each under a temporary name. InputError where one cannot be made."""
-        wanted: tuple[tuple[OutputName, Path | None, str, str], ...] = (
-            ("voice", plan.voice, "audio_file", "WavSpeaker"),
-            ("film", plan.film, "video_file", "FilmDisplay"),
-            ("side by side", plan.side_by_side, "side_by_side", "SideBySide"),
-            ("transcript", plan.transcript, "transcript", "Transcript"),
+        wanted: tuple[tuple[OutputName, Path | None, str, str, tuple[object, ...]], ...] = (
+            ("voice", plan.voice, "audio_file", "WavSpeaker", ()),
+            ("film", plan.film, "video_file", "FilmDisplay", ()),
+            ("side by side", plan.side_by_side, "side_by_side", "SideBySide", (captions,)),
+            ("transcript", plan.transcript, "transcript", "Transcript", ()),
         )
-        for name, path, module, device in wanted:
+        for name, path, module, device, more in wanted:
             if path:
-                self.outputs[name] = getattr(_device(module), device)(path, media)
+                self.outputs[name] = getattr(_device(module), device)(path, media, *more)
                 self.files[name] = path
         if plan.json:  # last, so that the films are named first at the end
             self._report = _device("whole_file").WholeFile(plan.json)
@@ -229,10 +238,10 @@ class _Recorded:
 
 
 @contextmanager
-def _recording(plan: Plan, media: MediaSpec) -> Iterator[_Recorded]:
+def _recording(plan: Plan, media: MediaSpec, captions: Sequence[object]) -> Iterator[_Recorded]:
     recorded = _Recorded()
     try:
-        recorded.open(plan, media)
+        recorded.open(plan, media, captions)
         yield recorded
     finally:
         recorded.discard()  # harmless to what was kept
@@ -288,8 +297,8 @@ def _plan(args: argparse.Namespace) -> Plan:
         side_by_side = film.with_name(f"{film.stem}-side-by-side.mp4") if film else None
     return Plan(
         bundle=args.bundle or _demo_bundle(),
-        mic=args.mic, camera=args.camera, text=args.text, prefix=args.prefix, voice=args.speaker, film=args.display,
-        side_by_side=side_by_side, transcript=args.transcript, json=args.json,
+        mic=args.mic, camera=args.camera, text=args.text, captions=args.captions, prefix=args.prefix,
+        voice=args.speaker, film=args.display, side_by_side=side_by_side, transcript=args.transcript, json=args.json,
         knobs=knobs, pace=args.pace, seconds=args.seconds,
     )  # fmt: skip
 

@@ -42,6 +42,8 @@ class Response:
     """Model latency: wall time of the step, full unit available to response decoded."""
     engine_seconds: float
     """The part of ``seconds`` spent inside the engine's runs; the rest is the host's overhead."""
+    speaking: bool | None = None
+    """The state slot: the agent speaks (True) or listens (False); None where it says neither."""
 
     def copy(self) -> Response:
         """The same response with arrays of its own, to keep beyond the next step."""

@@ -64,6 +64,7 @@ class WanStreamer:
         self._rows = place.bundle.embedding_rows()
         self.wiring = Wiring(place, self.constants, self.layout)
         self._rows.rows((self.constants.token_start,), self.wiring.start)
+        self._states = {self.constants.token_speak: True, self.constants.token_listen: False}
         self._host = Host(unit=0)
         self.noise_offset = 0
         """Added to the unit index when noise is drawn: lets two runs at different hours share noise."""
@@ -116,6 +117,7 @@ class WanStreamer:
             tokens=spoken,
             seconds=perf_counter() - start,
             engine_seconds=self.place.meter.engine_seconds,
+            speaking=self._states.get(spoken[0]),
         )
 
     def settle(self) -> None:

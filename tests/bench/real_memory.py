@@ -107,8 +107,8 @@ def run_peak(bundle: Path) -> float:
     media = EMBEDDED / "media"
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "edge_streamer.runtime.cli", "run", str(bundle)]
-        command += ["--mic", str(media / "speech.wav"), "--camera", str(media / "camera.mp4")]
-        command += ["--text", str(media / "text.txt"), "--speaker", f"{folder}/voice.wav"]
+        command += ["--mic", str(media / "speech.flac"), "--camera", str(media / "camera.mp4")]
+        command += ["--speaker", f"{folder}/voice.wav"]
         command += ["--display", f"{folder}/film.mp4", "--json", f"{folder}/report.json"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)

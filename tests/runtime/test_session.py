@@ -35,6 +35,14 @@ def test_response_has_the_media_contracts_shapes(session: Session, units: list[U
     assert 0 < response.engine_seconds < response.seconds
 
 
+def test_the_state_slot_tells_whether_the_agent_speaks(session: Session, units: list[Unit]) -> None:
+    constants = session.streamer.constants
+    rest = (constants.token_pad,) * (len(constants.slot_kinds) - 1)
+    states = (constants.token_speak, constants.token_listen, constants.token_pad)
+    heard = [session.step(unit, (state, *rest)).speaking for unit, state in zip(units, states, strict=False)]
+    assert heard == [True, False, None]
+
+
 def test_a_missing_part_is_silence_and_grey(session: Session, shared: Session) -> None:
     media = session.media
     silence = np.zeros(media.unit_samples, np.float32)
