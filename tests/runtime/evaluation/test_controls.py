@@ -73,7 +73,7 @@ def test_numbers_see_spoiled_weights(fault: str, session: Session, tmp_path: Pat
 # ---- what a person would notice ----
 
 NOTICED: dict[str, tuple[str, str, float]] = {
-    "zeros as history": ("reply.snr_db", "below", 7.0),
+    "zeros as history": ("identity.units", "below", 0.9),
     "window cut to 4 units": ("recall", "below", 0.6),
     "pinned prefix lost": ("identity.units", "below", 0.9),
     "shuffled weights": ("right", "below", 0.1),
