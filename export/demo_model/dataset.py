@@ -19,7 +19,7 @@ from torch import Tensor
 from edge_streamer.export.config import Config
 from edge_streamer.export.demo_model.clips import random_script
 from edge_streamer.export.demo_model.listening import SPLICED, Backdrops
-from edge_streamer.export.demo_model.speech import Bank
+from edge_streamer.export.demo_model.speech import Bank, varied
 from edge_streamer.export.layers import Tails, start_state
 from edge_streamer.export.model import WanStreamer
 from edge_streamer.runtime.scenes.avatar import IDENTITIES
@@ -126,11 +126,6 @@ def microphone(
 
 
 def _utter(bank: Bank, commands: tuple[str, ...], rng: np.random.Generator, word: str, kind: str) -> Sound:
-    """A recording of ``word``, now and then a little faster or slower than it was made; in place of a word that is to
-    be ignored now and then two halves of commands."""
+    """A recording of ``word``; in place of a word that is to be ignored now and then two halves of commands."""
     nearly = kind == "other" and rng.random() < SPLICED
-    sound = bank.splice(commands, rng) if nearly else bank.draw(word, rng)
-    if rng.random() < 0.5:
-        count = int(len(sound) * rng.uniform(0.88, 1.14))
-        sound = np.interp(np.linspace(0, len(sound) - 1, count), np.arange(len(sound)), sound).astype(np.float32)
-    return sound
+    return varied(bank.splice(commands, rng) if nearly else bank.draw(word, rng), rng)

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from edge_streamer.export.demo_model.fitting import Losses, Stage, Tell, fit
 from edge_streamer.export.demo_model.sequence import heard, listen
-from edge_streamer.export.demo_model.speech import Bank
+from edge_streamer.export.demo_model.speech import Bank, varied
 from edge_streamer.export.layers import Linear
 from edge_streamer.export.model import WanStreamer
 from edge_streamer.runtime.scenes.script import RATE, UNIT, start_after
@@ -79,6 +79,7 @@ def word_stream(
             sound = bank.splice(commands, rng)
         else:
             sound = bank.draw(str(rng.choice(others)), rng)
+        sound = varied(sound, rng)
         end = at + len(sound)
         place_before(samples, level(sound) * np.float32(10 ** rng.uniform(-0.3, 0.15)), end)
         unit = start_after(end) // UNIT

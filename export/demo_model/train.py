@@ -45,6 +45,8 @@ from edge_streamer.runtime.scenes.table import SHIPPED, read_table
 
 CLIPS = {"short": (1600, 36), "long": (500, 72)}
 """Conversations, and units of each: 5.8 s, and 11.5 s, the longest recall and its answer."""
+FEWEST = 12
+"""Of each, at any scale: every identity must be among them."""
 LICENCE = "Apache-2.0; learnt from made-up scenes and from words said by espeak-ng"
 PER_COMMAND, PER_OTHER = 600, 9
 """Recordings of each word."""
@@ -85,7 +87,7 @@ class Workshop:
     def scenes(self, kind: str, half: int) -> list[Scene]:
         """Every second training scene of a kind."""
         (count, units), first = CLIPS[kind], 100000 * list(CLIPS).index(kind)
-        numbers = range(first + half, first + self.count(count), 2)
+        numbers = range(first + half, first + max(FEWEST, self.count(count)), 2)
         return [random_scene(self.seed, n, self.world, self.others, units) for n in numbers]
 
     def file(self, name: str) -> Path:

@@ -36,10 +36,11 @@ def test_a_label_stands_where_the_answer_would_start() -> None:
             # A word that starts an answer in this unit ended one unit before: look at its last quarter of a second.
             heard = samples[unit * UNIT - UNIT - 4000 : unit * UNIT - UNIT]
             power = np.abs(np.fft.rfft(heard * np.hanning(len(heard))))
-            strength = [power[round(500 * 2**n / 16000 * len(heard))] for n in range(3)]
+            hertz = np.fft.rfftfreq(len(heard), 1 / 16000)
+            loudest = hertz[np.argmax(power * ((hertz > 350) & (hertz < 2600)))]
             wanted += 1
-            found += int(np.argmax(strength)) == labels[unit] - 1
-        assert start_after(0) == UNIT
+            found += round(np.log2(loudest / 500)) == labels[unit] - 1  # a word may be played a little faster
+    assert start_after(0) == UNIT
     assert wanted > 30
     assert found > 0.8 * wanted
 
