@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
+from rich.table import Column, Table
 
 from edge_streamer.runtime.demo import bundle_path
 from edge_streamer.runtime.evaluation.ear import Ear
@@ -86,7 +86,7 @@ def main() -> None:
                 measured.append(measure(case, scene, run_case(agent, case, scene, held_out), ear))
                 bar.advance(task)
             came[name] = score(measured)
-    console, table = Console(), Table("", *came)
+    console, table = Console(), Table(Column("score", no_wrap=True), *came)
     for one in SHOWN:
         values = [scores[one].value if one in scores else None for scores in came.values()]
         table.add_row(one, *("-" if value is None else f"{value:.3g}" for value in values))
