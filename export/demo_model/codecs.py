@@ -68,6 +68,18 @@ def disturbed(latents: Tensor, mean: Tensor, std: Tensor, learning: bool) -> Ten
     return latents + LATENT_NOISE * now * torch.randn_like(latents)
 
 
+def through(vae: Codec, clips: Tensor, learning: bool) -> Tensor:
+    """``clips`` encoded, disturbed and decoded; the encoder gets a gradient only while it is ``learning``."""
+    batch = len(clips)
+    with bare(vae) as (mean, std):
+        with torch.autocast("cpu", torch.bfloat16), torch.set_grad_enabled(learning):
+            latents = vae.encode(clips, Tails(start_state(vae, batch)))
+        latents = disturbed(latents.float(), mean, std, learning)
+        with torch.autocast("cpu", torch.bfloat16):
+            again = vae.decode(latents, Tails(start_state(vae, batch)))
+    return again.float()
+
+
 # ---- the voice ----
 
 
@@ -112,13 +124,7 @@ def train_audio(
         rng = np.random.default_rng([seed, 1 if whole else 8, step])
         torch.manual_seed(int(rng.integers(2**31)))
         clips = torch.from_numpy(np.stack([voice_clip(rng, phrases, units) for _ in range(batch)]))
-        with bare(vae) as (mean, std):
-            with torch.autocast("cpu", torch.bfloat16), torch.set_grad_enabled(whole):
-                latents = vae.encode(clips, Tails(start_state(vae, batch)))
-            latents = disturbed(latents.float(), mean, std, whole)
-            with torch.autocast("cpu", torch.bfloat16):
-                again = vae.decode(latents, Tails(start_state(vae, batch)))
-        again = again.float()
+        again = through(vae, clips, whole)
         error, power = (again - clips).pow(2).mean(), clips.pow(2).mean()
         spectral = torch.stack([F.l1_loss(a, b) for a, b in zip(spectra(again), spectra(clips), strict=True)]).mean()
         return {
@@ -168,13 +174,7 @@ def train_video(model: WanStreamer, seed: int, folder: Path, tell: Tell, stage: 
         torch.manual_seed(int(rng.integers(2**31)))
         frames = torch.from_numpy(np.stack([draw_avatar(even_looks(rng, units)) for _ in range(batch)]))
         target = frames.float() / 127.5 - 1
-        with bare(vae) as (mean, std):
-            with torch.autocast("cpu", torch.bfloat16), torch.set_grad_enabled(whole):
-                latents = vae.encode(frames, Tails(start_state(vae, batch)))
-            latents = disturbed(latents.float(), mean, std, whole)
-            with torch.autocast("cpu", torch.bfloat16):
-                again = vae.decode(latents, Tails(start_state(vae, batch)))
-        again = again.float() / 127.5 - 1
+        again = through(vae, frames, whole) / 127.5 - 1
         difference = again - target
         return {
             "square": 20.0 * (difference.pow(2) * weight).mean(),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -49,9 +49,18 @@ class Clips:
     text: Tensor
     """[N, U, places]: what is typed."""
 
-    def of_identity(self, identity: int) -> Ints:
-        """The numbers of the clips in which the agent has this identity."""
-        return np.flatnonzero([scene.identity == identity for scene in self.scenes])
+    @cached_property
+    def by_identity(self) -> list[Ints]:
+        """The numbers of the clips in which the agent has each identity."""
+        has = np.array([scene.identity for scene in self.scenes])
+        return [np.flatnonzero(has == identity) for identity in range(IDENTITIES)]
+
+
+def clips_of(scenes: Sequence[Scene], video: Tensor, audio: Tensor, camera: Tensor, config: Config) -> Clips:
+    """``scenes`` with what was encoded of them, and what slots and typed text say."""
+    slots = torch.from_numpy(np.stack([slot_tokens(s.intent, config) for s in scenes]))
+    text = torch.from_numpy(np.stack([text_tokens(s, config) for s in scenes]))
+    return Clips(list(scenes), video, audio, camera, slots, text)
 
 
 def random_scene(
@@ -110,9 +119,7 @@ def make_clips(
         made.append(encode_clip(model, scene))
         tell(number + 1, len(scenes))
     video, audio, camera = (torch.stack(part) for part in zip(*made, strict=True))
-    slots = torch.from_numpy(np.stack([slot_tokens(s.intent, model.config) for s in scenes]))
-    text = torch.from_numpy(np.stack([text_tokens(s, model.config) for s in scenes]))
-    return Clips(list(scenes), video, audio, camera, slots, text)
+    return clips_of(scenes, video, audio, camera, model.config)
 
 
 def microphone(

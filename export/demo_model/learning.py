@@ -33,7 +33,6 @@ from edge_streamer.export.demo_model.sequence import Hidden, Noisy, Tokens, forw
 from edge_streamer.export.demo_model.speaking import SPEAK, answers_of, learn_to_speak, solver_times
 from edge_streamer.export.demo_model.speech import Bank
 from edge_streamer.export.model import Latents, WanStreamer
-from edge_streamer.runtime.scenes.avatar import IDENTITIES
 
 UNDERSTAND = Stage("understand", steps=300, rate=2e-3, turn=2e-3)
 JOINT = Stage("joint", steps=1200, rate=2e-3, turn=2e-3)
@@ -101,8 +100,7 @@ def draw(lesson: Lesson, clips: Clips, stage: int, step: int, size: int, prefix:
     samples = [microphone(clips.scenes[n], lesson.bank, lesson.commands, lesson.backdrops, rng) for n in numbers]
     picked = torch.from_numpy(numbers)
     clean = (clips.video[picked], clips.audio[picked])
-    same = [clips.of_identity(i) for i in range(IDENTITIES)]
-    others = np.array([rng.choice(same[clips.scenes[n].identity]) for n in numbers])
+    others = np.array([rng.choice(clips.by_identity[clips.scenes[n].identity]) for n in numbers])
     return Batch(numbers, rng, clean, Tokens(
         user_video=clips.camera[picked],
         user_audio=heard(lesson.model, torch.from_numpy(np.stack(samples))),
@@ -116,9 +114,8 @@ def draw(lesson: Lesson, clips: Clips, stage: int, step: int, size: int, prefix:
 def _pinned(clips: Clips, numbers: Ints, units: int, rng: np.random.Generator) -> Latents:
     """A prefix for each clip: the start of another clip of the same identity, or a piece of one."""
     video, audio = [], []
-    same = [clips.of_identity(i) for i in range(IDENTITIES)]
     for number in numbers:
-        other = int(rng.choice(same[clips.scenes[number].identity]))
+        other = int(rng.choice(clips.by_identity[clips.scenes[number].identity]))
         last = clips.slots.shape[1] - units
         begin = 0 if rng.random() < 0.3 else int(rng.integers(last))
         video.append(clips.video[other, begin : begin + units])

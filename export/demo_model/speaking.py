@@ -75,7 +75,7 @@ def _portraits(pools: Sequence[Clips]) -> Latents:
     """Equally many units of every identity."""
     video, audio = [], []
     for identity in range(IDENTITIES):
-        picked = [(clips, torch.from_numpy(clips.of_identity(identity))) for clips in pools]
+        picked = [(clips, torch.from_numpy(clips.by_identity[identity])) for clips in pools]
         video.append(torch.cat([clips.video[numbers].flatten(0, 1) for clips, numbers in picked]))
         audio.append(torch.cat([clips.audio[numbers].flatten(0, 1) for clips, numbers in picked]))
     shortest = min(len(units) for units in video)

@@ -6,10 +6,10 @@ else is drawn. Stages, each kept in the work folder so that a run that was kille
     words      every command and many other words, in many voices
     audio | video, camera      the codecs and the camera's encoder, two processes of one thread each
     clips      conversations, encoded once, in two processes
-    listen, understand, joint, whole, rollout      the Transformer (learning.py)
+    listen, understand, speak, joint, whole, rollout      the Transformer (learning.py)
     polish     the decoders once more, latents as they are, in two processes
 
-About an hour on two cores with bfloat16 instructions; without them the same numbers take longer.
+About eighty minutes on two cores with bfloat16 instructions; without them the same numbers take longer.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from torch import nn
 
 from edge_streamer.export.config import DEMO, Config
 from edge_streamer.export.demo_model import codecs, learning
-from edge_streamer.export.demo_model.dataset import Clips, make_clips, random_scene, slot_tokens, text_tokens
+from edge_streamer.export.demo_model.dataset import Clips, clips_of, make_clips, random_scene
 from edge_streamer.export.demo_model.fitting import Stage, Tell
 from edge_streamer.export.demo_model.speech import TRAIN_VARIANTS, Bank, agent_phrases, load_bank, record
 from edge_streamer.export.demo_model.words import others
@@ -169,13 +169,11 @@ def load_clips(shop: Workshop, kind: str) -> Clips:
     parts = [torch.load(shop.file(f"clips-{half}"), weights_only=True)[kind] for half in range(2)]
     scenes = [scene for half in range(2) for scene in shop.scenes(kind, half)]
     video, audio, camera = (torch.cat([part[name] for part in parts]) for name in ("video", "audio", "camera"))
-    slots = torch.stack([torch.from_numpy(slot_tokens(s.intent, shop.config)) for s in scenes])
-    text = torch.stack([torch.from_numpy(text_tokens(s, shop.config)) for s in scenes])
-    return Clips(scenes, video, audio, camera, slots, text)
+    return clips_of(scenes, video, audio, camera, shop.config)
 
 
 def make_transformer(shop: Workshop, bank: Bank, tell: Tell, rollout: bool, history_noise: float) -> WanStreamer:
-    """Listen, understand, joint, whole, rollout."""
+    """All of learning.py's stages."""
     short, long = (load_clips(shop, kind) for kind in CLIPS)
     lesson = learning.Lesson(
         shop.model(), short, long, bank, tuple(shop.world.table.words), shop.others, shop.seed, history_noise

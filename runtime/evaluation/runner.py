@@ -23,15 +23,13 @@ from edge_streamer.runtime.scenes.camera import HEIGHT as CAMERA_HEIGHT
 from edge_streamer.runtime.scenes.camera import WIDTH as CAMERA_WIDTH
 from edge_streamer.runtime.scenes.scene import Scene, World
 from edge_streamer.runtime.scenes.script import FRAME, RATE, UNIT, Said, Script, typed_text
-from edge_streamer.runtime.scenes.sound import Room, Sound, colour
+from edge_streamer.runtime.scenes.sound import ECHO_TILT, Room, Sound, colour
 from edge_streamer.runtime.session import Session
 from edge_streamer.runtime.snapshot import Snapshot
 from edge_streamer.runtime.unit import Response, Unit
 
 PREFIX_UNITS = 6
 """Of the agent's own picture and voice, at most; training has seen one to six."""
-ECHO_TILT = -0.4
-"""A small loudspeaker's colour, as in training."""
 
 
 class Agent(Protocol):

@@ -17,6 +17,8 @@ from edge_streamer.runtime.scenes.script import RATE, Script
 Sound = NDArray[np.float32]
 SPEECH_RMS = 0.08
 """Level of the user's words before the scene's gain, full scale 1."""
+ECHO_TILT = -0.4
+"""A small loudspeaker's colour."""
 NOISES = ("white", "pink", "brown", "hum", "babble")
 
 
@@ -75,7 +77,7 @@ def hear(
     samples += make_noise(room, len(samples), rng, backdrop or partial(background, rng=rng, murmur=murmur))
     if room.echo_db is not None:
         echo = np.concatenate([np.zeros(room.echo_delay, np.float32), agent])[: len(samples)]
-        samples += colour(echo, -0.4) * np.float32(10 ** (room.echo_db / 20))
+        samples += colour(echo, ECHO_TILT) * np.float32(10 ** (room.echo_db / 20))
     return np.asarray(np.clip(colour(samples, room.tilt) * np.float32(room.gain), -1.0, 1.0), np.float32)
 
 
