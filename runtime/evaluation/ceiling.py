@@ -9,9 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from edge_streamer.runtime.evaluation.suite import Case
-from edge_streamer.runtime.passes import Pass, free_inputs
 from edge_streamer.runtime.programs.wan_streamer import take_in
-from edge_streamer.runtime.programs.wiring import fixed
 from edge_streamer.runtime.scenes.scene import Scene
 from edge_streamer.runtime.scenes.script import UNIT
 from edge_streamer.runtime.session import Session
@@ -23,14 +21,7 @@ class Codec:
 
     def __init__(self, session: Session) -> None:
         self._session = session.twin()
-        place, wiring = self._session.place, self._session.streamer.wiring
-        graph, carries = place.graph("encode_agent"), place.store.carries["encode_agent"]
-        self._input = {t.name: place.engine.empty(fixed(t.shape), t.dtype) for t in free_inputs(graph.spec)}
-        self._encode = [
-            Pass("encode_agent", graph, self._input | carries.reads(side), wiring.latents | carries.writes(side),
-                 place.meter)
-            for side in (0, 1)
-        ]  # fmt: skip
+        self._input, self._encode = self._session.streamer.wiring.encode_agent()
 
     def reset(self) -> None:
         self._session.reset()

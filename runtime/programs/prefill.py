@@ -11,11 +11,10 @@ from __future__ import annotations
 import numpy as np
 
 from edge_streamer.runtime.errors import InputError
-from edge_streamer.runtime.passes import Pass, free_inputs
+from edge_streamer.runtime.passes import Pass
 from edge_streamer.runtime.programs.core_pass import CorePass, empty_rows
 from edge_streamer.runtime.programs.layout import GROUP_AGENT
 from edge_streamer.runtime.programs.wan_streamer import WanStreamer, take_in
-from edge_streamer.runtime.programs.wiring import fixed
 from edge_streamer.runtime.rotary import Rotary
 from edge_streamer.runtime.unit import Unit
 
@@ -49,13 +48,7 @@ class Prefill:
 
     def _make_agent_passes(self) -> None:
         place, wiring = self._place, self._program.wiring
-        graph, carries = place.graph("encode_agent"), place.store.carries["encode_agent"]
-        self._input = {t.name: place.engine.empty(fixed(t.shape), t.dtype) for t in free_inputs(graph.spec)}
-        self._encode = [
-            Pass("encode_agent", graph, self._input | carries.reads(side), wiring.latents | carries.writes(side),
-                 place.meter)
-            for side in (0, 1)
-        ]  # fmt: skip
+        self._input, self._encode = wiring.encode_agent()
         clean_time = {name: place.engine.empty((1,), "float32") for name in ("t", "dt")}
         embeddings = {"embeddings": self._agent.embeddings[0]}
         self._clean = Pass("clean", place.graph("solve_in"), wiring.latents | clean_time, embeddings, place.meter)

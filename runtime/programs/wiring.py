@@ -107,6 +107,12 @@ class Wiring:
         inputs = {"hidden": hidden, "noise": self.slot_noise[s]} | self.sampling
         return self._simple("slot", f"token.{s}", inputs, self.sampled[s])
 
+    def encode_agent(self) -> tuple[dict[str, Array], list[Pass]]:
+        """The agent's encoder, into the latents: its inputs, and a pass per side. Opens a graph that no step runs."""
+        spec = self._place.graph("encode_agent").spec
+        inputs = {t.name: self._place.engine.empty(fixed(t.shape), t.dtype) for t in free_inputs(spec)}
+        return inputs, self._with_carries("encode_agent", inputs, self.latents)
+
     def _with_carries(self, name: str, inputs: dict[str, Array], outputs: dict[str, Array]) -> list[Pass]:
         """The graph bound twice, once per committed side of its carries."""
         carries, graph = self._place.store.carries[name], self._place.graph(name)
