@@ -87,12 +87,12 @@ class Writer:
 
     def _word(self, speaking: bool) -> str:
         """Any command that has one right answer now."""
-        draw = self.rng.random()
-        if draw < (0.45 if speaking else 0.04):
+        if self.rng.random() < (0.45 if speaking else 0.05):
             return self.table.stop
-        if draw < 0.62 and self._recallable():
+        draw = self.rng.random()
+        if draw < 0.35 and self._recallable():
             return self.table.recall.word
-        if draw < 0.72 and (self.last is None or self.at - self.last[1] < REACH):
+        if 0.35 < draw < (0.6 if self.last else 0.4) and (self.last is None or self.at - self.last[1] < REACH):
             return self.table.again
         return str(self.rng.choice(list(self.table.answers)))
 

@@ -38,7 +38,7 @@ VIDEO = Stage("video", steps=2600, rate=2.5e-3, turn=1e-2)
 POLISH_AUDIO = Stage("polish-audio", steps=1600, rate=1.5e-3, turn=4e-3)
 POLISH_VIDEO = Stage("polish-video", steps=900, rate=1.2e-3, turn=4e-3)
 """The decoders alone: latents stay as the Transformer knows them."""
-CAMERA = Stage("camera", steps=1200, rate=2e-3)
+CAMERA = Stage("camera", steps=2400, rate=2e-3, turn=1e-2)
 
 
 Codec = AudioVae | VideoVae
@@ -189,14 +189,15 @@ def train_video(model: WanStreamer, seed: int, folder: Path, tell: Tell, stage: 
 
 
 class Probe(nn.Module):
-    """Reads off a camera token what it must hold: position (2), card (5 classes), whether somebody is there (2)."""
+    """Reads off a camera token what it must hold: position in each of the four frames (8), for the agent's eyes move
+    between them too, card (5 classes), whether somebody is there (2)."""
 
     def __init__(self, width: int, tokens: int) -> None:
         super().__init__()
-        self.out = Linear(width * tokens, 9)
+        self.out = Linear(width * tokens, 15)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """[B, units, tokens, width] -> [B, units, 9]."""
+        """[B, units, tokens, width] -> [B, units, 15]."""
         y: Tensor = self.out(tokens.flatten(2))
         return y
 
@@ -204,7 +205,7 @@ class Probe(nn.Module):
 def camera_clip(
     rng: np.random.Generator, units: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]:
-    """frames, position of the last frame of each unit [units, 2], (card, present) of each unit [units, 2]."""
+    """frames, position in the four frames of each unit [units, 8], (card, present) of each unit [units, 2]."""
     n = units * 4
     x, y = face_path(rng, n)
     card = np.zeros(n, np.int64)
@@ -215,7 +216,7 @@ def camera_clip(
     frames = draw_camera(random_view(rng, TRAIN_BACKGROUNDS), x, y, card, present, rng)
     last = slice(3, None, 4)
     labels = np.stack([card[last], present[last].astype(np.int64)], 1)
-    return frames, np.stack([x, y], 1)[last], labels
+    return frames, np.stack([x, y], 1).reshape(units, 8), labels
 
 
 def train_camera(model: WanStreamer, seed: int, folder: Path, tell: Tell, stage: Stage = CAMERA) -> None:
@@ -235,13 +236,13 @@ def train_camera(model: WanStreamer, seed: int, folder: Path, tell: Tell, stage:
             tokens = video(frames, Tails(start_state(video, batch)))
             read = probe(tokens).float()
         there = labels[..., 1].float()
-        off = ((read[..., :2] - place).abs().mean(-1) * there).sum() / there.sum().clamp(min=1)
+        off = ((read[..., :8] - place).abs().mean(-1) * there).sum() / there.sum().clamp(min=1)
         return {
             "place": 4.0 * off,
-            "card": F.cross_entropy(read[..., 2:7].flatten(0, 1), labels[..., 0].flatten()),
-            "present": 0.3 * F.cross_entropy(read[..., 7:9].flatten(0, 1), labels[..., 1].flatten()),
+            "card": F.cross_entropy(read[..., 8:13].flatten(0, 1), labels[..., 0].flatten()),
+            "present": 0.3 * F.cross_entropy(read[..., 13:].flatten(0, 1), labels[..., 1].flatten()),
             "size": 0.02 * (tokens.float().pow(2).mean() - 1.0).pow(2),
-            "_card_right": (read[..., 2:7].argmax(-1) == labels[..., 0]).float().mean(),
+            "_card_right": (read[..., 8:13].argmax(-1) == labels[..., 0]).float().mean(),
         }
 
     fit(stage, both, losses, folder, tell)

@@ -50,6 +50,20 @@ class Clips:
     """[N, U, places]: what is typed."""
 
     @cached_property
+    def blinks(self) -> Tensor:
+        """[N, U]: 1 for a blink, 0 for none, -1 where it is not left to chance: around an answer's start, and right
+        after a blink (`motion.blinks`)."""
+        found = []
+        for scene in self.scenes:
+            shut = (scene.looks.eyes.reshape(-1, 4)[:, 1] < 0.5).astype(np.int8)
+            marks = shut.copy()
+            marks[1:][shut[:-1] == 1] = -1
+            for turn in scene.intent.turns:
+                marks[max(turn - 1, 0) : turn + 2] = -1
+            found.append(marks)
+        return torch.from_numpy(np.stack(found))
+
+    @cached_property
     def by_identity(self) -> list[Ints]:
         """The numbers of the clips in which the agent has each identity."""
         has = np.array([scene.identity for scene in self.scenes])

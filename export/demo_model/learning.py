@@ -4,12 +4,16 @@ Receives a model with trained codecs, clips and a bank of words; trains the Tran
 token table, the head and the solver's ends in place. Stages:
 
     listen       streams of words, the user's sound alone (listening.py)
-    understand   short clips, slots only: what is to be said and when
+    understand   slots from what the user does, on clips of both lengths: what is to be said and when
     speak        the voice alone, answer upon answer, from the words in the slots (speaking.py)
     joint        short clips, slots and velocity; the history's latents carry noise, and in some clips the pictures of
                  the history are another clip's: the agent must look at the camera instead of copying its own past
     whole        the same on long clips: recall over the whole window
     rollout      the history is what the model itself would have answered, so that free running stays on its path
+
+A solver of few steps draws the likeliest picture, and a blink is never that: so the noise tells it when to blink. In
+training a unit with a blink gets noise whose mean over one token is high, one without gets other noise, in shares that
+leave the noise what it was. This is what optimal-transport flow matching (arXiv 2302.00482) does for whole batches.
 
 The loss of the velocity is weighted evenly over solver times that few-step solvers visit (1, 3/4, 1/2, 1/4) and a few
 between them. Batches depend on (seed, stage, step) alone.
@@ -33,15 +37,18 @@ from edge_streamer.export.demo_model.sequence import Hidden, Noisy, Tokens, forw
 from edge_streamer.export.demo_model.speaking import SPEAK, answers_of, learn_to_speak, solver_times
 from edge_streamer.export.demo_model.speech import Bank
 from edge_streamer.export.model import Latents, WanStreamer
+from edge_streamer.runtime.scenes.motion import BLINK_CHANCE
 
-UNDERSTAND = Stage("understand", steps=300, rate=2e-3, turn=2e-3)
-JOINT = Stage("joint", steps=1200, rate=2e-3, turn=2e-3)
-WHOLE = Stage("whole", steps=350, rate=1e-3, turn=1e-3, average=0.99)
-ROLLOUT = Stage("rollout", steps=60, rate=2e-4, turn=2e-4, average=0.95)
+UNDERSTAND = Stage("understand", steps=450, rate=2e-3, turn=2e-3)
+JOINT = Stage("joint", steps=1150, rate=2e-3, turn=2e-3)
+WHOLE = Stage("whole", steps=240, rate=1e-3, turn=1e-3, average=0.98)
+ROLLOUT = Stage("rollout", steps=140, rate=5e-4, turn=5e-4, average=0.97)
 HISTORY_NOISE = 0.5
 """Largest deviation of the noise on the history's latents; drawn evenly up to it for each clip."""
 BLIND = 0.35
 """Share of clips whose history of pictures is that of another clip of the same identity."""
+BLINK_TOKEN = 1
+"""The token of the picture whose noise says whether to blink: most of the face."""
 PREFIX = 0.5
 """Share of batches with a pinned prefix."""
 PREFIX_UNITS = (1, 2, 3, 4, 5, 6)
@@ -89,6 +96,8 @@ class Batch:
     tokens: Tokens
     other: Tensor
     """Video latents of other clips of the same identities."""
+    blinks: Tensor
+    """[B, U]: 1 for a blink, 0 for none, -1 where it is not left to chance."""
 
 
 def draw(lesson: Lesson, clips: Clips, stage: int, step: int, size: int, prefix: bool = True) -> Batch:
@@ -108,7 +117,7 @@ def draw(lesson: Lesson, clips: Clips, stage: int, step: int, size: int, prefix:
         slots=clips.slots[picked],
         past=clean,
         pinned=_pinned(clips, numbers, pinned_units, rng) if pinned_units else None,
-    ), clips.video[torch.from_numpy(others)])  # fmt: skip
+    ), clips.video[torch.from_numpy(others)], clips.blinks[picked])  # fmt: skip
 
 
 def _pinned(clips: Clips, numbers: Ints, units: int, rng: np.random.Generator) -> Latents:
@@ -147,10 +156,24 @@ def slot_loss(model: WanStreamer, hidden: Hidden, slots: Tensor) -> Losses:
     }
 
 
-def make_noisy(clean: Latents, rng: np.random.Generator) -> tuple[Noisy, Latents]:
+def blinking_noise(noise: Tensor, blinks: Tensor) -> Tensor:
+    """``noise`` [B, U, tokens, values] of pictures such that its mean over BLINK_TOKEN's values is among the highest
+    BLINK_CHANCE where ``blinks`` [B, U] is 1, below where it is 0, as it was where it is -1. Blinks that come by chance
+    come with that chance, so the noise of all units stays normal."""
+    count = noise.shape[-1]
+    size = noise[:, :, BLINK_TOKEN].sum(-1) / count**0.5
+    drawn = torch.rand(blinks.shape).clamp(1e-6, 1 - 1e-6)
+    share = torch.where(blinks == 1, 1 - BLINK_CHANCE * drawn, (1 - BLINK_CHANCE) * drawn)
+    move = torch.where(blinks >= 0, torch.special.ndtri(share.double()).float() - size, 0.0)
+    moved = noise.clone()
+    moved[:, :, BLINK_TOKEN] += move[..., None] / count**0.5
+    return moved
+
+
+def make_noisy(clean: Latents, blinks: Tensor, rng: np.random.Generator) -> tuple[Noisy, Latents]:
     """Latents on their way from noise, and the velocity that leads there."""
     t, dt = solver_times(clean[0].shape[0], clean[0].shape[1], rng)
-    noise = (torch.randn_like(clean[0]), torch.randn_like(clean[1]))
+    noise = (blinking_noise(torch.randn_like(clean[0]), blinks), torch.randn_like(clean[1]))
     mixed = tuple((1 - t[..., None]) * z + t[..., None] * e for z, e in zip(clean, noise, strict=True))
     velocity = tuple(e - z for z, e in zip(clean, noise, strict=True))
     return Noisy((mixed[0], mixed[1]), t, dt), (velocity[0], velocity[1])
@@ -208,8 +231,8 @@ def understand(lesson: Lesson, folder: Path, tell: Tell, stage: Stage = UNDERSTA
 
     def losses(step: int) -> Losses:
         with torch.autocast("cpu", torch.bfloat16):
-            batch = draw(lesson, lesson.short, 5, step, size=16)
-            batch.tokens.past = disturb(lesson, batch)
+            clips, size = (lesson.long, 12) if step % 3 == 2 else (lesson.short, 24)
+            batch = draw(lesson, clips, 5, step, size, prefix=False)
             return slot_loss(lesson.model, forward(lesson.model, batch.tokens, None), batch.tokens.slots)
 
     fit(stage, lesson.parts(), losses, folder, tell)
@@ -222,7 +245,7 @@ def converse(lesson: Lesson, clips: Clips, size: int, own: bool, number: int) ->
         with torch.autocast("cpu", torch.bfloat16):
             batch = draw(lesson, clips, number, step, size)
             batch.tokens.past = own_history(lesson, batch) if own else disturb(lesson, batch)
-            noisy, velocity = make_noisy(batch.clean, batch.rng)
+            noisy, velocity = make_noisy(batch.clean, batch.blinks, batch.rng)
             hidden = forward(lesson.model, batch.tokens, noisy)
             speaking = batch.tokens.slots[..., 0] == lesson.model.config.token_speak
             return slot_loss(lesson.model, hidden, batch.tokens.slots) | velocity_loss(

@@ -38,7 +38,9 @@ from edge_streamer.runtime.scenes.sound import (
 LISTEN = Stage("listen", steps=800, rate=2e-3, turn=2e-3)
 STREAMS, UNITS = 64, 24
 """Of a batch."""
-SPLICED = 0.25
+KNOWN = 0.6
+"""Share of commands; with a half of them, voices that were never heard were mostly taken for unknown words."""
+SPLICED = 0.15
 """Share of the words to be ignored that are two halves of commands."""
 POOL = 1 << 20
 """Samples of each kind of noise that are made once and cut anew for every use."""
@@ -71,7 +73,7 @@ def word_stream(
     room = random_room(rng)
     at = int(rng.uniform(-0.5, 0.6) * RATE)  # where a word begins
     while at < len(samples):
-        known = rng.random() < 0.5
+        known = rng.random() < KNOWN
         number = int(rng.integers(len(commands)))
         if known:
             sound = bank.draw(commands[number], rng)

@@ -44,7 +44,8 @@ class Row:
     noisy: bool = True
 
 
-WHOLE, WORDS = Row(), Row(noisy=False)
+WHOLE = Row()
+WORDS = Row((), noisy=False)
 LISTENING = Row((), ("user.audio", "start"), slots=False, noisy=False)
 SPEAKING = Row(("agent.audio",), ("start",))
 
@@ -246,16 +247,17 @@ class Hidden:
 
 
 def forward(model: WanStreamer, tokens: Tokens, noisy: Noisy | None) -> Hidden:
-    """All passes of all units."""
+    """All passes of all units; where nothing is ``noisy``, from what the user does and what was said, without the
+    history's sound and pictures."""
     config, solver = model.config, model.solver
     batch, units = tokens.slots.shape[:2]
-    zero = torch.zeros(batch, units, 1)
-    clean = solver.embed(*tokens.past, zero, zero)
-    clean = torch.cat([torch.zeros_like(clean[:, :1]), clean[:, :-1]], 1)
     start = model.rows(torch.full((batch, units, 1), config.token_start))
-    parts_in = [clean, tokens.user_video, tokens.user_audio, model.rows(tokens.text), start, model.rows(tokens.slots)]
+    parts_in = [tokens.user_video, tokens.user_audio, model.rows(tokens.text), start, model.rows(tokens.slots)]
     if noisy is not None:
-        parts_in.append(solver.embed(*noisy.latents, noisy.t, noisy.dt))
+        zero = torch.zeros(batch, units, 1)
+        clean = solver.embed(*tokens.past, zero, zero)
+        clean = torch.cat([torch.zeros_like(clean[:, :1]), clean[:, :-1]], 1)
+        parts_in = [clean, *parts_in, solver.embed(*noisy.latents, noisy.t, noisy.dt)]
     x = torch.cat([part.float() for part in parts_in], 2).flatten(1, 2)
     pinned = 0
     if tokens.pinned is not None:

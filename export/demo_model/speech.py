@@ -20,6 +20,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from edge_streamer.export.demo_model.throats import Throats
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.scenes.script import RATE
 
@@ -56,12 +57,23 @@ class Voice:
     """Words a minute."""
     pitch: int = 50
     """0..99"""
+    data: Path | None = None
+    """Of made-up variants; None for the program's own."""
 
 
-def random_voice(rng: np.random.Generator, variants: tuple[str, ...], accents: tuple[str, ...] = ACCENTS) -> Voice:
-    """Any accent with any of ``variants``, at a natural speed."""
-    name = f"{rng.choice(accents)}+{rng.choice(variants)}"
-    return Voice(name, int(rng.integers(125, 215)), int(rng.integers(20, 85)))
+MADE_UP = 0.6
+"""Share of recordings in made-up throats, where there are any."""
+
+
+def random_voice(
+    rng: np.random.Generator, variants: tuple[str, ...], accents: tuple[str, ...] = ACCENTS,
+    throats: Throats | None = None,
+) -> Voice:  # fmt: skip
+    """Any accent with any of ``variants`` or a made-up throat, at a natural speed."""
+    made_up = throats is not None and rng.random() < MADE_UP
+    variant = rng.choice(throats.names if made_up and throats else variants)
+    data = throats.folder if made_up and throats else None
+    return Voice(f"{rng.choice(accents)}+{variant}", int(rng.integers(125, 215)), int(rng.integers(20, 85)), data)
 
 
 def varied(sound: Sound, rng: np.random.Generator) -> Sound:
@@ -82,7 +94,8 @@ def need_espeak() -> None:
 
 def say(text: str, voice: Voice) -> Sound:
     """``text`` at 16 kHz, peak about 0.5, silence at both ends cut off."""
-    command = ["espeak-ng", "-v", voice.name, "-s", str(voice.speed), "-p", str(voice.pitch), "--stdout", text]
+    command = ["espeak-ng", "-v", voice.name, "-s", str(voice.speed), "-p", str(voice.pitch), "--stdout"]
+    command += [text] if voice.data is None else [f"--path={voice.data}", text]
     made = subprocess.run(command, capture_output=True, check=True).stdout
     with wave.open(io.BytesIO(made)) as file:
         rate, frames = file.getframerate(), file.readframes(file.getnframes())
@@ -159,11 +172,14 @@ def record(
     accents: tuple[str, ...] = ACCENTS,
     progress: Callable[[int, int], None] = lambda *_: None,
     workers: int = 2,
+    throats: Throats | None = None,
 ) -> Bank:
     """A bank with so many recordings of each word, each in a voice of its own."""
     need_espeak()
     rng = np.random.default_rng(seed)
-    jobs = [(word, random_voice(rng, variants, accents)) for word, count in wanted.items() for _ in range(count)]
+    jobs = [
+        (word, random_voice(rng, variants, accents, throats)) for word, count in wanted.items() for _ in range(count)
+    ]
     bank = Bank({word: [] for word in wanted})
     with ThreadPoolExecutor(workers) as pool:
         for done, ((word, _), sound) in enumerate(zip(jobs, pool.map(lambda job: say(*job), jobs), strict=True)):

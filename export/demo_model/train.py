@@ -4,7 +4,7 @@ Receives a table of commands and a seed; hands on the weights of the preset ``de
 else is drawn. Stages, each kept in the work folder so that a run that was killed goes on where it stood:
 
     words      every command and many other words, in many voices
-    audio | video, camera      the codecs and the camera's encoder, two processes of one thread each
+    audio, camera | video      the codecs and the camera's encoder, two processes of one thread each
     clips      conversations, encoded once, in two processes
     listen, understand, speak, joint, whole, rollout      the Transformer (learning.py)
     polish     the decoders once more, latents as they are, in two processes
@@ -35,6 +35,7 @@ from edge_streamer.export.demo_model import codecs, learning
 from edge_streamer.export.demo_model.dataset import Clips, clips_of, make_clips, random_scene
 from edge_streamer.export.demo_model.fitting import Stage, Tell
 from edge_streamer.export.demo_model.speech import TRAIN_VARIANTS, Bank, agent_phrases, load_bank, record
+from edge_streamer.export.demo_model.throats import make_throats
 from edge_streamer.export.demo_model.words import others
 from edge_streamer.export.model import WanStreamer, build
 from edge_streamer.export.weights import save_weights
@@ -50,8 +51,8 @@ FEWEST = 12
 LICENCE = "Apache-2.0; learnt from made-up scenes and from words said by espeak-ng"
 PER_COMMAND, PER_OTHER = 600, 9
 """Recordings of each word."""
-RESULTS = {"pictures": "video"}
-"""What a stage's result is called, where it is not called like the stage."""
+RESULTS = {"ends": "camera"}
+"""What a stage's last result is called, where it is not called like the stage."""
 
 
 @dataclass
@@ -121,21 +122,24 @@ def make_bank(shop: Workshop, tell: Tell) -> Bank:
     if not path.is_file():
         wanted = {word: shop.count(PER_COMMAND) for word in shop.world.table.words}
         wanted |= {word: shop.count(PER_OTHER) for word in shop.others}
-        record(wanted, TRAIN_VARIANTS, shop.seed, progress=lambda n, of: tell("words", n, of, "")).save(path)
+        told = lambda n, of: tell("words", n, of, "")  # noqa: E731
+        throats = make_throats(shop.folder / "throats", shop.seed)
+        record(wanted, TRAIN_VARIANTS, shop.seed, progress=told, throats=throats).save(path)
     return load_bank(path)
 
 
-def make_audio(shop: Workshop, tell: Tell) -> None:
+def make_ends(shop: Workshop, tell: Tell) -> None:
+    """The voice's codec and the camera's encoder."""
     model = shop.model()
-    codecs.train_audio(model, shop.world.phrases, shop.seed, shop.folder, tell, shop.steps(codecs.AUDIO))
-    shop.keep("audio", model.audio_vae.state_dict())
+    if not shop.file("audio").is_file():
+        codecs.train_audio(model, shop.world.phrases, shop.seed, shop.folder, tell, shop.steps(codecs.AUDIO))
+        shop.keep("audio", model.audio_vae.state_dict())
+    codecs.train_camera(model, shop.seed, shop.folder, tell, shop.steps(codecs.CAMERA))
+    shop.keep("camera", model.user_video.state_dict())
 
 
-def make_pictures(shop: Workshop, tell: Tell) -> None:
+def make_video(shop: Workshop, tell: Tell) -> None:
     model = shop.model()
-    if not shop.file("camera").is_file():
-        codecs.train_camera(model, shop.seed, shop.folder, tell, shop.steps(codecs.CAMERA))
-        shop.keep("camera", model.user_video.state_dict())
     codecs.train_video(model, shop.seed, shop.folder, tell, shop.steps(codecs.VIDEO))
     shop.keep("video", model.video_vae.state_dict())
 
@@ -190,10 +194,10 @@ def make_transformer(shop: Workshop, bank: Bank, tell: Tell, rollout: bool, hist
 def run_child(shop: Workshop, name: str, tell: Tell) -> None:
     """One stage in this process."""
     torch.set_num_threads(1)
-    if name == "audio":
-        make_audio(shop, tell)
-    elif name == "pictures":
-        make_pictures(shop, tell)
+    if name == "ends":
+        make_ends(shop, tell)
+    elif name == "video":
+        make_video(shop, tell)
     elif name.startswith("polish"):
         polish(shop, name, tell)
     else:
@@ -256,7 +260,7 @@ def train(shop: Workshop, out: Path, rollout: bool = True, history_noise: float 
     """All stages, then the file."""
     with shown() as tell:
         bank = make_bank(shop, tell)
-        side_by_side(shop, ["audio", "pictures"], tell)
+        side_by_side(shop, ["ends", "video"], tell)
         side_by_side(shop, ["clips-0", "clips-1"], tell)
         model = make_transformer(shop, bank, tell, rollout, history_noise)
         side_by_side(shop, ["polish-audio", "polish-video"], tell)

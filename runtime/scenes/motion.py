@@ -15,6 +15,8 @@ BLINK = np.array([0.45, 0.0, 0.1, 0.7], np.float32)
 """Openness of the eyes over the four frames of a blink: one unit, so that a blink needs no memory."""
 BLINKS_A_MINUTE = 17.0
 """At random; one more falls on the unit in which an answer starts."""
+BLINK_CHANCE = BLINKS_A_MINUTE / 60.0 * 0.16
+"""In a unit that is left to chance."""
 BREATH_FRAMES = 80
 """Frames of one breath: 3.2 s."""
 
@@ -34,7 +36,7 @@ def face_path(rng: np.random.Generator, frames: int) -> tuple[Curve, Curve]:
 def blinks(rng: np.random.Generator, turns: list[int], units: int) -> Curve:
     """Openness of the eyes, [units * 4]: blinks at random and where an answer starts, never two in a row."""
     eyes = np.ones((units, 4), np.float32)
-    chance = rng.random(units) < BLINKS_A_MINUTE / 60.0 * 0.16
+    chance = rng.random(units) < BLINK_CHANCE
     for turn in turns:
         chance[max(turn - 1, 0) : turn + 2] = False
     chance[[t for t in turns if t < units]] = True

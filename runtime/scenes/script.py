@@ -10,7 +10,7 @@ Time is counted in samples of 16 kHz from the scene's start, unit k from sample 
     agent               |<- 160 ms ->|it is sunny and warm.|
                         e            s = e + 2560, rounded up to 40 ms: anywhere inside a unit
     state      L    L    L    S    S    S    S    S    L    speaking at the unit's end
-    words                     i    t_i  s_s  unn  ...       three bytes a unit, in the first one as the sound has room
+    words                     i    t_i  s_s  unn  ...       three bytes a unit, fewer where the sound starts or is cut
 
 A command cuts the answer that is being spoken at its own s; ``stop`` only cuts. The rules are our choice.
 """
@@ -187,23 +187,29 @@ def spell(units: int, answers: list[Answer], table: Table) -> list[bytes]:
     """What the text slots say, unit by unit.
 
     Words keep pace with the sound: an answer that starts late in a unit has less text in it, at the last of the four
-    places none. So the words, which are chosen before the sound is made, say where in the unit it starts; a solver of
-    few steps cannot choose between four voices by itself, it says all of them at once.
+    places none, and one that is cut early in a unit has less of its own before the mark. So the words, which are
+    chosen before the sound is made, say where in the unit it starts or ends; a solver of few steps cannot choose
+    between four voices by itself, it says all of them at once.
     """
     text, waiting = [], b""
     starts = {a.start // UNIT: a for a in answers}
-    cuts = {a.end // UNIT for a in answers if a.cut}
+    cuts = {a.end // UNIT: a for a in answers if a.cut}
     for unit in range(units):
-        room = TEXT_SLOTS
-        if unit in cuts and waiting:
-            waiting = CUT_MARK.encode()
+        room, marked = TEXT_SLOTS, unit in cuts and bool(waiting)
+        if marked:
+            waiting = waiting[: TEXT_SLOTS - _room(cuts[unit].end)] + CUT_MARK.encode()
         if unit in starts:
-            if waiting != CUT_MARK.encode():
-                waiting, room = b"", TEXT_SLOTS * (UNIT - starts[unit].start % UNIT) // UNIT
+            if not marked:
+                waiting, room = b"", _room(starts[unit].start)
             waiting += (table.phrases[starts[unit].phrase] + "\n").encode()
         text.append(waiting[:room])
         waiting = waiting[room:]
     return text
+
+
+def _room(sample: int) -> int:
+    """Bytes that the rest of its unit has room for after ``sample``."""
+    return TEXT_SLOTS * (UNIT - sample % UNIT) // UNIT
 
 
 def mouth_of(samples: NDArray[np.float32]) -> NDArray[np.float32]:

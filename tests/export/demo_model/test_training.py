@@ -10,13 +10,15 @@ import torch
 from torch import nn
 
 from edge_streamer.export.config import PRESETS
-from edge_streamer.export.demo_model import speech, train
+from edge_streamer.export.demo_model import learning, speech, train
 from edge_streamer.export.demo_model.clips import random_script
 from edge_streamer.export.demo_model.codecs import even_looks, voice_clip
 from edge_streamer.export.demo_model.dataset import slot_tokens
 from edge_streamer.export.demo_model.fitting import Losses, Stage, fit
+from edge_streamer.export.demo_model.throats import make_throats
 from edge_streamer.export.demo_model.words import HELD_OUT, TRAIN, held_out, others
 from edge_streamer.runtime.scenes.camera import HELD_OUT_BACKGROUNDS, TRAIN_BACKGROUNDS
+from edge_streamer.runtime.scenes.motion import BLINK_CHANCE
 from edge_streamer.runtime.scenes.script import UNIT, Script, direct, plan_answers
 from edge_streamer.runtime.scenes.table import SHIPPED, read_table
 
@@ -43,6 +45,35 @@ def test_training_voices_come_from_the_training_side_alone() -> None:
         accent, variant = speech.random_voice(rng, speech.TRAIN_VARIANTS).name.split("+")
         assert accent in speech.ACCENTS
         assert variant in speech.TRAIN_VARIANTS
+
+
+def test_made_up_throats_speak_and_differ(tmp_path: Path) -> None:
+    throats = make_throats(tmp_path, seed=1, count=3)
+    said = [speech.say("weather", speech.Voice(f"en-us+{name}", data=throats.folder)) for name in throats.names]
+    again = speech.say("weather", speech.Voice(f"en-us+{throats.names[0]}", data=throats.folder))
+    assert np.array_equal(said[0], again)
+    unknown = speech.say("weather", speech.Voice("en-us"))
+    assert all(4000 < len(sound) < 16000 for sound in said)
+    assert len({sound.tobytes() for sound in [*said, unknown]}) == 4, "espeak-ng takes its own voice for an unknown one"
+    voices = [speech.random_voice(np.random.default_rng(i), ("f1",), throats=throats) for i in range(60)]
+    made_up = [voice.data is not None for voice in voices]
+    assert 0.4 < np.mean(made_up) < 0.8
+    assert all(("throat" in voice.name) == made for voice, made in zip(voices, made_up, strict=True))
+
+
+def test_noise_that_says_when_to_blink_is_still_normal() -> None:
+    torch.manual_seed(0)
+    noise = torch.randn(1, 40000, 5, 24)
+    blinks = (torch.rand(1, 40000) < BLINK_CHANCE).to(torch.int8)
+    made = learning.blinking_noise(noise, blinks)
+    size = made[0, :, learning.BLINK_TOKEN].sum(-1) / 24**0.5
+    assert float(size[blinks[0] == 1].min()) > float(size[blinks[0] == 0].max())
+    assert abs(float(made.mean())) < 0.01
+    assert float(made.std()) == pytest.approx(1.0, abs=0.01)
+    assert float((size.pow(4)).mean()) == pytest.approx(3.0, abs=0.2), "no other shape than the normal one's"
+    correlation = np.corrcoef(made[0, :, learning.BLINK_TOKEN].T.numpy())
+    assert abs(correlation - np.eye(24)).max() < 0.03
+    assert torch.equal(learning.blinking_noise(noise, torch.full_like(blinks, -1)), noise)
 
 
 def test_scripts_hold_everything_that_must_be_learnt() -> None:

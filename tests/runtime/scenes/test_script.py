@@ -81,7 +81,15 @@ def test_stop_cuts_with_a_fade_and_leaves_the_words_open() -> None:
     assert not intent.samples[answer.end :].any()
     assert abs(intent.samples[answer.end - 1]) < 0.01
     assert not intent.speaking[answer.end // UNIT :].any(), "silent within the unit after the word"
-    assert b"".join(intent.text) == b"it is sun-\n"
+    assert b"".join(intent.text) == b"it is sunn-\n"
+
+
+@pytest.mark.parametrize(("place", "last"), [(0, b"-\n"), (1, b"n-\n"), (2, b"ny-"), (3, b"ny ")])
+def test_words_that_are_cut_say_where(place: int, last: bytes) -> None:
+    intent = direct(Script(30, (command("weather", 10000), command("stop", 17920 + place * GRID))), TABLE, PHRASES)
+    assert intent.answers[0].end == 8 * UNIT + place * GRID
+    assert intent.text[8] == last
+    assert b"".join(intent.text).endswith(b"-\n")
 
 
 def test_a_command_during_an_answer_replaces_it() -> None:
@@ -90,7 +98,7 @@ def test_a_command_during_an_answer_replaces_it() -> None:
     assert first.end == second.start
     assert first.cut
     assert not second.cut
-    assert b"".join(intent.text) == b"it is sun-\npasta with tomatoes.\n"
+    assert b"".join(intent.text) == b"it is sunn-\npasta with tomatoes.\n"
 
 
 @pytest.mark.parametrize(
