@@ -35,7 +35,7 @@ from edge_streamer.runtime.scenes.sound import (
     reverberate,
 )
 
-LISTEN = Stage("listen", steps=800, rate=2e-3, turn=2e-3)
+LISTEN = Stage("listen", steps=1000, rate=2e-3, turn=2e-3)
 STREAMS, UNITS = 64, 24
 """Of a batch."""
 KNOWN = 0.6

@@ -1,8 +1,8 @@
 """Throats that nobody has: variants of espeak-ng's voices, drawn at random for training.
 
 Receives a folder and a generator; hands on :class:`Throats`: where espeak-ng finds them, and their names. The program's
-own fifty-odd variants are too few to learn what all voices share: held-out ones were taken for unknown words. The
-ranges are those of the variants that training may hear; the held-out variants were not looked at.
+own fifty-odd variants are too few to learn what all voices share: held-out ones were taken for unknown words. So the
+ranges are wider than those of the variants that training may hear; the files of the held-out ones were not looked at.
 """
 
 from __future__ import annotations
@@ -16,8 +16,12 @@ import numpy as np
 
 from edge_streamer.runtime.errors import InputError
 
-THROATS = 400
+THROATS = 3000
+ODD = 0.4
+"""Share of throats far from the usual."""
 FORMANTS = 9
+TONES = (600, 1200, 2000, 3000)
+"""Hz, between which the voice's colour is set."""
 
 
 @dataclass(frozen=True)
@@ -60,21 +64,27 @@ def make_throats(folder: Path, seed: int, count: int = THROATS) -> Throats:
 def _variant(name: str, rng: np.random.Generator) -> str:
     """A file as docs/voices.md of espeak-ng describes it: percentages of the voice's own frequency, height and width
     for each formant, pitch in Hz."""
-    low = int(rng.integers(60, 190))
-    lines = ["language variant", f"name {name}", f"pitch {low} {int(low * rng.uniform(1.15, 1.55))}"]
-    if rng.random() < 0.15:
+    odd = rng.random() < ODD
+    low = int(np.exp(rng.uniform(np.log(55), np.log(300 if odd else 200))))
+    lines = ["language variant", f"name {name}", f"pitch {low} {int(low * rng.uniform(1.05, 1.6))}"]
+    if rng.random() < 0.25:
         lines.append(f"klatt {rng.integers(1, 7)}")
-    size = rng.uniform(0.84, 1.22)  # of the throat: moves all formants together
+    size, apart = (rng.uniform(0.74, 1.36), 0.12) if odd else (rng.uniform(0.86, 1.22), 0.05)  # moves all formants
     for formant in range(FORMANTS):
-        frequency, height = 100 * size * rng.uniform(0.94, 1.06), rng.uniform(60, 120)
-        lines.append(f"formant {formant} {frequency:.0f} {height:.0f} {rng.uniform(50, 180):.0f}")
-    extras = {
-        "voicing": (60, 160), "consonants": (60, 120), "flutter": (0, 12), "roughness": (0, 5), "breath": (0, 40),
-    }  # fmt: skip
-    for key, (least, most) in extras.items():
-        if rng.random() < 0.5:
-            lines.append(f"{key} {rng.integers(least, most)}")
+        frequency = 100 * size * rng.uniform(1 - apart, 1 + apart)
+        height, width = (rng.uniform(25, 170), rng.uniform(30, 240)) if odd else rng.uniform([65, 60], [120, 170])
+        lines.append(f"formant {formant} {frequency:.0f} {height:.0f} {width:.0f}")
+    if rng.random() < 0.06:
+        lines += ["voicing 0", f"breath {rng.integers(60, 120)}"]  # whispers
+    else:
+        extras = {
+            "voicing": (50, 200), "consonants": (50, 150), "flutter": (0, 20), "roughness": (0, 7), "breath": (0, 60),
+            "intonation": (1, 5),
+        }  # fmt: skip
+        lines += [f"{key} {rng.integers(*span)}" for key, span in extras.items() if rng.random() < 0.4]
+    if rng.random() < 0.15:
+        lines.append(f"echo {rng.integers(10, 150)} {rng.integers(5, 60)}")
     if rng.random() < 0.5:
-        levels = rng.integers([120, 80, 40], [256, 200, 160])
-        lines.append(f"tone 600 {levels[0]} 1200 {levels[1]} 2000 {levels[2]}")
+        levels = rng.integers([80, 60, 30, 10], [256, 220, 180, 140])
+        lines.append("tone " + " ".join(f"{hertz} {at}" for hertz, at in zip(TONES, levels, strict=True)))
     return "\n".join(lines) + "\n"
