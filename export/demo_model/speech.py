@@ -20,13 +20,13 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from edge_streamer.export.demo_model.throats import Throats
+from edge_streamer.export.demo_model.throats import Throat
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.scenes.script import RATE
 
 Sound = NDArray[np.float32]
 
-ACCENTS = ("en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-029", "en-us-nyc")
+ACCENTS = ("en-us", "en", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-029", "en-us-nyc")
 HELD_OUT_ACCENT = "en-gb-x-gbcwmd"
 TRAIN_VARIANTS = (
     "f1", "f3", "f4", "f5", "m1", "m2", "m4", "m5", "m6", "m8", "Alex", "Andy", "Annie", "Denis", "Diogo",
@@ -67,13 +67,16 @@ MADE_UP = 0.6
 
 def random_voice(
     rng: np.random.Generator, variants: tuple[str, ...], accents: tuple[str, ...] = ACCENTS,
-    throats: Throats | None = None,
+    throats: Sequence[Throat] = (),
 ) -> Voice:  # fmt: skip
     """Any accent with any of ``variants`` or a made-up throat, at a natural speed."""
-    made_up = throats is not None and rng.random() < MADE_UP
-    variant = rng.choice(throats.names if made_up and throats else variants)
-    data = throats.folder if made_up and throats else None
-    return Voice(f"{rng.choice(accents)}+{variant}", int(rng.integers(125, 215)), int(rng.integers(20, 85)), data)
+    accent, data = str(rng.choice(accents)), None
+    if throats and rng.random() < MADE_UP:
+        throat = throats[int(rng.integers(len(throats)))]
+        variant, data = throat.name, throat.data
+    else:
+        variant = str(rng.choice(variants))
+    return Voice(f"{accent}+{variant}", int(rng.integers(125, 215)), int(rng.integers(20, 85)), data)
 
 
 def varied(sound: Sound, rng: np.random.Generator) -> Sound:
@@ -96,8 +99,10 @@ def say(text: str, voice: Voice) -> Sound:
     """``text`` at 16 kHz, peak about 0.5, silence at both ends cut off."""
     command = ["espeak-ng", "-v", voice.name, "-s", str(voice.speed), "-p", str(voice.pitch), "--stdout"]
     command += [text] if voice.data is None else [f"--path={voice.data}", text]
-    made = subprocess.run(command, capture_output=True, check=True).stdout
-    with wave.open(io.BytesIO(made)) as file:
+    made = subprocess.run(command, capture_output=True, check=False)
+    if made.returncode:
+        raise InputError(f"espeak-ng cannot say {text!r} as {voice.name}: {made.stderr.decode().strip()}")
+    with wave.open(io.BytesIO(made.stdout)) as file:
         rate, frames = file.getframerate(), file.readframes(file.getnframes())
     samples = np.frombuffer(frames, np.int16).astype(np.float32) / 32768.0
     return trim(soxr.resample(samples, rate, RATE).astype(np.float32))
@@ -172,7 +177,7 @@ def record(
     accents: tuple[str, ...] = ACCENTS,
     progress: Callable[[int, int], None] = lambda *_: None,
     workers: int = 2,
-    throats: Throats | None = None,
+    throats: Sequence[Throat] = (),
 ) -> Bank:
     """A bank with so many recordings of each word, each in a voice of its own."""
     need_espeak()

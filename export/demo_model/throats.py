@@ -1,6 +1,6 @@
 """Throats that nobody has: variants of espeak-ng's voices, drawn at random for training.
 
-Receives a folder and a generator; hands on :class:`Throats`: where espeak-ng finds them, and their names. The program's
+Receives a folder and a generator; hands on :class:`Throat`s: their names, and where espeak-ng finds them. The program's
 own fifty-odd variants are too few to learn what all voices share: held-out ones were taken for unknown words. So the
 ranges are wider than those of the variants that training may hear; the files of the held-out ones were not looked at.
 """
@@ -17,6 +17,8 @@ import numpy as np
 from edge_streamer.runtime.errors import InputError
 
 THROATS = 3000
+TOGETHER = 100
+"""Throats in one folder: espeak-ng knows no more than 349 voices, languages included."""
 ODD = 0.4
 """Share of throats far from the usual."""
 FORMANTS = 9
@@ -25,12 +27,12 @@ TONES = (600, 1200, 2000, 3000)
 
 
 @dataclass(frozen=True)
-class Throats:
-    """Made-up variants."""
+class Throat:
+    """A made-up variant."""
 
-    folder: Path
-    """Holds a folder ``espeak-ng-data``: the program's own, with these variants added."""
-    names: tuple[str, ...]
+    name: str
+    data: Path
+    """A folder that holds ``espeak-ng-data``: the program's own, with this variant and others in place of its own."""
 
 
 def espeak_data() -> Path:
@@ -42,23 +44,22 @@ def espeak_data() -> Path:
     return Path(found[1])
 
 
-def make_throats(folder: Path, seed: int, count: int = THROATS) -> Throats:
+def make_throats(folder: Path, seed: int, count: int = THROATS) -> list[Throat]:
     """``count`` variants below ``folder``; equal seeds give equal ones."""
-    own, data = espeak_data(), folder / "espeak-ng-data"
-    variants = data / "voices" / "!v"
-    variants.mkdir(parents=True, exist_ok=True)
-    for source in own.iterdir():
-        link = data / source.name
-        if source.name != "voices" and not link.is_symlink():
-            link.symlink_to(source)
-    for source in (own / "voices" / "!v").iterdir():
-        link = variants / source.name
-        if not link.is_symlink():
-            link.symlink_to(source)
-    names = tuple(f"throat{number}" for number in range(count))
-    for number, name in enumerate(names):
+    own, throats = espeak_data(), []
+    for number in range(count):
+        place = folder / str(number // TOGETHER)
+        variants = place / "espeak-ng-data" / "voices" / "!v"
+        if number % TOGETHER == 0:
+            variants.mkdir(parents=True, exist_ok=True)
+            for source in own.iterdir():
+                link = place / "espeak-ng-data" / source.name
+                if source.name != "voices" and not link.is_symlink():
+                    link.symlink_to(source)
+        name = f"throat{number}"
         (variants / name).write_text(_variant(name, np.random.default_rng([seed, 12, number])))
-    return Throats(folder, names)
+        throats.append(Throat(name, place))
+    return throats
 
 
 def _variant(name: str, rng: np.random.Generator) -> str:
