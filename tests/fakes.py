@@ -13,7 +13,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 
+from edge_streamer.runtime import run
 from edge_streamer.runtime.errors import StepError
 from edge_streamer.runtime.manifest import MediaSpec
 from edge_streamer.runtime.timing import FakeClock
@@ -88,3 +90,14 @@ class FakeSession:
 def level(index: int) -> int:
     """The grey of the fake agent's picture in its unit ``index``."""
     return 20 + 5 * (index % 40)
+
+
+def use(session: FakeSession, monkeypatch: pytest.MonkeyPatch) -> FakeSession:
+    """Let the commands open ``session``."""
+
+    def opened(bundle: Path, *, knobs: Knobs) -> FakeSession:
+        session.knobs = knobs
+        return session
+
+    monkeypatch.setattr(run, "open_session", opened)
+    return session

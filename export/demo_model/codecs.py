@@ -23,8 +23,10 @@ from edge_streamer.export.demo_model.fitting import Losses, Stage, Tell, fit
 from edge_streamer.export.layers import Linear, Tails, start_state
 from edge_streamer.export.model import WanStreamer
 from edge_streamer.export.video import VideoVae
-from edge_streamer.runtime.scenes.avatar import ICONS, IDENTITIES, Looks, draw_avatar
-from edge_streamer.runtime.scenes.camera import TRAIN_BACKGROUNDS, draw_camera, random_view
+from edge_streamer.runtime.scenes.avatar import IDENTITIES, Looks, draw_avatar
+from edge_streamer.runtime.scenes.backgrounds import TRAIN_BACKGROUNDS
+from edge_streamer.runtime.scenes.camera import draw_camera, random_view
+from edge_streamer.runtime.scenes.icons import ICONS
 from edge_streamer.runtime.scenes.motion import BLINK, breathing, face_path
 from edge_streamer.runtime.scenes.script import FADE, UNIT
 from edge_streamer.runtime.scenes.sound import Sound

@@ -23,7 +23,8 @@ from edge_streamer.export.demo_model.speech import Bank, varied
 from edge_streamer.export.layers import Tails, start_state
 from edge_streamer.export.model import WanStreamer
 from edge_streamer.runtime.scenes.avatar import IDENTITIES
-from edge_streamer.runtime.scenes.camera import TRAIN_BACKGROUNDS, random_view
+from edge_streamer.runtime.scenes.backgrounds import TRAIN_BACKGROUNDS
+from edge_streamer.runtime.scenes.camera import random_view
 from edge_streamer.runtime.scenes.scene import Scene, World
 from edge_streamer.runtime.scenes.script import Intent, typed_text
 from edge_streamer.runtime.scenes.sound import Sound, random_room

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_streamer.export.demo_model.speech import HELD_OUT_VARIANTS, Voice, agent_phrases, say
-from edge_streamer.runtime.scenes.camera import HELD_OUT_BACKGROUNDS, View
+from edge_streamer.runtime.scenes.backgrounds import HELD_OUT_BACKGROUNDS
+from edge_streamer.runtime.scenes.camera import View
 from edge_streamer.runtime.scenes.scene import Scene, World
 from edge_streamer.runtime.scenes.script import FRAME, RATE, UNIT, Said, Script, Shown
 from edge_streamer.runtime.scenes.sound import Room, Sound

@@ -19,8 +19,8 @@ from edge_streamer.runtime.evaluation.suite import Case, read_wav
 from edge_streamer.runtime.manifest import MediaSpec
 from edge_streamer.runtime.scenes.assets import HeldOut
 from edge_streamer.runtime.scenes.avatar import HEIGHT, WIDTH
-from edge_streamer.runtime.scenes.camera import HEIGHT as CAMERA_HEIGHT
-from edge_streamer.runtime.scenes.camera import WIDTH as CAMERA_WIDTH
+from edge_streamer.runtime.scenes.backgrounds import HEIGHT as CAMERA_HEIGHT
+from edge_streamer.runtime.scenes.backgrounds import WIDTH as CAMERA_WIDTH
 from edge_streamer.runtime.scenes.scene import Scene, World
 from edge_streamer.runtime.scenes.script import FRAME, RATE, UNIT, Said, Script, typed_text
 from edge_streamer.runtime.scenes.sound import ECHO_TILT, Room, Sound, colour

@@ -19,7 +19,8 @@ from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.evaluation.drafts import DRAFTS, ORDER, Draft
 from edge_streamer.runtime.scenes.assets import HeldOut
 from edge_streamer.runtime.scenes.avatar import IDENTITIES
-from edge_streamer.runtime.scenes.camera import HELD_OUT_BACKGROUNDS, View, random_view
+from edge_streamer.runtime.scenes.backgrounds import HELD_OUT_BACKGROUNDS
+from edge_streamer.runtime.scenes.camera import View, random_view
 from edge_streamer.runtime.scenes.scene import Scene, World
 from edge_streamer.runtime.scenes.script import RATE, UNIT, Script
 from edge_streamer.runtime.scenes.sound import Room, Sound

@@ -23,9 +23,7 @@ from edge_streamer.runtime.scenes.avatar import (
     HEAD_X,
     HEAD_Y,
     ICON_COLUMNS,
-    ICONS,
     IDENTITIES,
-    INK,
     LID_BULGE,
     LID_TRAVEL,
     MOUTH,
@@ -35,20 +33,13 @@ from edge_streamer.runtime.scenes.avatar import (
     SWAY_STEPS,
     SWAY_X,
     SWAY_Y,
-    Box,
-    Bytes,
-    Floats,
-    Ints,
     Looks,
-    Numbers,
-    circle,
-    cover,
     draw_avatar,
-    grid,
     head_layer,
     icon_layer,
-    rounded,
 )
+from edge_streamer.runtime.scenes.icons import ICONS
+from edge_streamer.runtime.scenes.shapes import INK, Box, Bytes, Floats, Ints, Numbers, circle, cover, grid, rounded
 
 CLOSED = 0.4
 """Eyes less open than this show too little of the pupils: no gaze is read."""

@@ -1,8 +1,7 @@
-"""``edge-streamer run`` and ``demo`` on a session without a model: exact files, all or none, one line per fault."""
+"""``edge-streamer run`` on a session without a model: exact files, all or none, one line per fault."""
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import signal
@@ -12,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_streamer.runtime import cli, demo, run
+from edge_streamer.runtime import cli, run
 from edge_streamer.runtime.errors import MediaError
 from edge_streamer.runtime.unit import Knobs
-from tests.fakes import FakeSession, level
+from tests.fakes import FakeSession, level, use
 from tests.media_files import MEDIA, decoded_pictures, decoded_sound, grey, write_film, write_wav
 
 UNIT = MEDIA.unit_samples
@@ -27,15 +26,6 @@ Open = Callable[..., FakeSession]
 def session(monkeypatch: pytest.MonkeyPatch) -> FakeSession:
     """The session that the command opens."""
     return use(FakeSession(), monkeypatch)
-
-
-def use(session: FakeSession, monkeypatch: pytest.MonkeyPatch) -> FakeSession:
-    def opened(bundle: Path, *, knobs: Knobs) -> FakeSession:
-        session.knobs = knobs
-        return session
-
-    monkeypatch.setattr(run, "open_session", opened)
-    return session
 
 
 @pytest.fixture
@@ -373,94 +363,3 @@ def test_a_failing_open_leaves_no_temporary_files(
     monkeypatch.setattr(transcript, "Transcript", refuse)
     assert cli.main(words(media, out)) == 2
     assert names(out) == []
-
-
-@pytest.fixture
-def embedded(session: FakeSession, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeSession:
-    monkeypatch.setattr(demo, "bundle_path", lambda: tmp_path / "bundle")
-    return session
-
-
-DEMO_FILES = ["film.mp4", "report.json", "side-by-side.mp4", "transcript.txt", "voice.wav"]
-
-
-@pytest.mark.parametrize("named", [True, False])
-def test_the_demo_numbers_its_folders(
-    embedded: FakeSession,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    named: bool,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    more = ["--out", str(tmp_path / "results")] if named else []
-    name = "results" if named else "edge-streamer-demo"
-    for folder in (name, f"{name}-2", f"{name}-3"):
-        assert cli.main(["demo", "--seconds", "0.3", *more]) == 0
-        assert names(tmp_path / folder) == DEMO_FILES
-        assert folder in capsys.readouterr().out.replace("\n", "")
-    assert embedded.steps == 6
-
-
-def test_the_demo_media_are_whole(embedded: FakeSession, tmp_path: Path) -> None:
-    assert cli.main(["demo", "--out", str(tmp_path / "results")]) == 0
-    assert embedded.steps == 175, "28 s"
-    loud = [bool(np.abs(seen.samples).max() > 0.1) for seen in embedded.seen]
-    assert 20 < sum(loud) < 60, "eight words, with pauses for the answers"
-    assert len({seen.frames.tobytes() for seen in embedded.seen}) == 175, "the picture moves in every unit"
-    report = json.loads((tmp_path / "results" / "report.json").read_text())
-    assert report["inputs"]["--captions"].endswith("captions.srt")
-    total = sum(path.stat().st_size for path in (demo.EMBEDDED / "media").iterdir())
-    assert total < 600_000
-
-
-def test_the_demo_says_what_it_understands(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["demo", "--commands"]) == 0
-    shown = json.loads(capsys.readouterr().out)
-    assert shown["weather"] == "it is sunny and warm."
-    assert set(shown) >= {"again", "colour", "stop"}
-
-
-def test_a_demo_that_fails_leaves_no_folder(
-    embedded: FakeSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*unused: object, **knobs: object) -> None:
-        raise MediaError("nothing works today")
-
-    monkeypatch.setattr(run, "open_session", refuse)
-    assert cli.main(["demo", "--out", str(tmp_path / "results")]) == 2
-    assert not (tmp_path / "results").exists()
-
-
-def test_a_demo_on_a_full_disk_leaves_no_folder(
-    embedded: FakeSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from edge_streamer.devices import film
-
-    def full(*unused: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(film, "_video_stream", full)
-    assert cli.main(["demo", "--out", str(tmp_path / "results")]) == 2
-    assert "the disk is full" in capsys.readouterr().err
-    assert not (tmp_path / "results").exists()
-
-
-def test_an_empty_folder_is_used_and_a_file_is_not(embedded: FakeSession, tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "file").touch()
-    assert demo.make_folder(tmp_path / "empty") == tmp_path / "empty"
-    assert demo.make_folder(tmp_path / "file") == tmp_path / "file-2"
-
-
-def test_run_without_a_bundle_takes_the_demo(embedded: FakeSession, media: Path, out: Path) -> None:
-    assert cli.main(["run", "--mic", f"{media}/speech.wav", "--speaker", f"{out}/voice.wav"]) == 0
-    assert names(out) == ["voice.wav"]
-
-
-def test_a_package_without_the_demo_says_so(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(demo, "EMBEDDED", tmp_path)
-    assert cli.main(["demo", "--bundle"]) == 2
-    assert "ships no demo bundle" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.evaluation.drafts import DISTANCES, DRAFTS, ORDER
 from edge_streamer.runtime.evaluation.suite import FIRST_SEED, Suite, duplex, read_suite, scene_of
 from edge_streamer.runtime.scenes.assets import from_mu_law, load_assets, to_mu_law
-from edge_streamer.runtime.scenes.camera import HELD_OUT_BACKGROUNDS, TRAIN_BACKGROUNDS
+from edge_streamer.runtime.scenes.backgrounds import HELD_OUT_BACKGROUNDS, TRAIN_BACKGROUNDS
 from edge_streamer.runtime.scenes.script import UNIT
 
 

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_streamer.runtime.scenes import avatar, camera, reading
-from edge_streamer.runtime.scenes.avatar import Bytes, Floats, Looks, draw_avatar
+from edge_streamer.runtime.scenes import avatar, backgrounds, camera, reading
+from edge_streamer.runtime.scenes.avatar import Looks, draw_avatar
 from edge_streamer.runtime.scenes.camera import View, draw_camera, random_view
+from edge_streamer.runtime.scenes.icons import ICONS
+from edge_streamer.runtime.scenes.shapes import Bytes, Floats
 
 MANY = 240
 PLAIN = View(
@@ -39,7 +41,7 @@ def anyhow(count: int, open_eyes: bool) -> Looks:
         gaze=rng.uniform(-1, 1, (count, 2)).astype(np.float32),
         eyes=np.ones(count, np.float32) if open_eyes else rng.random(count, np.float32),
         sway=rng.uniform(-1, 1, count).astype(np.float32),
-        icon=np.arange(count) % avatar.ICONS,
+        icon=np.arange(count) % ICONS,
     )
 
 
@@ -108,9 +110,7 @@ def test_identities_and_icons_differ_strongly() -> None:
     heads = np.concatenate([draw_avatar(still(1, identity)) for identity in range(avatar.IDENTITIES)]).astype(
         np.float32
     )
-    icons = draw_avatar(replace(still(avatar.ICONS), icon=np.arange(avatar.ICONS)))[:, 26:70, 110:154].astype(
-        np.float32
-    )
+    icons = draw_avatar(replace(still(ICONS), icon=np.arange(ICONS)))[:, 26:70, 110:154].astype(np.float32)
     wall, head = heads[:, 30:84, :10].mean(axis=(1, 2)), heads[:, 22:32, 44:74].mean(axis=(1, 2))
     for colours, least in ((wall, 40), (head, 80)):
         apart = np.linalg.norm(colours[:, None] - colours[None], axis=2)
@@ -168,9 +168,9 @@ def seen(view: View, x: float, y: float, card: int = 0, present: bool = True) ->
 
 
 def test_the_camera_draws_frames_that_its_generator_decides() -> None:
-    view = random_view(np.random.default_rng(1), camera.TRAIN_BACKGROUNDS)
+    view = random_view(np.random.default_rng(1), backgrounds.TRAIN_BACKGROUNDS)
     x, y = np.linspace(-1, 1, 9, dtype=np.float32), np.linspace(1, -1, 9, dtype=np.float32)
-    card, present = np.arange(9) % camera.CARDS, np.arange(9) != 4
+    card, present = np.arange(9) % backgrounds.CARDS, np.arange(9) != 4
     first, again = (draw_camera(view, x, y, card, present, np.random.default_rng(2)) for _ in range(2))
     assert first.shape == (9, 64, 96, 3)
     assert first.dtype == np.uint8
@@ -217,7 +217,7 @@ def test_a_card_has_its_colour_and_is_held_away_from_the_face(card: int, x: floa
     columns = slice(0, 34) if x > 0 else slice(62, 96)
     assert difference[:, columns].sum() == difference.sum() > 22 * 18 * 0.8
     middle = held[38:45, 12:20] if x > 0 else held[38:45, 76:84]
-    assert np.abs(middle.mean(axis=(0, 1)) - np.asarray(camera.CARD_COLOURS[card])).max() < 45
+    assert np.abs(middle.mean(axis=(0, 1)) - np.asarray(backgrounds.CARD_COLOURS[card])).max() < 45
 
 
 def test_light_and_noise_are_the_views() -> None:
@@ -229,9 +229,9 @@ def test_light_and_noise_are_the_views() -> None:
 
 def test_settings_are_drawn_from_the_backgrounds_given() -> None:
     rng = np.random.default_rng(4)
-    views = [random_view(rng, camera.HELD_OUT_BACKGROUNDS) for _ in range(40)]
-    assert all(view.background in camera.HELD_OUT_BACKGROUNDS for view in views)
-    assert not set(camera.HELD_OUT_BACKGROUNDS) & set(camera.TRAIN_BACKGROUNDS)
+    views = [random_view(rng, backgrounds.HELD_OUT_BACKGROUNDS) for _ in range(40)]
+    assert all(view.background in backgrounds.HELD_OUT_BACKGROUNDS for view in views)
+    assert not set(backgrounds.HELD_OUT_BACKGROUNDS) & set(backgrounds.TRAIN_BACKGROUNDS)
     means = np.asarray([camera.background_picture(view.background).mean(axis=(0, 1)) for view in views])
     assert means.std(axis=0).min() > 25
     for view in views:
