@@ -16,8 +16,6 @@ from edge_streamer.runtime.scenes.table import Table
 
 REACH = int(8.6 * RATE)
 """Samples after which nothing is asked back any more: a little less than the main ring's window allows."""
-RECALL = 0.35
-"""Chance of a question for the colour, where it can be asked for."""
 
 
 @dataclass
@@ -30,15 +28,11 @@ class Writer:
     lengths: list[int]
     """Of the phrases, in samples."""
     units: int
-    cards: tuple[Shown, ...] | None = None
-    """What is shown; None to draw that too."""
-    recall: float = RECALL
-    """Chance that a command asks for the colour, where it can be asked for."""
 
     def __post_init__(self) -> None:
         self.said: list[Said] = []
         self.typed: list[Typed] = []
-        self.shown = self._cards() if self.cards is None else list(self.cards)
+        self.shown = self._cards()
         self.speaking_until = 0
         self.last: tuple[int, int] | None = None  # phrase and start of the last answer
         self.at = int(self.rng.uniform(0.7, 2.2) * RATE)  # where the next word ends
@@ -96,11 +90,9 @@ class Writer:
         if self.rng.random() < (0.45 if speaking else 0.05):
             return self.table.stop
         draw = self.rng.random()
-        if draw < self.recall and self._recallable():
+        if draw < 0.35 and self._recallable():
             return self.table.recall.word
-        if self.recall < draw < self.recall + (0.25 if self.last else 0.05) and (
-            self.last is None or self.at - self.last[1] < REACH
-        ):
+        if 0.35 < draw < (0.6 if self.last else 0.4) and (self.last is None or self.at - self.last[1] < REACH):
             return self.table.again
         return str(self.rng.choice(list(self.table.answers)))
 
@@ -124,8 +116,7 @@ class Writer:
 
 
 def random_script(
-    rng: np.random.Generator, table: Table, others: tuple[str, ...], lengths: list[int], units: int,
-    cards: tuple[Shown, ...] | None = None, recall: float = RECALL,
-) -> Script:  # fmt: skip
-    """A conversation of ``units`` units, about ``cards`` where they are given."""
-    return Writer(rng, table, others, lengths, units, cards, recall).write()
+    rng: np.random.Generator, table: Table, others: tuple[str, ...], lengths: list[int], units: int
+) -> Script:
+    """A conversation of ``units`` units."""
+    return Writer(rng, table, others, lengths, units).write()

@@ -8,7 +8,7 @@ room and noise for the same conversation.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
@@ -89,13 +89,6 @@ def random_scene(
     return Scene(
         world, script, identity, random_view(rng, backgrounds), random_room(rng), int(rng.integers(2**31)), face
     )
-
-
-def asked_anew(scene: Scene, others: tuple[str, ...], recall: float, rng: np.random.Generator) -> Scene:
-    """``scene`` with the same cards before the camera and another conversation about them."""
-    script, lengths = scene.script, [len(p) for p in scene.world.phrases[scene.identity]]
-    anew = random_script(rng, scene.world.table, others, lengths, script.units, script.shown, recall)
-    return replace(scene, script=anew)
 
 
 def slot_tokens(intent: Intent, config: Config) -> Ints:

@@ -8,11 +8,8 @@ token table, the head and the solver's ends in place. Stages:
     speak        the voice alone, answer upon answer, from the words in the slots (speaking.py)
     joint        short clips, slots and velocity; the history's latents carry noise, and in some clips the pictures of
                  the history are another clip's: the agent must look at the camera instead of copying its own past
-    whole        the same on long clips, and other questions about the same cards from words and camera alone: in a true
-                 past the picture of an answer shows the card before its words name it, and who has learnt to read the
-                 colour there has recalled nothing
-    rollout      as whole, but the history is what the model itself would have answered, so that free running stays on
-                 its path
+    whole        the same on long clips: recall over the whole window
+    rollout      the history is what the model itself would have answered, so that free running stays on its path
 
 A solver of few steps draws the likeliest picture, and a blink is never that: so the noise tells it when to blink. In
 training a unit with a blink gets noise whose mean over one token is high, one without gets other noise, in shares that
@@ -33,7 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edge_streamer.export.demo_model.dataset import Clips, Ints, asked_anew, microphone, slot_tokens, text_tokens
+from edge_streamer.export.demo_model.dataset import Clips, Ints, microphone
 from edge_streamer.export.demo_model.fitting import Losses, Stage, Tell, fit
 from edge_streamer.export.demo_model.listening import LISTEN, Backdrops, learn_to_listen
 from edge_streamer.export.demo_model.sequence import Hidden, Noisy, Tokens, forward, heard
@@ -44,14 +41,12 @@ from edge_streamer.runtime.scenes.motion import BLINK_CHANCE
 
 UNDERSTAND = Stage("understand", steps=450, rate=2e-3, turn=2e-3)
 JOINT = Stage("joint", steps=1150, rate=2e-3, turn=2e-3)
-WHOLE = Stage("whole", steps=300, rate=1.2e-3, turn=1.2e-3, average=0.98)
+WHOLE = Stage("whole", steps=240, rate=1e-3, turn=1e-3, average=0.98)
 ROLLOUT = Stage("rollout", steps=140, rate=5e-4, turn=5e-4, average=0.97)
 HISTORY_NOISE = 0.5
 """Largest deviation of the noise on the history's latents; drawn evenly up to it for each clip."""
 BLIND = 0.35
 """Share of clips whose history of pictures is that of another clip of the same identity."""
-ASKED, RECALL = 16, 0.75
-"""Long clips asked anew beside a step of whole conversations, and the chance of a question for the colour in them."""
 BLINK_TOKEN = 1
 """The token of the picture whose noise says whether to blink: most of the face."""
 PREFIX = 0.5
@@ -243,44 +238,21 @@ def understand(lesson: Lesson, folder: Path, tell: Tell, stage: Stage = UNDERSTA
     fit(stage, lesson.parts(), losses, folder, tell)
 
 
-def ask_anew(lesson: Lesson, number: int, step: int) -> Tokens:
-    """Long clips' cards with other conversations about them; the agent's past is left out."""
-    clips, config = lesson.long, lesson.model.config
-    rng = np.random.default_rng([lesson.seed, number, step, 1])
-    numbers = rng.integers(0, len(clips.scenes), ASKED)
-    scenes = [asked_anew(clips.scenes[n], lesson.others, RECALL, rng) for n in numbers]
-    samples = [microphone(scene, lesson.bank, lesson.commands, lesson.backdrops, rng) for scene in scenes]
-    picked = torch.from_numpy(numbers)
-    return Tokens(
-        user_video=clips.camera[picked],
-        user_audio=heard(lesson.model, torch.from_numpy(np.stack(samples))),
-        text=torch.from_numpy(np.stack([text_tokens(scene, config) for scene in scenes])),
-        slots=torch.from_numpy(np.stack([slot_tokens(scene.intent, config) for scene in scenes])),
-        past=(clips.video[picked], clips.audio[picked]),
-    )
+def converse(lesson: Lesson, clips: Clips, size: int, own: bool, number: int) -> Callable[[int], Losses]:
+    """Losses of slots and velocity on ``clips``; ``own``: with the model's own history."""
 
-
-def converse(
-    lesson: Lesson, clips: Clips, size: int, number: int, own: bool = False, anew: bool = False
-) -> Callable[[int], Losses]:
-    """Losses of slots and velocity on ``clips``; ``own``: with the model's own history; ``anew``: and of
-    :func:`ask_anew`."""
-
-    def of_step(step: int) -> Losses:
+    def losses(step: int) -> Losses:
         with torch.autocast("cpu", torch.bfloat16):
             batch = draw(lesson, clips, number, step, size)
             batch.tokens.past = own_history(lesson, batch) if own else disturb(lesson, batch)
             noisy, velocity = make_noisy(batch.clean, batch.blinks, batch.rng)
             hidden = forward(lesson.model, batch.tokens, noisy)
             speaking = batch.tokens.slots[..., 0] == lesson.model.config.token_speak
-            losses = slot_loss(lesson.model, hidden, batch.tokens.slots)
-            losses |= velocity_loss(lesson.model, hidden, noisy, velocity, speaking)
-            if anew:
-                tokens = ask_anew(lesson, number, step)
-                losses["anew"] = slot_loss(lesson.model, forward(lesson.model, tokens, None), tokens.slots)["slots"]
-            return losses
+            return slot_loss(lesson.model, hidden, batch.tokens.slots) | velocity_loss(
+                lesson.model, hidden, noisy, velocity, speaking
+            )
 
-    return of_step
+    return losses
 
 
 def speak(lesson: Lesson, folder: Path, tell: Tell, stage: Stage = SPEAK) -> None:
@@ -291,17 +263,17 @@ def speak(lesson: Lesson, folder: Path, tell: Tell, stage: Stage = SPEAK) -> Non
 
 def joint(lesson: Lesson, folder: Path, tell: Tell, stage: Stage = JOINT) -> None:
     """Slots and velocity on short clips."""
-    fit(stage, lesson.parts(), converse(lesson, lesson.short, 12, 6), folder, tell)
+    fit(stage, lesson.parts(), converse(lesson, lesson.short, 12, False, 6), folder, tell)
 
 
 def whole(lesson: Lesson, folder: Path, tell: Tell, stage: Stage = WHOLE) -> None:
     """Slots and velocity on long clips."""
-    fit(stage, lesson.parts(), converse(lesson, lesson.long, 6, 7, anew=True), folder, tell)
+    fit(stage, lesson.parts(), converse(lesson, lesson.long, 6, False, 7), folder, tell)
 
 
 def rollout(lesson: Lesson, folder: Path, tell: Tell, stage: Stage = ROLLOUT) -> None:
     """As ``whole``, from the model's own history."""
-    fit(stage, lesson.parts(), converse(lesson, lesson.long, 6, 8, own=True, anew=True), folder, tell)
+    fit(stage, lesson.parts(), converse(lesson, lesson.long, 6, True, 8), folder, tell)
 
 
 Teach = Callable[[Lesson, Path, Tell, Stage], None]
