@@ -17,6 +17,7 @@ import numpy as np
 from edge_streamer.runtime.errors import InputError
 
 THROATS = 3000
+"""So many that few recordings share one."""
 TOGETHER = 100
 """Throats in one folder: espeak-ng knows no more than 349 voices, languages included."""
 ODD = 0.4

@@ -34,7 +34,7 @@ from edge_streamer.runtime.scenes.shapes import (
     rounded,
     segment,
     to_bytes,
-)  # fmt: skip
+)
 
 HEIGHT, WIDTH = 96, 160
 IDENTITIES = 3

@@ -22,7 +22,7 @@ from edge_streamer.runtime.scenes.shapes import (
     polygon,
     rounded,
     segment,
-)  # fmt: skip
+)
 
 ICONS = 15
 """Icon 0 is none; 1..14 are the picture that goes with an answer: greeting, sun, note, book, seven, bowl, sea, cat,
