@@ -51,14 +51,14 @@ class Writer:
         """The whole script."""
         while self.at < self.units * UNIT - RATE // 4:
             speaking = self.at < self.speaking_until
-            self._ignored() if self.rng.random() < (0.35 if speaking else 0.28) else self._command(speaking)
+            self._ignored() if self.rng.random() < (0.4 if speaking else 0.28) else self._command(speaking)
             self.at += self._gap()
         return Script(self.units, tuple(self.said), tuple(self.typed), tuple(self.shown))
 
     def _gap(self) -> int:
         """Samples to the next word's end: during the answer, or some time after it."""
         left, soon = self.speaking_until - self.at, int(self.rng.uniform(0.75, 1.6) * RATE)
-        if left > RATE and self.rng.random() < 0.4:
+        if left > RATE and self.rng.random() < 0.6:
             return soon
         return max(left, 0) + int((0.65 + self.rng.exponential(0.9)) * RATE)
 
@@ -87,7 +87,7 @@ class Writer:
 
     def _word(self, speaking: bool) -> str:
         """Any command that has one right answer now."""
-        if self.rng.random() < (0.45 if speaking else 0.05):
+        if self.rng.random() < (0.3 if speaking else 0.05):
             return self.table.stop
         draw = self.rng.random()
         if draw < 0.35 and self._recallable():

@@ -26,10 +26,12 @@ from edge_streamer.runtime.scenes.avatar import IDENTITIES
 from edge_streamer.runtime.scenes.backgrounds import TRAIN_BACKGROUNDS
 from edge_streamer.runtime.scenes.camera import random_view
 from edge_streamer.runtime.scenes.scene import Scene, World
-from edge_streamer.runtime.scenes.script import Intent, typed_text
+from edge_streamer.runtime.scenes.script import FRAME, UNIT, Intent, start_after, typed_text
 from edge_streamer.runtime.scenes.sound import Sound, random_room
 
 Ints = NDArray[np.int64]
+REMEMBERED = 58
+"""Units after a card's first one in which it is to be remembered: 9.3 s."""
 FACE = 0.92
 """Share of clips in which somebody sits before the camera."""
 
@@ -63,6 +65,31 @@ class Clips:
                 marks[max(turn - 1, 0) : turn + 2] = -1
             found.append(marks)
         return torch.from_numpy(np.stack(found))
+
+    @cached_property
+    def cards(self) -> Tensor:
+        """[N, U]: the card that an answer from this unit on would name, 0 for none, -1 where nobody should be asked:
+        one is just coming into sight, or was so long ago that it leaves the window."""
+        found = np.zeros((len(self.scenes), self.slots.shape[1]), np.int64)
+        for marks, scene in zip(found, self.scenes, strict=True):
+            for shown in sorted(scene.script.shown, key=lambda s: s.start):
+                first = shown.start * FRAME // UNIT
+                marks[first:] = shown.card
+                marks[first : first + 3] = marks[first + REMEMBERED :] = -1
+        return torch.from_numpy(found)
+
+    @cached_property
+    def ended(self) -> Tensor:
+        """[N, U]: 1 and up for the command whose answer would start in the unit, in the order of ``table.words``; 0
+        for none."""
+        found = np.zeros((len(self.scenes), self.slots.shape[1]), np.int64)
+        for marks, scene in zip(found, self.scenes, strict=True):
+            words = list(scene.world.table.words)
+            said = [(s.end, s.word) for s in scene.script.said if s.kind == "command"]
+            for end, word in said + [(t.end, t.word) for t in scene.script.typed]:
+                if start_after(end) < len(marks) * UNIT:
+                    marks[start_after(end) // UNIT] = 1 + words.index(word)
+        return torch.from_numpy(found)
 
     @cached_property
     def by_identity(self) -> list[Ints]:

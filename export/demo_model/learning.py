@@ -5,7 +5,8 @@ token table, the head and the solver's ends in place. Stages:
 
     listen       streams of words, the user's sound alone (listening.py)
     understand   slots from what the user does, on clips of both lengths: what is to be said and when
-    speak        the voice alone, answer upon answer, from the words in the slots (speaking.py)
+    speak        the voice alone, answer upon answer, from the words in the slots (speaking.py); every third step is one
+                 of ``understand``, whose lessons the voice would wipe out
     joint        short clips, slots and velocity; the history's latents carry noise, and in some clips the pictures of
                  the history are another clip's: the agent must look at the camera instead of copying its own past
     whole        the same on long clips: recall over the whole window
@@ -14,6 +15,9 @@ token table, the head and the solver's ends in place. Stages:
 A solver of few steps draws the likeliest picture, and a blink is never that: so the noise tells it when to blink. In
 training a unit with a blink gets noise whose mean over one token is high, one without gets other noise, in shares that
 leave the noise what it was. This is what optimal-transport flow matching (arXiv 2302.00482) does for whole batches.
+
+Two guides stand beside the losses of words and velocity: what was heard and seen (notes.py), and how the agent looks
+(sight.py).
 
 The loss of the velocity is weighted evenly over solver times that few-step solvers visit (1, 3/4, 1/2, 1/4) and a few
 between them. Batches depend on (seed, stage, step) alone.
@@ -33,14 +37,16 @@ from torch.nn import functional as F
 from edge_streamer.export.demo_model.dataset import Clips, Ints, microphone
 from edge_streamer.export.demo_model.fitting import Losses, Stage, Tell, fit
 from edge_streamer.export.demo_model.listening import LISTEN, Backdrops, learn_to_listen
+from edge_streamer.export.demo_model.notes import Notes
 from edge_streamer.export.demo_model.sequence import Hidden, Noisy, Tokens, forward, heard
-from edge_streamer.export.demo_model.speaking import SPEAK, answers_of, learn_to_speak, solver_times
+from edge_streamer.export.demo_model.sight import Sight
+from edge_streamer.export.demo_model.speaking import SPEAK, answers_of, solver_times, voice_losses
 from edge_streamer.export.demo_model.speech import Bank
 from edge_streamer.export.model import Latents, WanStreamer
 from edge_streamer.runtime.scenes.motion import BLINK_CHANCE
 
-UNDERSTAND = Stage("understand", steps=450, rate=2e-3, turn=2e-3)
-JOINT = Stage("joint", steps=1150, rate=2e-3, turn=2e-3)
+UNDERSTAND = Stage("understand", steps=240, rate=2e-3, turn=2e-3)
+JOINT = Stage("joint", steps=1100, rate=2e-3, turn=2e-3)
 WHOLE = Stage("whole", steps=240, rate=1e-3, turn=1e-3, average=0.98)
 ROLLOUT = Stage("rollout", steps=140, rate=5e-4, turn=5e-4, average=0.97)
 HISTORY_NOISE = 0.5
@@ -69,11 +75,19 @@ class Lesson:
 
     def __post_init__(self) -> None:
         self.backdrops = Backdrops(self.bank, self.others, self.seed)
+        width, cards = self.model.config.transformer.width, self.long.scenes[0].world.table.cards
+        self.notes, self.sight = Notes(width, len(self.commands), cards, self.seed), Sight(self.long)
 
     def parts(self) -> nn.ModuleDict:
         """Everything that these stages train."""
         m = self.model
-        return nn.ModuleDict({"audio": m.user_audio, "core": m.transformer, "solver": m.solver, "tokens": Tables(m)})
+        taught = {"audio": m.user_audio, "core": m.transformer, "solver": m.solver, "tokens": Tables(m)}
+        return nn.ModuleDict(taught | {"notes": self.notes})
+
+    def words(self, hidden: Hidden, batch: Batch) -> Losses:
+        """Losses of slots and notes."""
+        notes = self.notes.commands(hidden.middle, batch.ended) | self.notes.cards(hidden.middle, batch.cards)
+        return slot_loss(self.model, hidden, batch.tokens.slots) | notes
 
 
 class Tables(nn.Module):
@@ -98,6 +112,10 @@ class Batch:
     """Video latents of other clips of the same identities."""
     blinks: Tensor
     """[B, U]: 1 for a blink, 0 for none, -1 where it is not left to chance."""
+    cards: Tensor
+    """[B, U]: as Clips.cards."""
+    ended: Tensor
+    """[B, U]: as Clips.ended."""
 
 
 def draw(lesson: Lesson, clips: Clips, stage: int, step: int, size: int, prefix: bool = True) -> Batch:
@@ -117,7 +135,8 @@ def draw(lesson: Lesson, clips: Clips, stage: int, step: int, size: int, prefix:
         slots=clips.slots[picked],
         past=clean,
         pinned=_pinned(clips, numbers, pinned_units, rng) if pinned_units else None,
-    ), clips.video[torch.from_numpy(others)], clips.blinks[picked])  # fmt: skip
+    ), clips.video[torch.from_numpy(others)], *(part[picked] for part in (clips.blinks, clips.cards, clips.ended)),
+    )  # fmt: skip
 
 
 def _pinned(clips: Clips, numbers: Ints, units: int, rng: np.random.Generator) -> Latents:
@@ -179,13 +198,14 @@ def make_noisy(clean: Latents, blinks: Tensor, rng: np.random.Generator) -> tupl
     return Noisy((mixed[0], mixed[1]), t, dt), (velocity[0], velocity[1])
 
 
-def velocity_loss(model: WanStreamer, hidden: Hidden, noisy: Noisy, wanted: Latents, speaking: Tensor) -> Losses:
+def velocity_loss(lesson: Lesson, hidden: Hidden, noisy: Noisy, wanted: Latents, speaking: Tensor) -> Losses:
     """How far the velocity is off. A unit with voice counts twice for the sound: silence is easy."""
     assert hidden.noisy is not None
-    video, audio = model.velocity(hidden.noisy, noisy.t, noisy.dt)
+    video, audio = lesson.model.velocity(hidden.noisy, noisy.t, noisy.dt)
     weight = (1.0 + speaking.float())[..., None, None]
     return {
         "video": (video.float() - wanted[0]).pow(2).mean(),
+        "looks": lesson.sight.loss(video - wanted[0]),
         "audio": (weight * (audio.float() - wanted[1]).pow(2)).mean() / weight.mean(),
     }
 
@@ -222,20 +242,25 @@ def own_history(lesson: Lesson, batch: Batch) -> Latents:
 
 def listen(lesson: Lesson, folder: Path, tell: Tell, stage: Stage = LISTEN) -> None:
     """Which command has ended."""
-    learn_to_listen(lesson.model, lesson.bank, lesson.commands, lesson.others, lesson.backdrops, lesson.seed, folder,
-                    tell, stage)  # fmt: skip
+    learn_to_listen(lesson.model, lesson.notes, lesson.bank, lesson.commands, lesson.others, lesson.backdrops,
+                    lesson.seed, folder, tell, stage)  # fmt: skip
 
 
-def understand(lesson: Lesson, folder: Path, tell: Tell, stage: Stage = UNDERSTAND) -> None:
-    """Slots only."""
+def understood(lesson: Lesson, number: int) -> Callable[[int], Losses]:
+    """Losses of slots and notes, without the agent's past."""
 
     def losses(step: int) -> Losses:
         with torch.autocast("cpu", torch.bfloat16):
             clips, size = (lesson.long, 12) if step % 3 == 2 else (lesson.short, 24)
-            batch = draw(lesson, clips, 5, step, size, prefix=False)
-            return slot_loss(lesson.model, forward(lesson.model, batch.tokens, None), batch.tokens.slots)
+            batch = draw(lesson, clips, number, step, size, prefix=False)
+            return lesson.words(forward(lesson.model, batch.tokens, None), batch)
 
-    fit(stage, lesson.parts(), losses, folder, tell)
+    return losses
+
+
+def understand(lesson: Lesson, folder: Path, tell: Tell, stage: Stage = UNDERSTAND) -> None:
+    """Slots only."""
+    fit(stage, lesson.parts(), understood(lesson, 5), folder, tell)
 
 
 def converse(lesson: Lesson, clips: Clips, size: int, own: bool, number: int) -> Callable[[int], Losses]:
@@ -248,17 +273,16 @@ def converse(lesson: Lesson, clips: Clips, size: int, own: bool, number: int) ->
             noisy, velocity = make_noisy(batch.clean, batch.blinks, batch.rng)
             hidden = forward(lesson.model, batch.tokens, noisy)
             speaking = batch.tokens.slots[..., 0] == lesson.model.config.token_speak
-            return slot_loss(lesson.model, hidden, batch.tokens.slots) | velocity_loss(
-                lesson.model, hidden, noisy, velocity, speaking
-            )
+            return lesson.words(hidden, batch) | velocity_loss(lesson, hidden, noisy, velocity, speaking)
 
     return losses
 
 
 def speak(lesson: Lesson, folder: Path, tell: Tell, stage: Stage = SPEAK) -> None:
-    """The voice alone."""
+    """The voice, and now and then words."""
     spoken = answers_of([lesson.short, lesson.long])
-    learn_to_speak(lesson.model, spoken, lesson.parts(), lesson.history_noise, lesson.seed, folder, tell, stage)
+    voice, words = voice_losses(lesson.model, spoken, lesson.history_noise, lesson.seed), understood(lesson, 12)
+    fit(stage, lesson.parts(), lambda n: words(n // 3) if n % 3 == 2 else voice(n), folder, tell)
 
 
 def joint(lesson: Lesson, folder: Path, tell: Tell, stage: Stage = JOINT) -> None:

@@ -2,8 +2,8 @@
 
 Receives a model and a bank of words; trains the microphone's encoder, the Transformer and the tokens it uses in place.
 Rows hold the user's sound and the start token only, and words follow each other closely: a step sees ten times as many
-commands as one of the whole conversation, at half its cost. The probe that names the word is thrown away; the unit
-in which it must name it is the one in which an answer would start.
+commands as one of the whole conversation, at a third of its cost: only the layers up to the probe that names the word
+(notes.py) are run. The unit in which it must name it is the one in which an answer would start.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn import functional as F
 
 from edge_streamer.export.demo_model.fitting import Losses, Stage, Tell, fit
+from edge_streamer.export.demo_model.notes import Notes
 from edge_streamer.export.demo_model.sequence import heard, listen
 from edge_streamer.export.demo_model.speech import Bank, varied
-from edge_streamer.export.layers import Linear
 from edge_streamer.export.model import WanStreamer
 from edge_streamer.runtime.scenes.script import RATE, UNIT, start_after
 from edge_streamer.runtime.scenes.sound import (
@@ -35,7 +34,7 @@ from edge_streamer.runtime.scenes.sound import (
     reverberate,
 )
 
-LISTEN = Stage("listen", steps=1000, rate=2e-3, turn=2e-3)
+LISTEN = Stage("listen", steps=1500, rate=2e-3, turn=2e-3)
 STREAMS, UNITS = 64, 24
 """Of a batch."""
 KNOWN = 0.6
@@ -96,29 +95,19 @@ def word_stream(
 
 
 def learn_to_listen(
-    model: WanStreamer, bank: Bank, commands: tuple[str, ...], others: tuple[str, ...], backdrops: Backdrops,
-    seed: int, folder: Path, tell: Tell, stage: Stage = LISTEN,
+    model: WanStreamer, notes: Notes, bank: Bank, commands: tuple[str, ...], others: tuple[str, ...],
+    backdrops: Backdrops, seed: int, folder: Path, tell: Tell, stage: Stage = LISTEN,
 ) -> None:  # fmt: skip
     """See the module."""
     assert model.embedding is not None
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        probe = Linear(model.config.transformer.width, 1 + len(commands))
     embedding = nn.ParameterDict({"tokens": model.embedding})
-    parts = nn.ModuleDict({"audio": model.user_audio, "core": model.transformer, "probe": probe, "table": embedding})
+    parts = nn.ModuleDict({"audio": model.user_audio, "core": model.transformer, "notes": notes, "table": embedding})
 
     def losses(step: int) -> Losses:
         rng = np.random.default_rng([seed, 4, step, 7])
         made = [word_stream(rng, bank, commands, others, backdrops) for _ in range(STREAMS)]
         samples, labels = (torch.from_numpy(np.stack(part)) for part in zip(*made, strict=True))
         with torch.autocast("cpu", torch.bfloat16):
-            logits = probe(listen(model, heard(model, samples))).float()
-        each = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
-        named, right = labels.flatten() > 0, logits.argmax(-1).flatten() == labels.flatten()
-        return {
-            "listen": (each * (1.0 + 2.0 * named)).mean() * 4.0,
-            "_commands": right[named].float().mean(),
-            "_rest": right[~named].float().mean(),
-        }
+            return notes.commands(listen(model, heard(model, samples)), labels)
 
     fit(stage, parts, losses, folder, tell)

@@ -18,7 +18,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edge_streamer.export.config import Config, layout
@@ -30,6 +30,8 @@ from edge_streamer.runtime.programs.layout import AGENT, GROUP_AGENT, GROUP_STAR
 CHUNK = 12
 """Units whose queries attend together."""
 NOISY, CLEAN = 1, 0
+MIDDLE = 2 / 3
+"""Share of the layers after which the model must know what it hears and remembers: the others use it."""
 
 
 @dataclass(frozen=True)
@@ -129,11 +131,12 @@ def heard(model: WanStreamer, samples: Tensor) -> Tensor:
 
 
 def listen(model: WanStreamer, audio: Tensor) -> Tensor:
-    """The start token's hidden state in every unit, [B, U, width], from the user's sound [B, U, n, width] alone."""
+    """The start token's hidden state in every unit, [B, U, width], from the user's sound [B, U, n, width] alone, after
+    MIDDLE of the layers."""
     batch, units = audio.shape[:2]
     start = model.rows(torch.full((batch, units, 1), model.config.token_start))
     x = torch.cat([audio.float(), start.float()], 2)
-    hidden = run(model, x.flatten(1, 2), plan(model.config, LISTENING, units))
+    hidden = run_half(model, x.flatten(1, 2), plan(model.config, LISTENING, units))
     return hidden.reshape(batch, units, x.shape[2], -1)[:, :, -1]
 
 
@@ -176,13 +179,28 @@ def _chunk(rows: Rows, begin: int, end: int, first: int) -> tuple[slice, Tensor,
     return slice(first + begin * size, first + end * size), torch.cat([pinned, keys + first]), mask
 
 
-def run(model: WanStreamer, x: Tensor, plan: Plan) -> Tensor:
-    """[B, L, width] -> [B, L, width], after the last norm."""
-    transformer = model.transformer
-    for layer in transformer.layers:
+def run(model: WanStreamer, x: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
+    """[B, L, width] -> twice [B, L, width]: after the last norm, and after MIDDLE of the layers."""
+    norm = model.transformer.norm
+    middle = run_half(model, x, plan)
+    x = _through(model.transformer.layers[_middle(model) :], middle, plan)
+    return F.rms_norm(x, x.shape[-1:], norm.weight, norm.epsilon), middle
+
+
+def run_half(model: WanStreamer, x: Tensor, plan: Plan) -> Tensor:
+    """MIDDLE of the layers alone."""
+    return _through(model.transformer.layers[: _middle(model)], x, plan)
+
+
+def _middle(model: WanStreamer) -> int:
+    return max(1, round(MIDDLE * len(model.transformer.layers)))
+
+
+def _through(layers: nn.ModuleList, x: Tensor, plan: Plan) -> Tensor:
+    for layer in layers:
         assert isinstance(layer, Layer)
         x = _layer(layer, x, plan)
-    return F.rms_norm(x, x.shape[-1:], transformer.norm.weight, transformer.norm.epsilon)
+    return x
 
 
 def _layer(layer: Layer, x: Tensor, plan: Plan) -> Tensor:
@@ -244,6 +262,8 @@ class Hidden:
     """[B, U, S, width]: of the token before each slot."""
     noisy: Tensor | None
     """[B, U, agent, width]"""
+    middle: Tensor
+    """[B, U, width]: of the start token, after MIDDLE of the layers."""
 
 
 def forward(model: WanStreamer, tokens: Tokens, noisy: Noisy | None) -> Hidden:
@@ -266,9 +286,11 @@ def forward(model: WanStreamer, tokens: Tokens, noisy: Noisy | None) -> Hidden:
         x = torch.cat([solver.embed(*tokens.pinned, still, still).float().flatten(1, 2), x], 1)
     row = WORDS if noisy is None else WHOLE
     laid, parts = plan(config, row, units, pinned), parts_of(config, row)
-    hidden = run(model, x, laid)[:, laid.prefix :].reshape(batch, units, parts.size, -1)
+    came = run(model, x, laid)
+    hidden, middle = (h[:, laid.prefix :].reshape(batch, units, parts.size, -1) for h in came)
     before = hidden[:, :, parts.slots.start - 1 : parts.slots.stop - 1]
-    return Hidden(before, hidden[:, :, parts.noisy] if noisy is not None else None)
+    start = middle[:, :, parts.user.stop - 1]
+    return Hidden(before, hidden[:, :, parts.noisy] if noisy is not None else None, start)
 
 
 def speak(
@@ -285,8 +307,8 @@ def speak(
     still = torch.zeros(batch, pinned[0].shape[1], 1)
     prefix = solver.embed(*pinned, still, still).float().flatten(1, 2)
     laid, parts = plan(model.config, SPEAKING, units, pinned[0].shape[1]), parts_of(model.config, SPEAKING)
-    hidden = run(model, torch.cat([prefix, row.flatten(1, 2)], 1), laid)[:, laid.prefix :]
-    hidden = hidden.reshape(batch, units, parts.size, -1)[:, :, parts.noisy]
+    hidden, _ = run(model, torch.cat([prefix, row.flatten(1, 2)], 1), laid)
+    hidden = hidden[:, laid.prefix :].reshape(batch, units, parts.size, -1)[:, :, parts.noisy]
     picture = hidden.new_zeros(batch, units, solver.video_tokens, hidden.shape[-1])
     return model.velocity(torch.cat([picture, hidden], 2), t, dt)[1]
 

@@ -1,29 +1,28 @@
 """The Transformer learns to speak by heart: the voice of every answer, from its words and what was said just before.
 
-Receives a model with a trained codec and encoded clips; trains the Transformer, token table and solver's ends in
-place. Rows hold the sound's tokens, the start token and the slots: a step hears six times as many answers as one of the
-whole conversation. The voice is what takes longest to learn: every answer in every identity at every place inside a
-unit is a sequence of its own. Who speaks is told by a pinned prefix.
+Receives a model with a trained codec and encoded clips; hands on the loss of each step. Rows hold the sound's tokens,
+the start token and the slots: a step hears six times as many answers as one of the whole conversation. The voice is
+what takes longest to learn: every answer in every identity at every place inside a unit is a sequence of its own. Who
+speaks is told by a pinned prefix.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from edge_streamer.export.demo_model.dataset import Clips, Ints
-from edge_streamer.export.demo_model.fitting import Losses, Stage, Tell, fit
+from edge_streamer.export.demo_model.fitting import Losses, Stage
 from edge_streamer.export.demo_model.sequence import speak
 from edge_streamer.export.model import Latents, WanStreamer
 from edge_streamer.runtime.scenes.avatar import IDENTITIES
 from edge_streamer.runtime.scenes.script import UNIT
 
-SPEAK = Stage("speak", steps=700, rate=2e-3, turn=3e-3)
+SPEAK = Stage("speak", steps=1050, rate=2e-3, turn=3e-3)
 ANSWERS, UNITS = 64, 12
 """Of a batch; units of each, from the one before the answer on."""
 TIMES = ((1.0, 1.0), (1.0, 0.5), (1.0, 0.25), (0.5, 0.5), (0.5, 0.25), (0.75, 0.25), (0.25, 0.25))
@@ -82,11 +81,8 @@ def _portraits(pools: Sequence[Clips]) -> Latents:
     return torch.stack([v[:shortest] for v in video]), torch.stack([a[:shortest] for a in audio])
 
 
-def learn_to_speak(
-    model: WanStreamer, spoken: Spoken, parts: nn.Module, history_noise: float, seed: int, folder: Path, tell: Tell,
-    stage: Stage = SPEAK,
-) -> None:  # fmt: skip
-    """See the module; ``parts`` is all that may change."""
+def voice_losses(model: WanStreamer, spoken: Spoken, history_noise: float, seed: int) -> Callable[[int], Losses]:
+    """The loss of step n; see the module."""
 
     def losses(step: int) -> Losses:
         rng = np.random.default_rng([seed, 11, step])
@@ -104,4 +100,4 @@ def learn_to_speak(
         error = (came.float() - (noise - clean)).pow(2)
         return {"voice": error.mean(), "_from_noise": error[(t == 1.0).squeeze(-1)].mean().detach()}
 
-    fit(stage, parts, losses, folder, tell)
+    return losses

@@ -49,7 +49,7 @@ CLIPS = {"short": (1600, 36), "long": (500, 72)}
 FEWEST = 12
 """Of each, at any scale: every identity must be among them."""
 LICENCE = "Apache-2.0; learnt from made-up scenes and from words said by espeak-ng"
-PER_COMMAND, PER_OTHER = 600, 9
+PER_COMMAND, PER_OTHER = 1000, 5
 """Recordings of each word."""
 RESULTS = {"ends": "camera"}
 """What a stage's last result is called, where it is not called like the stage."""
@@ -77,7 +77,7 @@ class Workshop:
         table = read_table(self.commands)
         return World(table, [agent_phrases(table.phrases, identity) for identity in range(IDENTITIES)])
 
-    @property
+    @cached_property
     def others(self) -> tuple[str, ...]:
         return others(self.world.table)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from edge_streamer.runtime.scenes.table import Table
 
-MADE_UP = 480
+MADE_UP = 2000
 """Words that nobody knows."""
 ONSETS = "b bl br c ch cl cr d dr f fl g gl gr h j k l m n p pl pr qu r s sh sl sn sp st str t tr th v w z".split()  # noqa: SIM905
 VOWELS = "a a e e i o u oo ee ai ou ar or er y".split()  # noqa: SIM905
@@ -60,15 +60,28 @@ def others(table: Table) -> tuple[str, ...]:
 
 
 def made_up(table: Table) -> list[str]:
-    """MADE_UP words of one to three syllables, none a word of this file or of ``table``; always the same."""
+    """MADE_UP words of one to three syllables, none a word of this file or of ``table``; always the same. Every second
+    one begins or ends like a command: what is nearly a command is told apart by nothing else."""
     rng, known, words = np.random.default_rng(0), {*TRAIN, *HELD_OUT, *table.words}, list[str]()
     while len(words) < MADE_UP:
         count = int(rng.choice([1, 2, 3], p=[0.25, 0.5, 0.25]))
         word = "".join(str(rng.choice(ONSETS) + rng.choice(VOWELS) + rng.choice(CODAS)) for _ in range(count))
-        if 3 <= len(word) <= 11 and word not in known:
+        if len(words) % 2:
+            command = str(rng.choice(table.words))
+            kept = int(rng.integers(2, max(3, len(command) - 1)))
+            word = command[:kept] + word if rng.random() < 0.5 else word + command[-kept:]
+        if 3 <= len(word) <= 11 and not any(_alike(word, other) for other in table.words) and word not in known:
             known.add(word)
             words.append(word)
     return words
+
+
+def _alike(word: str, command: str) -> bool:
+    """Whether ``word`` may well sound like ``command``: all but two letters in a row are the same."""
+    most = max(len(word), len(command))
+    same = next((k for k in range(most) if word[k : k + 1] != command[k : k + 1]), most)
+    rest = next((k for k in range(most - same) if word[-1 - k :][:1] != command[-1 - k :][:1]), most - same)
+    return same + rest >= most - 2
 
 
 def held_out(table: Table) -> tuple[str, ...]:

@@ -1,0 +1,92 @@
+"""What guides training: the notes' labels say what answers say, and the looks are read where they are."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+from edge_streamer.export.config import DEMO
+from edge_streamer.export.demo_model.dataset import REMEMBERED, Clips, clips_of, random_scene
+from edge_streamer.export.demo_model.notes import Notes
+from edge_streamer.export.demo_model.sight import LOOKS, Sight
+from edge_streamer.export.demo_model.words import others
+from edge_streamer.runtime.scenes.scene import Scene, World
+from edge_streamer.runtime.scenes.script import FRAME, UNIT
+from edge_streamer.runtime.scenes.table import read_table
+
+TABLE, UNITS = read_table(), 72
+PHRASES = [np.full(16000 + 300 * i, 0.1, np.float32) for i in range(len(TABLE.phrases))]
+
+
+@cache
+def scenes() -> list[Scene]:
+    world = World(TABLE, [PHRASES] * 3)
+    return [random_scene(0, number, world, others(TABLE), UNITS) for number in range(30)]
+
+
+def clips(video: torch.Tensor | None = None) -> Clips:
+    count = len(scenes())
+    latents = torch.randn(count, UNITS, *DEMO.video_latent) if video is None else video
+    return clips_of(scenes(), latents, torch.zeros(count, UNITS, 1, 1), torch.zeros(count, UNITS, 1, 1), DEMO)
+
+
+def test_notes_of_cards_are_what_answers_name() -> None:
+    made, asked = clips(), 0
+    for number, scene in enumerate(made.scenes):
+        for answer in scene.intent.answers:
+            unit = answer.start // UNIT
+            if answer.word == TABLE.recall.word and unit < UNITS and made.cards[number, unit] >= 0:
+                asked += 1
+                assert answer.phrase == TABLE.phrase_of_card(int(made.cards[number, unit]))
+        first = min([s.start * FRAME // UNIT for s in scene.script.shown], default=UNITS)
+        assert (made.cards[number, :first] == 0).all()
+        last = max([s.start * FRAME // UNIT for s in scene.script.shown], default=UNITS)
+        assert (made.cards[number, last + REMEMBERED :] == -1).all()
+    assert asked > 15
+
+
+def test_notes_of_commands_stand_where_answers_start() -> None:
+    words, made = list(TABLE.words), clips()
+    for ended, scene in zip(made.ended, made.scenes, strict=True):
+        starts = {a.start // UNIT: a.word for a in scene.intent.answers if a.start // UNIT < UNITS}
+        assert all(words[int(ended[unit]) - 1] == word for unit, word in starts.items())
+        assert {words[int(n) - 1] for u, n in enumerate(ended) if n and u not in starts} <= {TABLE.stop}
+
+
+def test_cards_that_nobody_is_asked_for_teach_nothing() -> None:
+    notes, hidden = Notes(192, 3, 5, seed=0), torch.randn(2, 4, 192)
+    cards = torch.tensor([[1, -1, 2, 0], [-1, 5, 0, -1]])
+    other = torch.where((cards < 0)[..., None], torch.randn(2, 4, 192), hidden)
+    one, two = (notes.cards(x, cards)["seen"] for x in (hidden, other))
+    assert float(one.detach()) == pytest.approx(float(two.detach()))
+
+
+def test_a_missed_command_costs_more_than_one_for_nothing() -> None:
+    notes = Notes(8, 2, 2, seed=0)
+    with torch.no_grad():
+        notes.heard.weight.zero_()
+        for bias, ended, least in ((0.0, [1, 0], 1.0), (4.0, [0, 0], 0.0), (4.0, [1, 0], 4.0)):
+            notes.heard.bias.copy_(torch.tensor([bias, 0.0, 0.0]))
+            loss = float(notes.commands(torch.randn(1, 2, 8), torch.tensor([ended]))["heard"])
+            assert loss >= least
+
+
+def test_looks_are_read_where_they_lie_in_the_latents() -> None:
+    torch.manual_seed(0)
+    looks = torch.from_numpy(np.stack([s.looks.gaze.reshape(UNITS, 8) for s in scenes()]))
+    tokens, values = DEMO.video_latent
+    size = tokens * values
+    basis = torch.linalg.qr(torch.randn(size, 9))[0].T
+    noise = torch.randn(len(looks), UNITS, size)
+    noise = noise - noise @ basis.T @ basis
+    sight = Sight(clips((noise + 3.0 * looks @ basis[:8]).unflatten(2, (tokens, values))))
+    shape = (1, 1, tokens, values)
+    gaze = 3.0 * torch.ones(8) @ basis[:8]
+    beside = basis[8] * float(gaze.norm())
+    seen, unseen = (float(sight.loss(error.reshape(shape))) for error in (gaze, beside))
+    wanted = LOOKS * 8 / 20 * float((1 / looks.flatten(0, 1).std(0)).pow(2).mean())
+    assert seen == pytest.approx(wanted, rel=0.5)
+    assert unseen < 0.05 * seen
