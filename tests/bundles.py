@@ -1,21 +1,24 @@
 """Small bundles for tests, made with onnx on the spot.
 
 Hands on ``counter_bundle`` (two graphs of the program ``chain``, one of them with a carry) and ``ring_bundle`` (one
-graph that reads and appends to a ring), ``rewrite`` to change a manifest as a damaged or hostile writer might, and
-``PROVENANCE``.
+graph that reads and appends to a ring), ``rewrite`` to change a manifest as a damaged or hostile writer might,
+``refuses`` to see a bundle refused, and ``PROVENANCE``.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import onnx
+import pytest
 from onnx import TensorProto, helper
 
-from edge_streamer.runtime.bundle import write_bundle
+from edge_streamer.runtime.bundle import Bundle, write_bundle
+from edge_streamer.runtime.errors import BundleError
 from edge_streamer.runtime.manifest import FORMAT, CarrySpec, GraphSpec, Manifest, Provenance, RingSpec, TensorSpec
 
 PROVENANCE = Provenance(
@@ -159,3 +162,13 @@ def exported_bundle(preset: str, folder: Path) -> Path:
     config = PRESETS[preset]
     origin = Origin(weights=f"random, seed {SEED}", licence="none")
     return export_bundle(build(config, SEED), byte_level(), origin, folder).path
+
+
+def refuses(bundle: Path, says: str) -> str:
+    """Opening ``bundle`` raises one line that has ``says`` in it; returns the line."""
+    with pytest.raises(BundleError, match=re.escape(says)) as caught:
+        Bundle.open(bundle)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert caught.value.exit_status == 2
+    return text
