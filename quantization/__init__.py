@@ -1,7 +1,6 @@
-"""Makes a bundle's graphs smaller and faster, and measures what that costs. Nothing is here yet.
+"""Makes a bundle's graphs smaller and faster, and measures what that costs.
 
-This folder will own the schemes (weight-only INT4 for one-token passes, INT8 weights and activations for passes with
-many tokens), calibration on real streams, error over hundreds of units with the state fed back, and the command
-``edge-streamer quantize``. It may import onnx, onnx-ir, onnxruntime, numpy and ``edge_streamer.runtime``; never torch,
-``devices`` or ``export``. Until it is written, bundles are float32 as exported.
+Weights in 8 or 4 bits, calibrated on real streams through the project's own session; error over hundreds of units with
+the state fed back; the command ``edge-streamer quantize``. Imports onnx, onnx-ir, onnxruntime, numpy and
+``edge_streamer.runtime``; never torch, ``devices`` or ``export``.
 """

@@ -36,6 +36,10 @@ class _Entry(NamedTuple):
 COMMANDS = {
     "run": _Entry("edge_streamer.runtime.run", "run a bundle on recorded sound and film"),
     "demo": _Entry("edge_streamer.runtime.demo", "run the bundle that ships with this package on media that ship too"),
+    "quantize": _Entry(
+        "edge_streamer.quantization.command",
+        "make a bundle smaller and faster, and measure what that costs over minutes",
+    ),
     "check": _Entry(
         "edge_streamer.runtime.check", "replay a bundle's golden units here and say how far the answers differ"
     ),

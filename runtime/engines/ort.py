@@ -43,6 +43,14 @@ def aligned_empty(shape: tuple[int, ...], dtype: str) -> Array:
     return raw[start : start + size].view(item).reshape(shape)
 
 
+ENTRIES = {
+    "int8": {"session.qdqisint8allowed": "1"},
+    "int8 weights": {"session.disable_quant_qdq": "1"},
+    "int4 weights": {"session.qdq_matmulnbits_accuracy_level": "4"},
+}
+"""Settings by a graph's precision: weights that are only stored in fewer bits become floats once, at load, not in every
+run; products of 4-bit weights take their inputs in 8 bits; signed inputs stay signed, for turning them into unsigned
+ones fails to load at opset 21 (1.32)."""
 LONG_OPERATIONS = 2_000_000_000
 """A graph whose longest run takes more operations than this is long: it gets every core."""
 
@@ -152,7 +160,10 @@ class OrtEngine:
 
     def options_for(self, spec: GraphSpec) -> ort.SessionOptions:
         """The settings that this graph is opened with."""
-        return session_options(self.threads_for(spec), spin=not is_long(spec))
+        options = session_options(self.threads_for(spec), spin=not is_long(spec))
+        for key, value in ENTRIES.get(spec.precision, {}).items():
+            options.add_session_config_entry(key, value)
+        return options
 
     def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
         return aligned_empty(shape, dtype)

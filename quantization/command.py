@@ -1,0 +1,155 @@
+"""``edge-streamer quantize BUNDLE --scheme int8 --out DIR``: a bundle in fewer bits, and what that costs over time.
+
+Receives a bundle and recordings; hands on the folder ``DIR``, a bundle that every command takes, and beside it the
+report, ``DIR.html`` for people and ``DIR.json`` for machines. Exit status: 0 made; 1 with ``--max-error`` where the
+error is beyond it, and then nothing is kept; 2 the input cannot be used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+import msgspec
+
+from edge_streamer.quantization.make import Tell, quantize
+from edge_streamer.quantization.observe import observe
+from edge_streamer.quantization.page import render
+from edge_streamer.quantization.report import Report, measure
+from edge_streamer.quantization.schemes import SCHEMES, TARGETS, Scheme
+from edge_streamer.quantization.streams import Stream, recordings, scenes, shipped
+from edge_streamer.runtime.bundle import Bundle
+from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.files import check_new_folder, new_folder, size_text, write_file
+from edge_streamer.runtime.unit import Unit
+
+HELP = "make a bundle smaller and faster, and measure what that costs over minutes"
+UNITS = 500
+CALIBRATION_UNITS = 100
+
+
+class TooFar(InputError):
+    """The error is beyond --max-error."""
+
+    exit_status = 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", type=Path, help="a float32 bundle's folder or archive")
+    parser.add_argument("--scheme", required=True, choices=SCHEMES,
+                        help="int8: products of integers; int4: 4-bit weights; the codecs in 8 bits")  # fmt: skip
+    parser.add_argument("--target", choices=TARGETS, default="cpu",
+                        help="what will run it; orin and thor take TensorRT's operators (default: cpu)")  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR",
+                        help="the folder to make; the report is beside it")  # fmt: skip
+    parser.add_argument("--calibrate", type=Path, nargs="+", metavar="MEDIA", default=[],
+                        help="sounds or films of somebody who speaks (default: the demo's conversation)")  # fmt: skip
+    parser.add_argument("--measure", type=Path, nargs="+", metavar="MEDIA", default=[],
+                        help="what to measure on (default: the evaluation's scenes where they fit)")  # fmt: skip
+    parser.add_argument("--units", type=int, default=UNITS, metavar="N",
+                        help=f"units of 160 ms to measure over, twice (default: {UNITS})")  # fmt: skip
+    parser.add_argument("--max-error", type=float, metavar="DB",
+                        help="make nothing where the latents' error is above this, e.g. -25")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Quantize and measure; returns the exit status."""
+    if not 1 <= args.units <= 1_000_000:
+        raise InputError(f"--units is {args.units}; wanted 1 to 1000000")
+    page, data = (args.out.with_name(f"{args.out.name}.{ending}") for ending in ("html", "json"))
+    check_new_folder(args.out)
+    scheme = Scheme(args.scheme, args.target)
+    source = Bundle.open(args.bundle)
+    _check_source(source)
+    media = source.manifest.media
+    assert media is not None
+    calibration = recordings(args.calibrate, media) if args.calibrate else shipped(media)
+    stream = recordings(args.measure, media) if args.measure else scenes(media) or calibration
+    with progress() as tell:
+        with new_folder(args.out) as folder:
+            counted = _Counted(tell)
+            seen = observe(source, counted.units(calibration))
+            layers = quantize(source, scheme, seen, folder, tell)
+            made = Bundle.open(folder, verify=False)
+            report, kept = measure(source, made, scheme, layers, stream, args.units, calibration.name,
+                                   counted.count, tell)  # fmt: skip
+            if args.max_error is not None and not report.worst_db <= args.max_error:
+                came = f"the latents' error over {args.units} units is {report.worst_db:.1f} dB"
+                raise TooFar(f"{came}, above --max-error {args.max_error:g}; nothing was kept; try another scheme")
+            shown, read = render(report, kept).encode(), msgspec.json.format(msgspec.json.encode(report))
+        write_file(page, shown)
+        write_file(data, read)
+    if args.json:
+        sys.stdout.write(read.decode() + "\n")
+    else:
+        _show(report, args.out, page)
+    return 0
+
+
+def _check_source(bundle: Bundle) -> None:
+    manifest = bundle.manifest
+    if manifest.program != "wan_streamer" or manifest.media is None:
+        raise InputError(
+            f"{bundle.path} is a bundle of program {manifest.program!r}; quantize takes wan_streamer bundles"
+        )
+    other = next((g for g in manifest.graphs if g.precision != "float32"), None)
+    if other is not None:
+        raise InputError(f"graph {other.name!r} of {bundle.path} is {other.precision} already; wanted a float32 bundle")
+
+
+class _Counted:
+    """Counts the units of a calibration as they are used."""
+
+    def __init__(self, tell: Tell) -> None:
+        self.count, self._tell = 0, tell
+
+    def units(self, stream: Stream) -> Iterator[Unit]:
+        for unit in islice(stream.units(), CALIBRATION_UNITS):
+            self.count += 1
+            self._tell("calibration", self.count, CALIBRATION_UNITS)
+            yield unit
+
+
+@contextmanager
+def progress() -> Iterator[Tell]:
+    """A bar per part on standard error; without a terminal nothing."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description:14}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        tasks: dict[str, object] = {}
+
+        def tell(part: str, done: int, total: int) -> None:
+            name = "graphs" if part.startswith(("graph ", "done")) else part
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=total)
+            bars.update(tasks[name], completed=done, total=total)  # type: ignore[arg-type]
+
+        yield tell
+
+
+def _show(report: Report, out: Path, page: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    forced, free = report.drifts
+    (before, after), (slow, fast) = report.bytes, report.unit_ms
+    shown = Table("", "float32", report.scheme, "", title=f"{out}: {report.scheme}", title_justify="left")
+    shown.add_row("weights", size_text(before), size_text(after), f"{after / before:.2f}x")
+    shown.add_row("unit time, median", f"{slow:.1f} ms", f"{fast:.1f} ms", f"{report.unit_ratio:.2f}x")
+    for name in ("latents.audio", "latents.video", "samples", "frames"):
+        shown.add_row(
+            f"error, {name}", "", f"{forced.error_db[name]:.1f} dB", f"{forced.units} units, given float's history"
+        )
+    shown.add_row("slots that agree", "", f"{forced.same_slots:.2%}", "given float's history")
+    shown.add_row("who speaks agrees", "", f"{free.same_states:.2%}", "on its own history")
+    console = Console(file=sys.stdout)
+    console.print(shown)
+    console.print(f"the report is {page}; does it still behave? edge-streamer eval {out} --float BUNDLE --out report")

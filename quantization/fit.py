@@ -1,0 +1,83 @@
+"""Codes that err least where the layer's inputs are large.
+
+Receives a weight matrix and what was seen of its inputs (the sum of x x^T over calibration); hands on codes. The error
+that counts is that of the layer's output, ||x (W - Q)||^2 = tr((W - Q)^T H (W - Q)) with H = sum of x x^T.
+
+- :func:`compensated`: GPTQ (arXiv 2210.17323): inputs are rounded one after the other, each rounding's error is made
+  good by those that are still float, as far as H says they can stand in for each other.
+- :func:`migrated`: AWQ (arXiv 2306.00978): channels whose inputs are large are scaled up before rounding and down
+  after it, by a power of their size that is searched for; the caller folds the scale into what makes the inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_streamer.quantization.numbers import Codes, Format, Matrix, scales_of, to_nearest
+
+DAMPING = 0.01
+"""Added to H's diagonal, against its mean: directions that calibration never saw must not be rounded at will."""
+LAZY = 64
+"""Inputs whose corrections to later ones are gathered into one product."""
+POWERS = np.linspace(0.0, 1.0, 11)
+"""Of the inputs' size, tried by :func:`migrated`."""
+
+Rounding = Callable[[Matrix, NDArray[np.float64]], Codes]
+
+
+def output_error(weight: Matrix, codes: Codes, seen: NDArray[np.float64]) -> float:
+    """||x (W - Q)||^2 / ||x W||^2 over the calibration that ``seen`` [inputs, inputs] sums up."""
+    lost = (weight - codes.floats()).astype(np.float64)
+    whole = float(np.sum(weight * (seen @ weight)))
+    return float(np.sum(lost * (seen @ lost))) / max(whole, 1e-30)
+
+
+def compensated(weight: Matrix, format: Format, seen: NDArray[np.float64]) -> Codes:
+    """GPTQ. An input that was always zero keeps its nearest code."""
+    inputs = len(weight)
+    damped = seen + DAMPING * max(float(np.mean(np.diag(seen))), 1e-12) * np.eye(inputs)
+    # The upper factor of H's inverse: row i says how an error in input i is made good by those after it.
+    upper = np.linalg.cholesky(np.linalg.inv(damped)).T
+    left, block = weight.astype(np.float64), format.block or inputs
+    scales = np.empty((inputs // block, weight.shape[1]), np.float32)
+    integers = np.empty(weight.shape, np.int8)
+    if format.block is None:
+        scales[0] = scales_of(weight, format)[0]
+    for begin in range(0, inputs, LAZY):
+        end = min(begin + LAZY, inputs)
+        errors = np.empty((end - begin, weight.shape[1]))
+        for i in range(begin, end):
+            if format.block is not None and i % block == 0:
+                scales[i // block] = scales_of(left[i : i + block].astype(np.float32), format)[0]
+            scale = scales[i // block]
+            integers[i] = np.clip(np.round(left[i] / scale), -format.largest, format.largest)
+            errors[i - begin] = (left[i] - integers[i] * scale) / upper[i, i]
+            left[i:end] -= np.outer(upper[i, i:end], errors[i - begin])
+        left[end:] -= upper[begin:end, end:].T @ errors
+    return Codes(format, integers, scales)
+
+
+def smoothed(weight: Matrix, largest: Matrix, share: float) -> Matrix:
+    """SmoothQuant's scale [inputs] (arXiv 2211.10438): weights are multiplied by it and inputs divided, so that both
+    have about the same range per input. ``largest`` [inputs]: of the inputs' magnitudes."""
+    rows = np.maximum(np.abs(weight).max(1), 1e-5)
+    scale = np.maximum(largest, 1e-5) ** share / rows ** (1 - share)
+    return np.asarray(scale / np.sqrt(scale.max() * scale.min()), np.float32)
+
+
+def migrated(weight: Matrix, format: Format, seen: NDArray[np.float64]) -> Matrix:
+    """The scale [inputs] by which AWQ multiplies weights before rounding, and divides inputs; 1 where nothing helps."""
+    size = np.sqrt(np.maximum(np.diag(seen), 1e-12))
+    best, least = np.ones(len(weight), np.float32), np.inf
+    for power in POWERS:
+        scale = size**power
+        scale = (scale / np.sqrt(scale.max() * scale.min())).astype(np.float32)
+        codes = to_nearest(weight * scale[:, None], format)
+        lost = (weight - codes.floats() / scale[:, None]).astype(np.float64)
+        error = float(np.sum(lost * (seen @ lost)))
+        if error < least:
+            best, least = scale, error
+    return best

@@ -1,0 +1,170 @@
+"""A bundle in fewer bits: graphs rewritten, manifest kept true, everything else as it was.
+
+Receives a bundle, a scheme (schemes.py) and what was seen on real streams; hands on a folder that is a bundle. Before a
+graph's weights are rounded, large inputs are moved into the weights where a norm or a gate can take the scale:
+SmoothQuant's for products of integers, AWQ's for 4-bit weights. Rounding itself is GPTQ's wherever a layer was seen.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx_ir as ir
+
+from edge_streamer.quantization import fit, graph
+from edge_streamer.quantization.numbers import INT4, INT8, Matrix, to_nearest
+from edge_streamer.quantization.observe import Key, Seen
+from edge_streamer.quantization.schemes import CODECS, Plan, Scheme
+from edge_streamer.runtime.bundle import MANIFEST, Bundle, write_bundle
+from edge_streamer.runtime.golden import Golden, load_golden, replay
+from edge_streamer.runtime.manifest import EmbeddingSpec, GraphSpec
+from edge_streamer.runtime.session import open_session
+
+TABLE = "embedding.f32"
+ROWS_AT_ONCE = 4096
+SMOOTHING = 0.5
+"""SmoothQuant's share of the inputs' size that goes to the weights."""
+
+Tell = Callable[[str, int, int], None]
+
+
+@dataclass
+class Quantized:
+    """What was done to one layer."""
+
+    graph: str
+    layer: str
+    format: str
+    bytes: int
+    """Of its weight now: codes and scales."""
+    error_db: float | None
+    """Of its output, over calibration: 10 log10 of the share of its energy; None where nothing was seen of it."""
+
+
+def quantize(bundle: Bundle, scheme: Scheme, seen: Mapping[Key, Seen], folder: Path,
+             tell: Tell = lambda *_: None) -> list[Quantized]:  # fmt: skip
+    """Write the bundle's quantized twin into ``folder``, which is there and empty; hands on what became of layers."""
+    manifest, done = bundle.manifest, []
+    for file in manifest.files:
+        if not file.path.startswith("graphs/"):
+            (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(bundle.file(file.path), folder / file.path)
+    (folder / "graphs").mkdir(exist_ok=True)
+    specs = []
+    for number, spec in enumerate(manifest.graphs):
+        tell(f"graph {spec.name}", number, len(manifest.graphs))
+        model = graph.load(bundle.file(spec.file))
+        layers = _quantize_graph(model, spec.name, scheme, seen)
+        graph.save(model, folder / "graphs", spec.name)
+        specs.append(_described(spec, model, scheme.precision(spec.name)) if layers else spec)
+        done += layers
+    tell("done", len(manifest.graphs), len(manifest.graphs))
+    embedding = _own_table(bundle, folder)
+    manifest = msgspec.structs.replace(manifest, graphs=tuple(specs), files=(), embedding=embedding)
+    unproven = write_bundle(folder, manifest)
+    if manifest.golden is not None:
+        _answer_anew(unproven, manifest.golden)
+        (folder / MANIFEST).unlink()
+        write_bundle(folder, manifest)
+    return done
+
+
+def _own_table(bundle: Bundle, folder: Path) -> EmbeddingSpec | None:
+    """The token table. One that lies in a graph's weights, as a tied head's does, becomes a file of its own, in float:
+    the head's numbers are integers now."""
+    spec = bundle.manifest.embedding
+    if spec is None or not spec.file.startswith("graphs/"):
+        return spec
+    table = bundle.embedding_rows()
+    rows = np.empty((ROWS_AT_ONCE, table.width), np.float32)
+    with (folder / TABLE).open("wb") as file:
+        for first in range(0, table.count, ROWS_AT_ONCE):
+            some = rows[: min(ROWS_AT_ONCE, table.count - first)]
+            table.rows(range(first, first + len(some)), some)
+            file.write(some.astype("<f4").tobytes())
+    return EmbeddingSpec(file=TABLE, offset=0, dtype="float32", rows=table.count, width=table.width, layout="row")
+
+
+def _answer_anew(bundle: Bundle, name: str) -> None:
+    """The golden units' answers become this bundle's own: `check` says whether a machine computes what it should, and
+    a rounding that is meant would hide one that is not. Words stay the float bundle's."""
+    golden = load_golden(bundle.path / name)
+    units = golden.meta.units
+    words = {f"{i}.tokens": golden.answers[f"{i}.tokens"] for i in range(units)}
+    forced = [tuple(int(t) for t in words[f"{i}.tokens"]) for i in range(units)]
+    answers = replay(open_session(bundle, verify=False), golden.meta.seed, units, forced)
+    Golden(golden.meta, answers | words).save(bundle.path / name)
+
+
+def _quantize_graph(model: ir.Model, name: str, scheme: Scheme, seen: Mapping[Key, Seen]) -> list[Quantized]:
+    found = [(layer, seen.get((name, layer.name))) for layer in graph.layers(model)]
+    planned = [(layer, scheme.plan(name, layer), None if one is None else _Inputs(one)) for layer, one in found]
+    layers = [(layer, plan, inputs) for layer, plan, inputs in planned if plan is not None]
+    if name not in CODECS:
+        for layer, plan, inputs in layers:
+            if inputs is not None:
+                _move(model, layer, plan, inputs)
+    return [_round(model, name, layer, plan, inputs) for layer, plan, inputs in layers]
+
+
+def _round(model: ir.Model, name: str, layer: graph.Layer, plan: Plan, inputs: _Inputs | None) -> Quantized:
+    weight, error = layer.matrix, None
+    if inputs is None:
+        codes = to_nearest(weight, plan.format)
+        plan = replace(plan, way="stored") if plan.way == "bound" else plan  # no range is known
+    else:
+        codes = fit.compensated(weight, plan.format, inputs.together)
+        share = fit.output_error(weight, codes, inputs.together)
+        error = round(10 * math.log10(max(share, 1e-20)), 2)
+    bits = codes.integers.size * (8 if codes.format is INT8 else 4)
+    if plan.way == "computed":
+        graph.compute(model, layer, codes)
+    elif plan.way == "bound" and inputs is not None:
+        graph.bound(model, layer, codes, float(inputs.largest.max()))
+    else:
+        graph.store(model, layer, codes)
+    return Quantized(name, layer.name, plan.words, bits // 8 + codes.scales.nbytes, error)
+
+
+@dataclass
+class _Inputs:
+    """What was seen of a layer's inputs, kept true while scales are moved."""
+
+    seen: Seen
+
+    def __post_init__(self) -> None:
+        self.together = self.seen.together.copy()
+        self.largest: Matrix = np.max(list(self.seen.largest.values()), axis=0)
+
+    def divide(self, scale: Matrix) -> None:
+        self.together /= np.outer(scale, scale)
+        self.largest = np.asarray(self.largest / scale, np.float32)
+
+
+def _move(model: ir.Model, layer: graph.Layer, plan: Plan, inputs: _Inputs) -> None:
+    """Move the inputs' size into the weight, where something can take the scale."""
+    maker = graph.maker_of(layer)
+    if maker is None:
+        return
+    if plan.format is INT4:
+        scale = fit.migrated(layer.matrix, INT4, inputs.together)
+    else:
+        scale = fit.smoothed(layer.matrix, inputs.largest, SMOOTHING)
+    graph.fold(model, layer, maker, scale)
+    inputs.divide(scale)
+
+
+def _described(spec: GraphSpec, model: ir.Model, precision: str) -> GraphSpec:
+    """The manifest's record of the graph as it is now."""
+    weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
+    moved = {length: size - spec.weight_bytes + weights for length, size in spec.moved_bytes.items()}
+    return msgspec.structs.replace(
+        spec, file=f"graphs/{spec.name}.onnx", weight_bytes=weights, moved_bytes=moved, precision=precision,
+        precision_by="quantize",
+    )  # fmt: skip

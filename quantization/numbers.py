@@ -1,0 +1,91 @@
+"""Integer formats of weights, and how a matrix is put on their grid.
+
+Receives float32 matrices [inputs, outputs]; hands on :class:`Codes`: integers, their scales, and the floats that an
+engine will compute with. Both formats are what `DequantizeLinear` of opset 21 reads, with zero points 0, which is all
+that TensorRT allows:
+
+    int8   -127..127, a scale per output
+    int4   -7..7, a scale per output and block of inputs
+
+-128 and -8 are left out: a grid that is even around zero never turns a weight's sign into a bias.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_streamer.runtime.errors import InputError
+
+Matrix = NDArray[np.float32]
+SMALLEST_SCALE = np.float32(1e-12)
+"""Of a column of zeros: a scale of 0 would make its neighbours in a kernel divide by it."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """An integer format."""
+
+    name: str
+    largest: int
+    block: int | None = None
+    """Inputs that share a scale; None for all of them."""
+
+
+INT8 = Format("int8", 127)
+INT4 = Format("int4", 7, block=32)
+
+
+@dataclass(frozen=True)
+class Codes:
+    """A matrix in an integer format."""
+
+    format: Format
+    integers: NDArray[np.int8]
+    """[inputs, outputs], also where the format has four bits."""
+    scales: Matrix
+    """[blocks, outputs]"""
+
+    def floats(self) -> Matrix:
+        """What an engine computes with: integers times scales, [inputs, outputs]."""
+        block = len(self.integers) // len(self.scales)
+        return np.asarray(self.integers * np.repeat(self.scales, block, 0), np.float32)
+
+    def blocks(self) -> tuple[int, int]:
+        """(inputs that share a scale, blocks)."""
+        return len(self.integers) // len(self.scales), len(self.scales)
+
+
+def fits(inputs: int, format: Format) -> bool:
+    """Whether a matrix with so many inputs divides into the format's blocks."""
+    return format.block is None or inputs % format.block == 0
+
+
+def scales_of(weight: Matrix, format: Format) -> Matrix:
+    """[blocks, outputs]: the largest weight of each block takes the largest code. InputError where a weight is not
+    finite, ValueError where blocks do not divide the inputs."""
+    if not np.isfinite(weight).all():
+        raise InputError("a weight is NaN or infinite; export the bundle again from weights that are not damaged")
+    inputs, outputs = weight.shape
+    if not fits(inputs, format):
+        raise ValueError(f"{inputs} inputs do not divide into blocks of {format.block}")
+    grouped = np.abs(weight).reshape(-1, format.block or inputs, outputs)
+    return np.asarray(np.maximum(grouped.max(1) / np.float32(format.largest), SMALLEST_SCALE), np.float32)
+
+
+def to_nearest(weight: Matrix, format: Format, scales: Matrix | None = None) -> Codes:
+    """``weight`` rounded to the nearest code. ``scales`` default to :func:`scales_of`."""
+    chosen = scales_of(weight, format) if scales is None else scales
+    block = len(weight) // len(chosen)
+    codes = np.clip(np.round(weight / np.repeat(chosen, block, 0)), -format.largest, format.largest)
+    return Codes(format, codes.astype(np.int8), chosen)
+
+
+def packed(integers: NDArray[np.int8]) -> NDArray[np.uint8]:
+    """Four-bit codes two a byte, the first in the low half, as ONNX stores INT4."""
+    flat = integers.reshape(-1)
+    if len(flat) % 2:
+        flat = np.append(flat, np.int8(0))
+    return ((flat[0::2] & 15) | ((flat[1::2] & 15) << 4)).astype(np.uint8)

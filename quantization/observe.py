@@ -1,0 +1,146 @@
+"""What the layers of a bundle get to see on real streams.
+
+Receives a bundle and units of real recordings; hands on :class:`Seen` for every layer: how its inputs vary together,
+and how large each of them gets, per pass (the solver's steps are passes of their own). The bundle runs through the
+project's own session, so that tails, rings and latents are where they are in use; only the engine is another one,
+which opens the graphs with their layers' inputs as further outputs.
+
+Raises InputError for a stream that shows nothing: silence in all units, or values that are not finite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from edge_streamer.quantization.graph import layers, load
+from edge_streamer.runtime.bundle import Bundle
+from edge_streamer.runtime.engine import Array, BoundRun
+from edge_streamer.runtime.engines.ort import OrtEngine, OrtGraph, check_buffers
+from edge_streamer.runtime.errors import EngineError, InputError
+from edge_streamer.runtime.manifest import GraphSpec
+from edge_streamer.runtime.session import Session
+from edge_streamer.runtime.unit import Knobs, Unit
+
+Key = tuple[str, str]
+"""(graph, layer)"""
+
+
+@dataclass
+class Seen:
+    """The inputs [n, inputs] of one layer."""
+
+    together: NDArray[np.float64]
+    """Sum of x x^T, [inputs, inputs]."""
+    largest: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    """Pass -> the largest magnitude of each input, [inputs]."""
+    count: int = 0
+
+    def add(self, name: str, rows: NDArray[np.float32]) -> None:
+        """``rows`` came in pass ``name``."""
+        self.together += rows.T @ rows
+        peak = np.abs(rows).max(0)
+        self.largest[name] = np.maximum(self.largest[name], peak) if name in self.largest else peak
+        self.count += len(rows)
+
+
+class Watched:
+    """A bound run that leaves its layers' inputs with the engine."""
+
+    def __init__(self, session: ort.InferenceSession, binding: ort.IOBinding, names: list[str], engine: WatchingEngine,
+                 graph: str, keep: tuple[Array, ...]):  # fmt: skip
+        self._session, self._binding, self._names = session, binding, names
+        self._engine, self._graph, self._keep = engine, graph, keep
+
+    def run(self) -> None:
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except RuntimeError as error:
+            raise EngineError(f"ONNX Runtime failed in graph {self._graph!r}: {error}") from error
+        extra = self._binding.get_outputs()[-len(self._names) :] if self._names else []
+        self._engine.came = (self._graph, {n: v.numpy() for n, v in zip(self._names, extra, strict=True)})
+
+
+class WatchedGraph(OrtGraph):
+    """A graph with its layers' inputs as further outputs."""
+
+    def __init__(self, session: ort.InferenceSession, spec: GraphSpec, names: list[str], engine: WatchingEngine):
+        super().__init__(session, spec)
+        self._names, self._engine = names, engine
+
+    def bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> BoundRun:  # type: ignore[override]
+        binding = self._session.io_binding()
+        check_buffers(self.spec, inputs, outputs)
+        for name, array in inputs.items():
+            binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        for name, array in outputs.items():
+            binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        for name in self._names:
+            binding.bind_output(name, "cpu")
+        keep = (*inputs.values(), *outputs.values())
+        return Watched(self._session, binding, self._names, self._engine, self.spec.name, keep)
+
+
+class WatchingEngine(OrtEngine):
+    """Opens graphs such that ``came`` holds what the layers of the last run got, by the value's name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.came: tuple[str, dict[str, Array]] = ("", {})
+        self.inputs: dict[str, dict[str, str]] = {}
+        """Graph -> layer -> the name of its input."""
+
+    def open(self, path: Path, spec: GraphSpec) -> OrtGraph:
+        self.inputs[spec.name] = {
+            layer.name: str(layer.input.name) for layer in layers(load(path)) if layer.operator == "MatMul"
+        }
+        proto = onnx.load(path, load_external_data=False)
+        there = {value.name for value in (*proto.graph.input, *proto.graph.output)}
+        names = sorted(set(self.inputs[spec.name].values()))
+        made = [name for name in names if name not in there]
+        proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in made)
+        options = self.options_for(spec)
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
+        session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return WatchedGraph(session, spec, made, self)
+
+
+def observe(bundle: Bundle, units: Iterable[Unit], knobs: Knobs | None = None) -> dict[Key, Seen]:
+    """Run ``units`` through ``bundle`` and sum up what every MatMul with a weight of its own was given."""
+    engine = WatchingEngine()
+    session = Session(bundle, engine, knobs or Knobs(), {})
+    seen: dict[Key, Seen] = {}
+
+    def record(name: str, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
+        graph, came = engine.came
+        for layer, value in engine.inputs[graph].items():
+            array: Any = came.get(value, inputs.get(value))
+            if array is None:
+                continue
+            rows = np.asarray(array, np.float32).reshape(-1, array.shape[-1])
+            key = (graph, layer)
+            if key not in seen:
+                seen[key] = Seen(np.zeros((rows.shape[1],) * 2))
+            seen[key].add(name, rows)
+
+    count, loudest = 0, 0.0
+    with session.recording(record):
+        for unit in units:
+            if unit.samples is not None:
+                loudest = max(loudest, float(np.abs(unit.samples).max(initial=0.0)))
+            session.step(unit)
+            count += 1
+    if not count:
+        raise InputError("the calibration holds no unit; wanted a recording of at least some seconds")
+    if loudest == 0.0:
+        raise InputError(
+            f"the calibration is silent in all its {count} units; wanted a recording of somebody who speaks"
+        )
+    return seen

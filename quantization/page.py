@@ -1,0 +1,146 @@
+"""``OUT.html``: the report as one page that needs nothing else.
+
+Receives a report and what was kept of the runs; hands on the page: first what the precision buys and costs, then the
+error over time, pictures and voices side by side, and the layers that hurt most.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from edge_streamer.quantization.drift import Drift
+from edge_streamer.quantization.report import Kept, Report
+from edge_streamer.runtime.evaluation.page import STYLE, table
+
+LAYERS_SHOWN = 20
+WIDE, HIGH, LEFT, TOP, BOTTOM = 620, 200, 46, 10, 22
+"""Of a plot, and its margins, pixels."""
+COLOURS = ("#2a9d8f", "#e76f51", "#264653", "#e9a23b", "#8d6ab8")
+WORDS = {"latents.audio": "latents, sound", "latents.video": "latents, picture", "samples": "samples",
+         "frames": "frames", "scores": "scores of words"}  # fmt: skip
+SMOOTH = 5
+"""Units that a point of a curve is the mean of."""
+
+
+def render(report: Report, kept: Kept) -> str:
+    """The whole page."""
+    forced, free = report.drifts
+    before, after = report.bytes
+    head = (
+        f"<h1>{escape(report.scheme)}: {after / before:.2f}x the weights, {report.unit_ratio:.2f}x the unit time, "
+        f"{report.worst_db:.0f} dB</h1>"
+    )
+    facts = (
+        f"made from {report.source[:60]}; calibrated on {report.calibrated_on} ({report.calibration_units} units); "
+        f"measured over {forced.units} units of {report.measured_on}; {report.engine}; {report.machine['processor']}"
+    )
+    parts = [
+        head, f'<p class="facts">{escape(facts)}</p>', _first(report, forced, free),
+        "<h2>Error over time: its own arithmetic</h2><p>Each unit is given the float bundle's words and last answer. A "
+        "line that rises gathers error in rings and tails.</p>", curves(forced.curve_db),
+        "<h2>Error over time: on its own history</h2><p>Each bundle goes its own way, as in use. After a word that "
+        "differs the two tell different stories: 0 dB is not broken, it is another answer.</p>", curves(free.curve_db),
+        "<h2>Pictures</h2><p>Above float, below quantized, on their own histories.</p>",
+        f'<img src="{_png(_pairs(kept))}" alt="">' if kept.frames else "<p>None.</p>",
+        "<h2>Voices</h2><p>Spectrograms up to 8 kHz, loudest first answers: above float, below quantized.</p>",
+        f'<img src="{_png(_voices(kept))}" alt="">',
+        "<h2>Layers that hurt most</h2><p>Error of the layer's output over calibration, from its weights alone.</p>",
+        table(("layer", "format", "bytes", "error", ""), [
+            (escape(f"{one['graph']}: {one['layer']}"), escape(str(one["format"])), f"{one['bytes']}",
+             "-" if one["error_db"] is None else f"{one['error_db']:.1f} dB", "")
+            for one in report.layers[:LAYERS_SHOWN]
+        ]),
+    ]  # fmt: skip
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(report.scheme)}: what it costs</title>"
+        f'<meta name=viewport content="width=device-width"><style>{STYLE}</style><body>{"".join(parts)}</body></html>\n'
+    )
+
+
+def _first(report: Report, forced: Drift, free: Drift) -> str:
+    (before, after), (slow, fast) = report.bytes, report.unit_ms
+    rows = [
+        ("weights", f"{before / 1e6:.2f} MB", f"{after / 1e6:.2f} MB", f"{after / before:.2f}x", ""),
+        ("unit time, median", f"{slow:.1f} ms", f"{fast:.1f} ms", f"{report.unit_ratio:.2f}x", ""),
+        *((WORDS[name], "", f"{forced.error_db[name]:.1f} dB", "its own arithmetic", "") for name in WORDS),
+        ("words that agree", "", f"{forced.same_slots:.2%}", "given the float bundle's words", ""),
+        ("who speaks agrees", "", f"{free.same_states:.2%}", "on its own history", ""),
+    ]
+    return table(("", "float", report.scheme, "", ""), rows)
+
+
+def curves(curve_db: Mapping[str, Sequence[float]]) -> str:
+    """Lines over units, dB, as SVG."""
+    means = {name: _smooth(values) for name, values in curve_db.items()}
+    flat = [v for values in means.values() for v in values]
+    low, high = np.floor(min(flat) / 10) * 10, np.ceil(max(max(flat), min(flat) + 10) / 10) * 10
+    count = max(len(values) for values in means.values())
+
+    def height(value: float) -> float:
+        return float(TOP + (HIGH - TOP - BOTTOM) * (high - value) / (high - low))
+
+    def at(n: int, value: float) -> str:
+        x = LEFT + (WIDE - LEFT) * n / max(count - 1, 1)
+        return f"{x:.1f},{height(value):.1f}"
+
+    points = [" ".join(at(n, v) for n, v in enumerate(values)) for values in means.values()]
+    lines = "".join(
+        f"<polyline fill=none stroke='{colour}' stroke-width=1.5 points='{some}'/>"
+        for colour, some in zip(COLOURS, points, strict=False)
+    )
+    grid = "".join(
+        f"<line x1={LEFT} x2={WIDE} y1={y:.1f} y2={y:.1f} stroke='#e0e0e8'/>"
+        f"<text x={LEFT - 6} y={y + 4:.1f} font-size=11 fill='#667' text-anchor=end>{level:.0f} dB</text>"
+        for level in np.arange(low, high + 1, 10) for y in [height(float(level))]
+    )  # fmt: skip
+    seconds = sum(1 for _ in next(iter(curve_db.values()))) * 0.16
+    legend = " ".join(
+        f"<span style='color:{c}'>&#9644; {WORDS[n]}</span>" for c, n in zip(COLOURS, means, strict=False)
+    )
+    return (
+        f"<figure><svg viewBox='0 0 {WIDE} {HIGH}' width={WIDE}>{grid}{lines}"
+        f"<text x={LEFT} y={HIGH - 4} font-size=11 fill='#667'>0 s</text>"
+        f"<text x={WIDE} y={HIGH - 4} font-size=11 fill='#667' text-anchor=end>{seconds:.0f} s</text></svg>"
+        f"<figcaption>{legend}</figcaption></figure>"
+    )
+
+
+def _smooth(values: Sequence[float]) -> list[float]:
+    power = 10 ** (np.asarray(values) / 10)
+    size = min(SMOOTH, len(power))
+    return [float(v) for v in 10 * np.log10(np.convolve(power, np.ones(size) / size, "valid") + 1e-20)]
+
+
+def _pairs(kept: Kept) -> NDArray[np.uint8]:
+    return np.concatenate([np.concatenate([pair[side] for pair in kept.frames], 1) for side in (0, 1)], 0)
+
+
+def _voices(kept: Kept) -> NDArray[np.uint8]:
+    """The 12.8 s in which the float bundle says most."""
+    voices = [np.concatenate(voice) for voice in kept.voices]
+    unit = len(kept.voices[0][0])
+    loud = np.square(voices[0]).reshape(-1, unit).sum(1)
+    window = min(80, len(loud))
+    first = int(np.argmax(np.convolve(loud, np.ones(window), "valid"))) * unit
+    return np.concatenate([_spectrogram(voice[first : first + window * unit]) for voice in voices], 0)
+
+
+def _spectrogram(samples: NDArray[np.float32]) -> NDArray[np.uint8]:
+    size, hop = 512, 256
+    frames = np.lib.stride_tricks.sliding_window_view(samples, size)[::hop] * np.hanning(size)
+    power = 20 * np.log10(np.abs(np.fft.rfft(frames))[:, : size // 2 : 2].T[::-1] + 1e-4)
+    grey = np.clip((power + 50) / 80, 0, 1)
+    return np.asarray(255 - 235 * grey, np.uint8)
+
+
+def _png(picture: NDArray[np.uint8]) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

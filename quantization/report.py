@@ -1,0 +1,116 @@
+"""What a precision costs and what it buys, as one value.
+
+Receives a bundle, its quantized twin and a stream; hands on :class:`Report`. Both run in one process over the same
+units, one after the other in each, so that the two unit times are of the same minutes of the same machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from itertools import islice
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_streamer.quantization.drift import LATENTS, Drift, Mode, drift
+from edge_streamer.quantization.make import Quantized
+from edge_streamer.quantization.schemes import Scheme
+from edge_streamer.quantization.streams import Stream
+from edge_streamer.runtime.bundle import Bundle
+from edge_streamer.runtime.report import machine, versions
+from edge_streamer.runtime.session import open_session
+from edge_streamer.runtime.unit import Response
+
+FORMAT = 1
+FIRST_TIMED = 10
+"""Units before it warm up caches and are not timed."""
+PICTURES = 6
+"""Pairs of frames that are kept, evenly spread."""
+
+
+class Report(msgspec.Struct, kw_only=True):
+    """``OUT.json``."""
+
+    format: int
+    scheme: str
+    target: str
+    source: str
+    """Name and hash of the bundle it was made from."""
+    bytes: tuple[int, int]
+    """Of weights in all graphs: float, quantized."""
+    bundle_bytes: tuple[int, int]
+    """Of all files."""
+    unit_ms: tuple[float, float]
+    """Medians: float, quantized."""
+    unit_ratio: float
+    """Median over units of quantized / float."""
+    drifts: list[Drift]
+    layers: list[dict[str, object]]
+    """Those that hurt most first."""
+    calibrated_on: str
+    calibration_units: int
+    measured_on: str
+    engine: str
+    versions: dict[str, str]
+    machine: dict[str, object]
+
+    @property
+    def worst_db(self) -> float:
+        """Of the latents in forced mode: what --max-error bounds."""
+        return max(self.drifts[0].error_db[name] for name in LATENTS)
+
+
+class Kept:
+    """What the page shows: both voices of the free run, and some frames."""
+
+    def __init__(self, units: int) -> None:
+        self.frames: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
+        self.voices: tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]] = ([], [])
+        self._wanted = set(np.linspace(0, units - 1, PICTURES + 2).astype(int)[1:-1].tolist())
+
+    def watch(self, unit: int, right: Response, came: Response) -> None:
+        """One unit of the float bundle and its twin."""
+        for voice, response in zip(self.voices, (right, came), strict=True):
+            voice.append(response.samples.copy())
+        if unit in self._wanted:
+            self.frames.append((right.frames[0].copy(), came.frames[0].copy()))
+
+
+def measure(
+    source: Bundle, made: Bundle, scheme: Scheme, layers: Sequence[Quantized], stream: Stream, units: int,
+    calibrated_on: str, calibration_units: int, tell: Callable[[str, int, int], None] = lambda *_: None,
+) -> tuple[Report, Kept]:  # fmt: skip
+    """Run both bundles over ``units`` of ``stream``, twice."""
+    times: list[tuple[float, float]] = []
+    kept = Kept(units)
+    reference, tested = open_session(source), open_session(made, verify=False)
+
+    def run(mode: Mode, watch: Callable[[int, Response, Response], None]) -> Drift:
+        for session in (reference, tested):
+            session.reset()
+        some = islice(stream.units(), units)
+        return drift(tested, reference, some, mode, lambda n: tell(f"{mode} run", n, units), watch)
+
+    def time(unit: int, right: Response, came: Response) -> None:
+        if unit >= FIRST_TIMED:
+            times.append((right.seconds, came.seconds))
+
+    drifts = [run("forced", time), run("free", kept.watch)]
+    seconds = np.array(times or [(np.nan, np.nan)])
+    float_ms, made_ms = (float(v) for v in 1e3 * np.median(seconds, 0))
+    worst = sorted(layers, key=lambda layer: -(layer.error_db if layer.error_db is not None else -1e9))
+    return Report(
+        format=FORMAT, scheme=scheme.name, target=scheme.target, source=f"{source.manifest.name} {source.hash}",
+        bytes=(_weights(source), _weights(made)), bundle_bytes=(source.size, made.size),
+        unit_ms=(float_ms, made_ms),
+        unit_ratio=float(np.median(seconds[:, 1] / seconds[:, 0])),
+        drifts=drifts, layers=[asdict(layer) for layer in worst], calibrated_on=calibrated_on,
+        calibration_units=calibration_units, measured_on=stream.name, engine=tested.engine.name, versions=versions(),
+        machine=machine(),
+    ), kept  # fmt: skip
+
+
+def _weights(bundle: Bundle) -> int:
+    return sum(graph.weight_bytes for graph in bundle.manifest.graphs)

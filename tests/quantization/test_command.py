@@ -1,0 +1,206 @@
+"""quantize as a user runs it: a bundle that opens and checks, a report that is true, and nothing half-done."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import load
+
+from edge_streamer.quantization import streams
+from edge_streamer.quantization.drift import LATENTS, drift
+from edge_streamer.quantization.graph import layers
+from edge_streamer.quantization.graph import load as load_graph
+from edge_streamer.quantization.observe import observe
+from edge_streamer.quantization.schemes import CODECS, Scheme
+from edge_streamer.quantization.streams import shipped
+from edge_streamer.runtime import cli
+from edge_streamer.runtime.bundle import Bundle
+from edge_streamer.runtime.check import check
+from edge_streamer.runtime.demo import bundle_path
+from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.golden import made_unit
+from edge_streamer.runtime.passes import Recorder
+from edge_streamer.runtime.session import open_session
+from edge_streamer.runtime.unit import Unit
+from tests.media_files import write_wav
+
+
+def made_units(bundle: Bundle, count: int) -> list[Unit]:
+    assert bundle.manifest.media is not None
+    return [made_unit(bundle.manifest.media, 0, i) for i in range(count)]
+
+
+@dataclass
+class Made:
+    """What the command made of the tiny bundle."""
+
+    scheme: str
+    target: str
+    out: Path
+
+
+@pytest.fixture(scope="module", params=["int8 cpu", "int8 orin", "int4 cpu"])
+def made(request: pytest.FixtureRequest, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    scheme, target = request.param.split()
+    out = tmp_path_factory.mktemp("quantized") / "small"
+    words = ["quantize", str(tiny_bundle), "--scheme", scheme, "--target", target, "--out", str(out), "--units", "30"]
+    assert cli.main(words) == 0
+    return Made(scheme, target, out)
+
+
+def test_a_quantized_bundle_opens_checks_and_is_small(made: Made, tiny_bundle: Path) -> None:
+    bundle, source = Bundle.open(made.out), Bundle.open(tiny_bundle)
+    assert check(bundle).passed
+    weights = [sum(g.weight_bytes for g in b.manifest.graphs) for b in (bundle, source)]
+    assert weights[0] < 0.5 * weights[1]
+    said = {g.name: g.precision for g in bundle.manifest.graphs}
+    assert said["decode"] == "int8 weights"
+    assert said["core"] == {"int8": "int8", "int4": "int4 weights"}[made.scheme]
+
+
+def test_a_target_gets_the_operators_it_has(made: Made) -> None:
+    bundle = Bundle.open(made.out)
+    for graph in bundle.manifest.graphs:
+        nodes = load(bundle.file(graph.file), load_external_data=False).graph.node
+        assert {n.domain for n in nodes} == {""}, "no operator of one engine alone"
+        added = {n.op_type for n in nodes} & {
+            "DequantizeLinear",
+            "QuantizeLinear",
+            "DynamicQuantizeLinear",
+            "MatMulInteger",
+        }
+        if graph.name == "core":
+            assert (
+                added
+                == {
+                    ("int8", "cpu"): {"DynamicQuantizeLinear", "MatMulInteger"},
+                    ("int8", "orin"): {"QuantizeLinear", "DequantizeLinear"},
+                    ("int4", "cpu"): {"DequantizeLinear"},
+                }[made.scheme, made.target]
+            )
+        if graph.name in CODECS:
+            assert added == {"DequantizeLinear"}
+
+
+def test_silence_stays_silent() -> None:
+    """The voice's last layers are the float bundle's: in 8 bits they hum."""
+    scheme = Scheme("int8")
+    found = {
+        layer.name: scheme.plan("decode", layer) for layer in layers(load_graph(bundle_path() / "graphs/decode.onnx"))
+    }
+    floats = {name for name, plan in found.items() if plan is None}
+    assert "audio_vae.decoder.out" in floats
+    assert all(name.startswith("audio_vae.decoder.") for name in floats)
+    assert len(floats) < len(found) / 4
+
+
+def test_the_report_says_what_a_second_look_finds(made: Made, tiny_bundle: Path) -> None:
+    report = json.loads(made.out.with_name("small.json").read_text())
+    forced = report["drifts"][0]
+    assert (report["scheme"], forced["mode"], forced["units"]) == (made.scheme, "forced", 30)
+    assert len(forced["curve_db"]["latents.audio"]) == 30
+    bundle = Bundle.open(tiny_bundle)
+    assert bundle.manifest.media is not None
+    units = [unit for unit, _ in zip(shipped(bundle.manifest.media).units(), range(30), strict=False)]
+    again = drift(open_session(made.out), open_session(bundle), units, "forced")
+    for name in LATENTS:
+        assert again.error_db[name] == pytest.approx(forced["error_db"][name], abs=0.5)
+    assert again.error_db["latents.audio"] < (-20 if made.scheme == "int8" else -8)
+    assert report["bytes"][1] == sum(g.weight_bytes for g in Bundle.open(made.out).manifest.graphs)
+    assert report["calibration_units"] == 100
+    page = made.out.with_name("small.html").read_text()
+    assert page.count("<svg") == 2
+    assert page.count("data:image/png") == 2
+    assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_a_bundle_has_no_error_against_itself_and_much_against_another_history(tiny_bundle: Path) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    same = drift(open_session(bundle), open_session(bundle), made_units(bundle, 6), "free")
+    assert max(same.error_db.values()) == -200
+    assert same.same_slots == 1.0
+    tested, reference = open_session(bundle), open_session(bundle)
+    for unit in made_units(bundle, 3):
+        reference.step(unit)
+    other = drift(tested, reference, made_units(bundle, 6), "forced")
+    assert other.error_db["latents.audio"] > -20
+
+
+def test_what_is_seen_is_what_the_passes_got() -> None:
+    bundle = Bundle.open(bundle_path())
+    seen = observe(bundle, made_units(bundle, 4))
+    session, rows = open_session(bundle), []
+
+    def keep(name: str, inputs, outputs) -> None:
+        if (name.startswith("solve.") and name.endswith(".in")) or name == "clean":
+            rows.append(np.array(inputs["latents.audio"], np.float64))
+
+    recorder: Recorder = keep
+    with session.recording(recorder):
+        for unit in made_units(bundle, 4):
+            session.step(unit)
+    together = sum(r.T @ r for r in rows)
+    came = seen["solve_in", "solver.audio_in"]
+    assert np.allclose(came.together, together, rtol=1e-4)
+    assert set(came.largest) >= {"clean", "solve.0.in"}, "the solver's steps are kept apart"
+    assert ("core", "layers.0.attention.qkv") in seen
+
+
+def test_an_error_above_the_bound_leaves_nothing(
+    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    words = ["quantize", str(tiny_bundle), "--scheme", "int4", "--out", str(out), "--units", "12"]
+    assert cli.main([*words, "--max-error", "-150"]) == 1
+    assert "above --max-error -150; nothing was kept" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("name", "says"), [("silent", "is silent"), ("square", "is clipped in"), ("none", "none.wav")])
+def test_a_calibration_that_shows_nothing_is_refused(
+    name: str, says: str, tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / f"{name}.wav"
+    time = np.arange(16000)
+    if name != "none":
+        write_wav(file, np.zeros(16000) if name == "silent" else np.sign(np.sin(time / 20)), 16000)
+    words = ["quantize", str(tiny_bundle), "--scheme", "int8", "--out", str(tmp_path / "out"), "--calibrate", str(file)]
+    assert cli.main(words) == 2
+    assert says in capsys.readouterr().err
+    assert {p.name for p in tmp_path.iterdir()} <= {file.name}
+
+
+def test_units_that_are_not_finite_are_refused(tiny_bundle: Path) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    units = made_units(bundle, 2)
+    assert units[1].samples is not None
+    units[1].samples[5] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        observe(bundle, units)
+    with pytest.raises(InputError, match="no unit"):
+        observe(bundle, [])
+
+
+def test_a_quantized_bundle_is_not_quantized_again(
+    made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["quantize", str(made.out), "--scheme", "int8", "--out", str(tmp_path / "out")]) == 2
+    assert "already; wanted a float32 bundle" in capsys.readouterr().err
+
+
+def test_scenes_to_measure_on_come_without_end_and_fit_only_the_toy_world(tiny_bundle: Path) -> None:
+    media = Bundle.open(tiny_bundle).manifest.media
+    assert media is not None
+    assert streams.scenes(media) is None
+    demo = Bundle.open(bundle_path()).manifest.media
+    assert demo is not None
+    stream = streams.scenes(demo)
+    assert stream is not None
+    first = [unit for unit, _ in zip(stream.units(), range(200), strict=False)]
+    assert len(first) == 200
+    assert first[0].frames is not None
+    assert first[0].frames.shape == (4, 64, 96, 3)

@@ -1,0 +1,45 @@
+"""Bundles whose graphs are changed on the spot, for tests of quantization.
+
+Hands on ``changed`` (a bundle's folder with one graph rewritten) and ``latents`` (what a session answers to made-up
+units).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx_ir as ir
+
+from edge_streamer.quantization import graph
+from edge_streamer.runtime.bundle import MANIFEST, Bundle, write_bundle
+from edge_streamer.runtime.golden import made_unit
+from edge_streamer.runtime.manifest import parse
+from edge_streamer.runtime.session import Session
+
+
+def latents(session: Session, units: int = 3) -> np.ndarray:
+    """The agent's latents after some made-up units, flat."""
+    for index in range(units):
+        session.step(made_unit(session.media, 0, index))
+    return np.concatenate([np.ravel(a) for a in session.streamer.wiring.past.values()])
+
+
+def changed(folder: Path, name: str, change: Callable[[ir.Model], None], precision: str = "float32") -> Bundle:
+    """The bundle in ``folder`` after ``change`` of its graph ``name``, which is then in ``precision``; its list of
+    files is made anew."""
+    model = graph.load(folder / "graphs" / f"{name}.onnx")
+    change(model)
+    beside = folder / "graphs" / "new"
+    beside.mkdir()
+    graph.save(model, beside, name)  # not over the file that the weights are still read from
+    for file in list(beside.iterdir()):
+        file.replace(folder / "graphs" / file.name)
+    beside.rmdir()
+    manifest = parse((folder / MANIFEST).read_bytes())
+    (folder / MANIFEST).unlink()
+    replace = msgspec.structs.replace
+    graphs = tuple(replace(g, precision=precision) if g.name == name else g for g in manifest.graphs)
+    return write_bundle(folder, replace(manifest, graphs=graphs, files=()))
