@@ -20,13 +20,12 @@ import torch
 from onnx_ir.passes import common as passes
 
 from edge_streamer.export.graphs import GraphPlan
+from edge_streamer.quantization.graph import save
 from edge_streamer.runtime.errors import EdgeStreamerError
 from edge_streamer.runtime.manifest import TensorSpec
 
 IR_VERSION, OPSET = 10, 21
 """The newest that ONNX Runtime 1.23 (JetPack 6's last) loads."""
-EXTERNAL_BYTES = 1024
-"""Tensors from this size on lie in the .weights file."""
 PORTABLE = frozenset((
     "Add", "ArgMax", "Cast", "Clip", "Concat", "Conv", "ConvTranspose", "Cos", "DepthToSpace",
     "Div", "Expand", "Gather", "Gemm", "Less", "LessOrEqual", "Log", "MatMul", "Mul", "Neg",
@@ -52,11 +51,6 @@ def write_graph(plan: GraphPlan, folder: Path) -> tuple[ir.Model, list[TensorSpe
     _check(plan.name, model)
     save(model, folder, plan.name)
     return model, outputs
-
-
-def save(model: ir.Model, folder: Path, name: str) -> None:
-    """Write ``<name>.onnx`` with its large tensors in ``<name>.weights``."""
-    ir.save(model, folder / f"{name}.onnx", external_data=f"{name}.weights", size_threshold_bytes=EXTERNAL_BYTES)
 
 
 def offsets(path: Path) -> dict[str, tuple[int, tuple[int, ...]]]:

@@ -10,13 +10,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
 import msgspec
 
-from edge_streamer.quantization.make import Tell, quantize
+from edge_streamer.quantization.make import quantize
 from edge_streamer.quantization.observe import observe
 from edge_streamer.quantization.page import render
 from edge_streamer.quantization.report import Report, measure
@@ -24,7 +23,9 @@ from edge_streamer.quantization.schemes import SCHEMES, TARGETS, Scheme
 from edge_streamer.quantization.streams import Stream, recordings, scenes, shipped
 from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.evaluation.bench import Tell
 from edge_streamer.runtime.files import check_new_folder, new_folder, size_text, write_file
+from edge_streamer.runtime.live import bars
 from edge_streamer.runtime.unit import Unit
 
 HELP = "make a bundle smaller and faster, and measure what that costs over minutes"
@@ -70,7 +71,7 @@ def main(args: argparse.Namespace) -> int:
     assert media is not None
     calibration = recordings(args.calibrate, media) if args.calibrate else shipped(media)
     stream = recordings(args.measure, media) if args.measure else scenes(media) or calibration
-    with progress() as tell:
+    with bars() as tell:
         with new_folder(args.out) as folder:
             counted = _Counted(tell)
             seen = observe(source, counted.units(calibration))
@@ -113,26 +114,6 @@ class _Counted:
             self.count += 1
             self._tell("calibration", self.count, CALIBRATION_UNITS)
             yield unit
-
-
-@contextmanager
-def progress() -> Iterator[Tell]:
-    """A bar per part on standard error; without a terminal nothing."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description:14}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        tasks: dict[str, object] = {}
-
-        def tell(part: str, done: int, total: int) -> None:
-            name = "graphs" if part.startswith(("graph ", "done")) else part
-            if name not in tasks:
-                tasks[name] = bars.add_task(name, total=total)
-            bars.update(tasks[name], completed=done, total=total)  # type: ignore[arg-type]
-
-        yield tell
 
 
 def _show(report: Report, out: Path, page: Path) -> None:

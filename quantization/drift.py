@@ -17,6 +17,7 @@ import numpy as np
 
 from edge_streamer.runtime.engine import Array
 from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.evaluation.parity import agreement
 from edge_streamer.runtime.session import Session
 from edge_streamer.runtime.unit import Response, Unit
 
@@ -56,8 +57,7 @@ def drift(
     for number, unit in enumerate(units):
         right = reference.step(unit)
         answer = tested.step(unit, right.tokens if mode == "forced" else None)
-        chosen = [int(s["token"][0]) for s in tested.streamer.wiring.sampled]
-        same.append([a == b for a, b in zip(chosen, right.tokens, strict=True)])
+        same.append(agreement(tested, right.tokens))
         wanted, came = outputs(reference), outputs(tested)
         wanted |= {"samples": right.samples, "frames": right.frames}
         came |= {"samples": answer.samples, "frames": answer.frames}
@@ -72,11 +72,11 @@ def drift(
         tell(number + 1)
     if not same:
         raise InputError("the stream holds no unit; wanted a recording of at least some seconds")
-    agree = np.array(same)
+    agree, mean = np.array(same), {name: sum(energies[name]) / len(same) for name in OUTPUTS}
     return Drift(
         mode=mode, units=len(same), same_slots=float(agree.mean()), same_states=float(agree[:, 0].mean()),
         error_db={n: decibels(sum(errors[n]), sum(energies[n])) for n in OUTPUTS},
-        curve_db={n: [decibels(e, sum(energies[n]) / len(same)) for e in errors[n]] for n in OUTPUTS},
+        curve_db={n: [decibels(e, mean[n]) for e in errors[n]] for n in OUTPUTS},
     )  # fmt: skip
 
 

@@ -11,8 +11,6 @@ that counts is that of the layer's output, ||x (W - Q)||^2 = tr((W - Q)^T H (W -
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,14 +23,16 @@ LAZY = 64
 POWERS = np.linspace(0.0, 1.0, 11)
 """Of the inputs' size, tried by :func:`migrated`."""
 
-Rounding = Callable[[Matrix, NDArray[np.float64]], Codes]
-
 
 def output_error(weight: Matrix, codes: Codes, seen: NDArray[np.float64]) -> float:
     """||x (W - Q)||^2 / ||x W||^2 over the calibration that ``seen`` [inputs, inputs] sums up."""
-    lost = (weight - codes.floats()).astype(np.float64)
-    whole = float(np.sum(weight * (seen @ weight)))
-    return float(np.sum(lost * (seen @ lost))) / max(whole, 1e-30)
+    return _energy(weight - codes.floats(), seen) / max(_energy(weight, seen), 1e-30)
+
+
+def _energy(matrix: Matrix, seen: NDArray[np.float64]) -> float:
+    """||x M||^2"""
+    wide = matrix.astype(np.float64)
+    return float(np.sum(wide * (seen @ wide)))
 
 
 def compensated(weight: Matrix, format: Format, seen: NDArray[np.float64]) -> Codes:
@@ -76,8 +76,7 @@ def migrated(weight: Matrix, format: Format, seen: NDArray[np.float64]) -> Matri
         scale = size**power
         scale = (scale / np.sqrt(scale.max() * scale.min())).astype(np.float32)
         codes = to_nearest(weight * scale[:, None], format)
-        lost = (weight - codes.floats() / scale[:, None]).astype(np.float64)
-        error = float(np.sum(lost * (seen @ lost)))
+        error = _energy(weight - codes.floats() / scale[:, None], seen)
         if error < least:
             best, least = scale, error
     return best

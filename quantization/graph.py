@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +32,7 @@ SMALLEST = 1024
 OUTPUT_AXIS = {"MatMul": 1, "Conv": 0, "ConvTranspose": 1}
 """Of the operators that are quantized: the weight's axis of outputs."""
 EXTERNAL_BYTES = 1024
+"""Tensors from this size on lie in the .weights file."""
 
 
 @dataclass
@@ -57,10 +57,11 @@ class Layer:
         assert value is not None
         return value
 
-    @cached_property
+    @property
     def shape(self) -> tuple[int, ...]:
         """Of the weight."""
-        return tuple(self.tensor.shape)
+        assert self.weight.const_value is not None
+        return tuple(self.weight.const_value.shape.numpy())
 
     @property
     def tensor(self) -> Matrix:
@@ -121,7 +122,7 @@ def store(model: ir.Model, layer: Layer, codes: Codes) -> None:
         )
     else:
         tensor = ir.Tensor(integers, name=f"{name}.int8")
-    attributes = {"axis": axis} if per_output else {"axis": 0, "block_size": codes.blocks()[0]}
+    attributes = {"axis": axis} if per_output else {"axis": 0, "block_size": codes.block}
     scales = codes.scales[0] if per_output else codes.scales
     inputs = [_constant(model, tensor), _constant(model, ir.Tensor(scales, name=f"{name}.scales"))]
     floats = ir.node("DequantizeLinear", inputs, attributes, name=f"{name}.floats")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from edge_streamer.quantization.numbers import INT4, INT8, Matrix, to_nearest
 from edge_streamer.quantization.observe import Key, Seen
 from edge_streamer.quantization.schemes import CODECS, Plan, Scheme
 from edge_streamer.runtime.bundle import MANIFEST, Bundle, write_bundle
+from edge_streamer.runtime.evaluation.bench import Tell
 from edge_streamer.runtime.golden import Golden, load_golden, replay
 from edge_streamer.runtime.manifest import EmbeddingSpec, GraphSpec
 from edge_streamer.runtime.session import open_session
@@ -30,8 +31,6 @@ TABLE = "embedding.f32"
 ROWS_AT_ONCE = 4096
 SMOOTHING = 0.5
 """SmoothQuant's share of the inputs' size that goes to the weights."""
-
-Tell = Callable[[str, int, int], None]
 
 
 @dataclass
@@ -58,13 +57,13 @@ def quantize(bundle: Bundle, scheme: Scheme, seen: Mapping[Key, Seen], folder: P
     (folder / "graphs").mkdir(exist_ok=True)
     specs = []
     for number, spec in enumerate(manifest.graphs):
-        tell(f"graph {spec.name}", number, len(manifest.graphs))
+        tell("graphs", number, len(manifest.graphs))
         model = graph.load(bundle.file(spec.file))
         layers = _quantize_graph(model, spec.name, scheme, seen)
         graph.save(model, folder / "graphs", spec.name)
         specs.append(_described(spec, model, scheme.precision(spec.name)) if layers else spec)
         done += layers
-    tell("done", len(manifest.graphs), len(manifest.graphs))
+    tell("graphs", len(manifest.graphs), len(manifest.graphs))
     embedding = _own_table(bundle, folder)
     manifest = msgspec.structs.replace(manifest, graphs=tuple(specs), files=(), embedding=embedding)
     unproven = write_bundle(folder, manifest)
@@ -97,8 +96,7 @@ def _answer_anew(bundle: Bundle, name: str) -> None:
     golden = load_golden(bundle.path / name)
     units = golden.meta.units
     words = {f"{i}.tokens": golden.answers[f"{i}.tokens"] for i in range(units)}
-    forced = [tuple(int(t) for t in words[f"{i}.tokens"]) for i in range(units)]
-    answers = replay(open_session(bundle, verify=False), golden.meta.seed, units, forced)
+    answers = replay(open_session(bundle, verify=False), golden.meta.seed, units, golden.tokens)
     Golden(golden.meta, answers | words).save(bundle.path / name)
 
 

@@ -48,14 +48,14 @@ class Codes:
     scales: Matrix
     """[blocks, outputs]"""
 
+    @property
+    def block(self) -> int:
+        """Inputs that share a scale."""
+        return len(self.integers) // len(self.scales)
+
     def floats(self) -> Matrix:
         """What an engine computes with: integers times scales, [inputs, outputs]."""
-        block = len(self.integers) // len(self.scales)
-        return np.asarray(self.integers * np.repeat(self.scales, block, 0), np.float32)
-
-    def blocks(self) -> tuple[int, int]:
-        """(inputs that share a scale, blocks)."""
-        return len(self.integers) // len(self.scales), len(self.scales)
+        return np.asarray(self.integers * np.repeat(self.scales, self.block, 0), np.float32)
 
 
 def fits(inputs: int, format: Format) -> bool:

@@ -5,7 +5,7 @@ and how large each of them gets, per pass (the solver's steps are passes of thei
 project's own session, so that tails, rings and latents are where they are in use; only the engine is another one,
 which opens the graphs with their layers' inputs as further outputs.
 
-Raises InputError for a stream that shows nothing: silence in all units, or values that are not finite.
+Raises InputError for a stream that shows nothing: no unit, or silence in all of them.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 
 from edge_streamer.quantization.graph import layers, load
 from edge_streamer.runtime.bundle import Bundle
-from edge_streamer.runtime.engine import Array, BoundRun
-from edge_streamer.runtime.engines.ort import OrtEngine, OrtGraph, check_buffers
-from edge_streamer.runtime.errors import EngineError, InputError
+from edge_streamer.runtime.engine import Array
+from edge_streamer.runtime.engines.ort import OrtBoundRun, OrtEngine, OrtGraph
+from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.manifest import GraphSpec
-from edge_streamer.runtime.session import Session
-from edge_streamer.runtime.unit import Knobs, Unit
+from edge_streamer.runtime.session import open_session
+from edge_streamer.runtime.unit import Unit
 
 Key = tuple[str, str]
 """(graph, layer)"""
@@ -41,31 +41,26 @@ class Seen:
     """Sum of x x^T, [inputs, inputs]."""
     largest: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     """Pass -> the largest magnitude of each input, [inputs]."""
-    count: int = 0
 
     def add(self, name: str, rows: NDArray[np.float32]) -> None:
         """``rows`` came in pass ``name``."""
         self.together += rows.T @ rows
         peak = np.abs(rows).max(0)
         self.largest[name] = np.maximum(self.largest[name], peak) if name in self.largest else peak
-        self.count += len(rows)
 
 
-class Watched:
-    """A bound run that leaves its layers' inputs with the engine."""
+class Watched(OrtBoundRun):
+    """A bound run that leaves its layers' inputs with the engine: ``names``, the last outputs of ``binding``."""
 
-    def __init__(self, session: ort.InferenceSession, binding: ort.IOBinding, names: list[str], engine: WatchingEngine,
-                 graph: str, keep: tuple[Array, ...]):  # fmt: skip
-        self._session, self._binding, self._names = session, binding, names
-        self._engine, self._graph, self._keep = engine, graph, keep
+    def __init__(self, session: ort.InferenceSession, binding: ort.IOBinding, graph: str, keep: tuple[Array, ...],
+                 names: list[str], engine: WatchingEngine):  # fmt: skip
+        super().__init__(session, binding, graph, keep)
+        self._names, self._engine = names, engine
 
     def run(self) -> None:
-        try:
-            self._session.run_with_iobinding(self._binding)
-        except RuntimeError as error:
-            raise EngineError(f"ONNX Runtime failed in graph {self._graph!r}: {error}") from error
+        super().run()
         extra = self._binding.get_outputs()[-len(self._names) :] if self._names else []
-        self._engine.came = (self._graph, {n: v.numpy() for n, v in zip(self._names, extra, strict=True)})
+        self._engine.came = (self._name, {n: v.numpy() for n, v in zip(self._names, extra, strict=True)})
 
 
 class WatchedGraph(OrtGraph):
@@ -75,17 +70,11 @@ class WatchedGraph(OrtGraph):
         super().__init__(session, spec)
         self._names, self._engine = names, engine
 
-    def bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> BoundRun:  # type: ignore[override]
-        binding = self._session.io_binding()
-        check_buffers(self.spec, inputs, outputs)
-        for name, array in inputs.items():
-            binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-        for name, array in outputs.items():
-            binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+    def bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Watched:
+        binding, keep = self._binding(inputs, outputs), (*inputs.values(), *outputs.values())
         for name in self._names:
             binding.bind_output(name, "cpu")
-        keep = (*inputs.values(), *outputs.values())
-        return Watched(self._session, binding, self._names, self._engine, self.spec.name, keep)
+        return Watched(self._session, binding, self.spec.name, keep, self._names, self._engine)
 
 
 class WatchingEngine(OrtEngine):
@@ -112,10 +101,10 @@ class WatchingEngine(OrtEngine):
         return WatchedGraph(session, spec, made, self)
 
 
-def observe(bundle: Bundle, units: Iterable[Unit], knobs: Knobs | None = None) -> dict[Key, Seen]:
+def observe(bundle: Bundle, units: Iterable[Unit]) -> dict[Key, Seen]:
     """Run ``units`` through ``bundle`` and sum up what every MatMul with a weight of its own was given."""
     engine = WatchingEngine()
-    session = Session(bundle, engine, knobs or Knobs(), {})
+    session = open_session(bundle, engine=engine, verify=False)
     seen: dict[Key, Seen] = {}
 
     def record(name: str, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:

@@ -6,7 +6,6 @@ error over time, pictures and voices side by side, and the layers that hurt most
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -17,7 +16,7 @@ from PIL import Image
 
 from edge_streamer.quantization.drift import Drift
 from edge_streamer.quantization.report import Kept, Report
-from edge_streamer.runtime.evaluation.page import STYLE, table
+from edge_streamer.runtime.evaluation.page import data, document, table
 
 LAYERS_SHOWN = 20
 WIDE, HIGH, LEFT, TOP, BOTTOM = 620, 200, 46, 10, 22
@@ -58,10 +57,7 @@ def render(report: Report, kept: Kept) -> str:
             for one in report.layers[:LAYERS_SHOWN]
         ]),
     ]  # fmt: skip
-    return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(report.scheme)}: what it costs</title>"
-        f'<meta name=viewport content="width=device-width"><style>{STYLE}</style><body>{"".join(parts)}</body></html>\n'
-    )
+    return document(f"{report.scheme}: what it costs", parts)
 
 
 def _first(report: Report, forced: Drift, free: Drift) -> str:
@@ -100,7 +96,7 @@ def curves(curve_db: Mapping[str, Sequence[float]]) -> str:
         f"<text x={LEFT - 6} y={y + 4:.1f} font-size=11 fill='#667' text-anchor=end>{level:.0f} dB</text>"
         for level in np.arange(low, high + 1, 10) for y in [height(float(level))]
     )  # fmt: skip
-    seconds = sum(1 for _ in next(iter(curve_db.values()))) * 0.16
+    seconds = len(next(iter(curve_db.values()))) * 0.16
     legend = " ".join(
         f"<span style='color:{c}'>&#9644; {WORDS[n]}</span>" for c, n in zip(COLOURS, means, strict=False)
     )
@@ -143,4 +139,4 @@ def _spectrogram(samples: NDArray[np.float32]) -> NDArray[np.uint8]:
 def _png(picture: NDArray[np.uint8]) -> str:
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return data(buffer.getvalue())

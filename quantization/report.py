@@ -19,6 +19,7 @@ from edge_streamer.quantization.make import Quantized
 from edge_streamer.quantization.schemes import Scheme
 from edge_streamer.quantization.streams import Stream
 from edge_streamer.runtime.bundle import Bundle
+from edge_streamer.runtime.evaluation.bench import Tell
 from edge_streamer.runtime.report import machine, versions
 from edge_streamer.runtime.session import open_session
 from edge_streamer.runtime.unit import Response
@@ -80,7 +81,7 @@ class Kept:
 
 def measure(
     source: Bundle, made: Bundle, scheme: Scheme, layers: Sequence[Quantized], stream: Stream, units: int,
-    calibrated_on: str, calibration_units: int, tell: Callable[[str, int, int], None] = lambda *_: None,
+    calibrated_on: str, calibration_units: int, tell: Tell = lambda *_: None,
 ) -> tuple[Report, Kept]:  # fmt: skip
     """Run both bundles over ``units`` of ``stream``, twice."""
     times: list[tuple[float, float]] = []

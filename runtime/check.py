@@ -68,12 +68,9 @@ def check(bundle: Bundle) -> Verdict:
     golden = load_golden(bundle.file(manifest.golden))
     session = open_session(bundle)
     units = golden.meta.units
-    tokens = [tuple(int(t) for t in golden.answers[f"{i}.tokens"]) for i in range(units)]
-    answers = replay(session, golden.meta.seed, units, tokens)
-    same = [bool(a == b) for i in range(units) for a, b in
-            zip(answers[f"{i}.tokens"], golden.answers[f"{i}.tokens"], strict=True)]  # fmt: skip
+    answers = replay(session, golden.meta.seed, units, golden.tokens)
     rows = compare(golden, answers, tolerance)
-    return Verdict(manifest.name, session.engine.name, units, tolerance, sum(same) / len(same), rows)
+    return Verdict(manifest.name, session.engine.name, units, tolerance, golden.agreement(answers), rows)
 
 
 def compare(golden: Golden, answers: dict[str, Array], tolerance: float) -> list[Row]:

@@ -48,6 +48,15 @@ class Golden:
     meta: Meta
     answers: dict[str, Array]
 
+    @property
+    def tokens(self) -> list[tuple[int, ...]]:
+        """What the float model chose in each unit's slots: what a replay is forced to."""
+        return [tuple(int(t) for t in self.answers[f"{i}.tokens"]) for i in range(self.meta.units)]
+
+    def agreement(self, answers: dict[str, Array]) -> float:
+        """Share of slots in which ``answers`` of a replay would have chosen the same token."""
+        return float(np.mean([answers[f"{i}.tokens"] == self.answers[f"{i}.tokens"] for i in range(self.meta.units)]))
+
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all."""
         save_arrays(path, self.meta, self.answers)

@@ -6,11 +6,13 @@ wants it) and at the end the table to standard output.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -72,6 +74,24 @@ class LiveLine:
         else:
             self._due = now + SPARSE_SECONDS
             self._console.print(Text(line), soft_wrap=True)
+
+
+@contextmanager
+def bars(counted: str = "") -> Iterator[Callable[[str, int, int], None]]:
+    """A bar per part of a long job on standard error, moved by ``tell(part, done, total)``. Without a terminal a line
+    per part where ``counted`` says what its steps are, else nothing."""
+    console, tasks = Console(stderr=True), dict[str, TaskID]()
+    columns = (TextColumn("{task.description:10}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as shown:
+
+        def tell(part: str, done: int, total: int) -> None:
+            if part not in tasks:
+                tasks[part] = shown.add_task(part, total=total)
+            shown.update(tasks[part], completed=done)
+            if counted and not console.is_terminal and done == total:
+                console.print(f"{part}: {done} {counted}", highlight=False)
+
+        yield tell
 
 
 def show_end(report: RunReport, files: Mapping[str, Path], console: Console | None = None) -> None:

@@ -85,8 +85,7 @@ class Clips:
         found = np.zeros((len(self.scenes), self.slots.shape[1]), np.int64)
         for marks, scene in zip(found, self.scenes, strict=True):
             words = list(scene.world.table.words)
-            said = [(s.end, s.word) for s in scene.script.said if s.kind == "command"]
-            for end, word in said + [(t.end, t.word) for t in scene.script.typed]:
+            for end, word in scene.script.commands():
                 if start_after(end) < len(marks) * UNIT:
                     marks[start_after(end) // UNIT] = 1 + words.index(word)
         return torch.from_numpy(found)

@@ -79,6 +79,11 @@ class OrtGraph:
         self._session = session
 
     def bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> OrtBoundRun:
+        keep = (*inputs.values(), *outputs.values())
+        return OrtBoundRun(self._session, self._binding(inputs, outputs), self.spec.name, keep)
+
+    def _binding(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> ort.IOBinding:
+        """The checked buffers, tied."""
         binding = self._session.io_binding()
         length = check_buffers(self.spec, inputs, outputs)
         if self.spec.lengths and length not in self.spec.lengths:
@@ -87,7 +92,7 @@ class OrtGraph:
             binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
         for name, array in outputs.items():
             binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-        return OrtBoundRun(self._session, binding, self.spec.name, (*inputs.values(), *outputs.values()))
+        return binding
 
 
 def check_buffers(spec: GraphSpec, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> int | None:

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from edge_streamer.runtime.errors import InputError
-from edge_streamer.runtime.evaluation.bench import Result, Tell, Wish, evaluate
+from edge_streamer.runtime.evaluation.bench import Result, Wish, evaluate
 from edge_streamer.runtime.evaluation.clip import Highlights
 from edge_streamer.runtime.evaluation.page import render
 from edge_streamer.runtime.evaluation.score import Scores, differences
 from edge_streamer.runtime.evaluation.suite import Suite, duplex, read_suite
 from edge_streamer.runtime.files import check_new_folder, new_folder
+from edge_streamer.runtime.live import bars
 from edge_streamer.runtime.scenes.assets import HELD_OUT, HeldOut, load_assets
 from edge_streamer.runtime.scenes.scene import World
 from edge_streamer.runtime.scenes.table import SHIPPED
@@ -78,7 +77,7 @@ def _evaluate(
 ) -> tuple[Result, Highlights]:
     highlights = Highlights(out / "clip.mp4", session.media)
     try:
-        with progress() as tell:
+        with bars("cases") as tell:
             result = evaluate(session, suite, wish, world, held_out, tell, highlights.watch)
         highlights.close()
     finally:
@@ -123,27 +122,6 @@ def _baseline(path: Path) -> Result:
         raise InputError(f"--baseline {path} cannot be read ({error.strerror}); wanted a result.json") from None
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         raise InputError(f"--baseline {path} is no result of this command ({error})") from None
-
-
-@contextmanager
-def progress() -> Iterator[Tell]:
-    """A bar on standard error; without a terminal a line per part."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description:10}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        tasks = {}
-
-        def tell(part: str, done: int, total: int) -> None:
-            if part not in tasks:
-                tasks[part] = bars.add_task(part, total=total)
-            bars.update(tasks[part], completed=done)
-            if not console.is_terminal and done == total:
-                console.print(f"{part}: {done} cases", highlight=False)
-
-        yield tell
 
 
 def _show(result: Result, baseline: Result | None, out: Path) -> None:

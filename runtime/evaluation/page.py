@@ -42,14 +42,19 @@ def render(result: Result, pictures: Sequence[tuple[str, bytes]], baseline: Resu
         f'<p class="facts">{escape(facts)}</p>', verdict(result.verdict),
         '<h2>Watch it</h2><video src="clip.mp4" controls preload="metadata"></video>',
         "<h2>What it showed</h2><p>Above as intended, below as it came.</p>",
-        *(f'<figure><img src="{_data(png)}" alt=""><figcaption>{escape(name)}</figcaption></figure>'
+        *(f'<figure><img src="{data(png)}" alt=""><figcaption>{escape(name)}</figcaption></figure>'
           for name, png in pictures),
         "<h2>When it answered</h2>", _latencies(result),
         "<h2>Every score</h2>", _every(result, baseline), _stability(result), _steps(result), _parity(result),
         "<h2>Answers that were not right</h2>", _wrong(result),
     ]  # fmt: skip
+    return document(f"{bundle['name']}: evaluation", parts)
+
+
+def document(title: str, parts: Iterable[str]) -> str:
+    """A page of these parts, which are HTML already, in our style."""
     return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(bundle['name'])}: evaluation</title>"
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title>"
         f'<meta name=viewport content="width=device-width"><style>{STYLE}</style><body>{"".join(parts)}</body></html>\n'
     )
 
@@ -166,5 +171,6 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
 
 
-def _data(png: bytes) -> str:
+def data(png: bytes) -> str:
+    """A picture as a link that holds it."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"

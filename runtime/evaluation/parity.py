@@ -7,6 +7,8 @@ own arithmetic and state.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import numpy as np
 
@@ -51,13 +53,16 @@ def golden_parity(session: Session) -> Parity | None:
         return None
     golden, twin = load_golden(bundle.file(bundle.manifest.golden)), session.twin()
     units = golden.meta.units
-    tokens = [tuple(int(t) for t in golden.answers[f"{i}.tokens"]) for i in range(units)]
-    answers = replay(twin, golden.meta.seed, units, tokens)
-    same = [bool(a == b) for i in range(units) for a, b in
-            zip(answers[f"{i}.tokens"], golden.answers[f"{i}.tokens"], strict=True)]  # fmt: skip
+    answers = replay(twin, golden.meta.seed, units, golden.tokens)
     rows = compare(golden, answers, TOLERANCE["float32"])
     worst = {row.quantity: decibels(row.error) for row in rows}
-    return Parity("its golden units", units, worst, worst, sum(same) / len(same))
+    return Parity("its golden units", units, worst, worst, golden.agreement(answers))
+
+
+def agreement(session: Session, tokens: Sequence[int]) -> list[bool]:
+    """Slot by slot, whether the session would have chosen ``tokens`` in its last unit, whatever it was forced to."""
+    chosen = (int(s["token"][0]) for s in session.streamer.wiring.sampled)
+    return [a == b for a, b in zip(chosen, tokens, strict=True)]
 
 
 def bundle_parity(tested: Session, reference: Session, case: Case, world: World, held_out: HeldOut) -> Parity:
@@ -77,11 +82,10 @@ def bundle_parity(tested: Session, reference: Session, case: Case, world: World,
         right = reference.step(unit)
         tokens = right.tokens
         answer = tested.step(unit, tokens)
-        chosen = [int(s["token"][0]) for s in tested.streamer.wiring.sampled]
         for made, response in ((came, answer), (wanted, right)):
             made["samples"].append(response.samples.copy())
             made["frames"].append(response.frames.astype(np.float32) - 128)
-        same += [a == b for a, b in zip(chosen, tokens, strict=True)]
+        same += agreement(tested, tokens)
         for name in LATENTS:
             came[name].append(tested.streamer.wiring.past[f"latents.{name}"].copy())
             wanted[name].append(reference.streamer.wiring.past[f"latents.{name}"].copy())

@@ -90,6 +90,11 @@ class Script:
     typed: tuple[Typed, ...] = ()
     shown: tuple[Shown, ...] = ()
 
+    def commands(self) -> list[tuple[int, str]]:
+        """(sample at which it ends, word) of every command, said or typed, in order of time."""
+        said = [(s.end, s.word) for s in self.said if s.kind == "command"]
+        return sorted(said + [(t.end, t.word) for t in self.typed])
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -157,10 +162,8 @@ def start_after(end: int) -> int:
 
 def plan_answers(script: Script, table: Table, lengths: list[int]) -> list[Answer]:
     """All answers in order of time; ``lengths`` of the phrases in samples."""
-    commands = [(s.end, s.word) for s in script.said if s.kind == "command"]
-    commands += [(t.end, t.word) for t in script.typed]
     answers: list[Answer] = []
-    for end, word in sorted(commands):
+    for end, word in script.commands():
         start = start_after(end)
         if answers and answers[-1].end > start:
             last = answers[-1]

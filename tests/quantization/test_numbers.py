@@ -63,7 +63,7 @@ def read_by_engine(codes: Codes) -> np.ndarray:
     kind = TensorProto.INT4 if four else TensorProto.INT8
     given = helper.make_tensor("q", kind, codes.integers.shape, raw.tobytes(), raw=True)
     scales = onnx.numpy_helper.from_array(codes.scales if blocks else codes.scales[0], "s")
-    how = {"axis": 0, "block_size": codes.blocks()[0]} if blocks else {"axis": 1}
+    how = {"axis": 0, "block_size": codes.block} if blocks else {"axis": 1}
     node = helper.make_node("DequantizeLinear", ["q", "s"], ["y"], **how)
     out = helper.make_tensor_value_info("y", TensorProto.FLOAT, codes.integers.shape)
     graph = helper.make_graph([node], "g", [], [out], [given, scales])
