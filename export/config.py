@@ -164,6 +164,10 @@ class Config:
     """How many of the likeliest tokens a slot samples among."""
     default_steps: int = 2
     """Solver steps per unit."""
+    predicts: Literal["velocity", "clean"] = "velocity"
+    """What the network says of noisy latents z_t = (1 - t) z0 + t eps: the velocity eps - z0, as the paper has it, or
+    the clean latents z0, from which the velocity follows as (z_t - z0) / t. A small network spends nothing on copying
+    the noise then, and the last step's result is what it says, free of the errors of the steps before."""
     token_pad: int = 256
     """Number of ``<|pad|>``; the byte-level tokenizer's, as the three below."""
     token_start: int = 257
@@ -339,6 +343,7 @@ DEMO = Config(
     window_units=64,
     video_window_units=8,
     prefix_tokens=64,
+    predicts="clean",
 )
 """The embedded default: faster than real time on two CPU cores in float32."""
 

@@ -6,9 +6,10 @@ of tokens the layout's (`runtime/programs/layout.py`).
 
 Stated in the papers: one Transformer over one causal sequence; text by next-token prediction; agent sound and picture
 as continuous latents, denoised jointly on the path z_t = (1 - t) z0 + t eps with the velocity eps - z0; clean latents
-go into the history. Our choices: time enters the solver as an embedding added to the tokens and as a scale and shift
-before the velocity's projection; clean tokens are solver tokens of time 0 and step 0; each agent token has a learned
-place; the step size is an input of the network, so that few steps may be trained to differ from many.
+go into the history. Our choices: the network may say z0 in place of the velocity, which follows from it; time enters
+the solver as an embedding added to the tokens and as a scale and shift before the last projection; clean tokens are
+solver tokens of time 0 and step 0; each agent token has a learned place; the step size is an input of the network, so
+that few steps may be trained to differ from many.
 """
 
 from __future__ import annotations
@@ -78,8 +79,8 @@ class Solver(nn.Module):
         time: Tensor = self.time(t) + self.step(dt)
         return tokens + time.unsqueeze(-2)
 
-    def velocity(self, hidden: Tensor, t: Tensor, dt: Tensor) -> Latents:
-        """[..., agent, width] -> the velocity eps - z0 of picture and sound."""
+    def predict(self, hidden: Tensor, t: Tensor, dt: Tensor) -> Latents:
+        """[..., agent, width] -> what the network says of picture and sound (``Config.predicts``)."""
         scale, shift = self.modulate(F.silu(self.time(t) + self.step(dt))).unsqueeze(-2).chunk(2, -1)
         hidden = hidden * (1.0 + scale) + shift
         split = self.video_tokens
@@ -172,14 +173,19 @@ class WanStreamer(nn.Module):
         tokens: Tensor = self.solver.embed(video, audio, t, dt)
         return tokens
 
-    def velocity(self, hidden: Tensor, t: Tensor, dt: Tensor) -> Latents:
-        """Hidden states [..., agent, width] -> the velocity eps - z0 of picture and sound: what training fits."""
-        return self.solver.velocity(hidden, t, dt)
+    def predict(self, hidden: Tensor, t: Tensor, dt: Tensor) -> Latents:
+        """Hidden states [..., agent, width] -> the velocity eps - z0 of picture and sound, or their clean latents z0
+        (``config.predicts``): what training fits."""
+        return self.solver.predict(hidden, t, dt)
 
     def solve_out(self, hidden: Tensor, video: Tensor, audio: Tensor, t: Tensor, dt: Tensor) -> Latents:
-        """One Euler step towards t = 0: hidden [agent, width], latents as given to ``solve_in`` -> those at t - dt."""
-        picture, sound = self.velocity(hidden, t, dt)
-        return video - dt * picture, audio - dt * sound
+        """One Euler step towards t = 0: hidden [..., agent, width], latents as given to ``solve_in``, t above 0 ->
+        latents at t - dt."""
+        picture, sound = self.predict(hidden, t, dt)
+        if self.config.predicts == "velocity":
+            return video - dt * picture, audio - dt * sound
+        share = dt / t  # of the way to t = 0; exactly 1 in the last step, whose result is the prediction itself
+        return (1.0 - share) * video + share * picture, (1.0 - share) * audio + share * sound
 
     # ---- the agent ----
 

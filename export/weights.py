@@ -2,7 +2,8 @@
 
 Receives a model and a path; saves or loads every parameter and buffer under its name in the module tree, strictly: a
 missing, unexpected, misshapen or non-finite tensor is named, and the model is touched only when all is well. The
-file's metadata holds the preset, so that a file for another one is told apart from a damaged one.
+file's metadata holds the preset, so that a file for another one is told apart from a damaged one, and what the network
+predicts, which no tensor's shape tells.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ def save_weights(model: WanStreamer, path: Path, origin: str = "", licence: str 
     ``origin`` and ``licence`` travel along: the bundle's manifest tells them.
     """
     tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
-    about = {"format": "pt", "preset": model.config.preset, "origin": origin, "licence": licence}
+    about = {"format": "pt", "preset": model.config.preset, "predicts": model.config.predicts}
+    about |= {"origin": origin, "licence": licence}
     partial = path.with_name(f".{path.name}.partial")
     try:
         save_file(tensors, partial, metadata=about)
@@ -39,9 +41,15 @@ def save_weights(model: WanStreamer, path: Path, origin: str = "", licence: str 
 
 def load_weights(model: WanStreamer, path: Path) -> None:
     """Fill ``model`` from a file that :func:`save_weights` wrote. Raises InputError that names what is wrong."""
-    tensors, preset = read_tensors(path)
-    if preset != model.config.preset:
-        raise InputError(f"{path} holds weights of preset {preset!r}; wanted {model.config.preset!r}")
+    tensors, about = read_tensors(path)
+    if about.get("preset") != model.config.preset:
+        raise InputError(f"{path} holds weights of preset {about.get('preset')!r}; wanted {model.config.preset!r}")
+    predicts = about.get("predicts", "velocity")
+    if predicts != model.config.predicts:
+        raise InputError(
+            f"{path} holds weights that predict the {predicts}; this version's {model.config.preset!r} predicts the "
+            f"{model.config.predicts}: train them anew"
+        )
     own = model.state_dict()
     check_names(path, set(tensors), set(own))
     for name, mine in own.items():
@@ -56,13 +64,13 @@ def read_origin(path: Path) -> tuple[str, str]:
     return about.get("origin", ""), about.get("licence", "")
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], str | None]:
-    """All tensors of a safetensors file, and the preset in its metadata. Raises InputError."""
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """All tensors of a safetensors file, and its metadata. Raises InputError."""
     if not path.is_file():
         raise InputError(f"there is no weight file {path}")
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, (file.metadata() or {}).get("preset")  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except SafetensorError as error:
         raise InputError(f"{path} is not a safetensors file, or is cut short ({error})") from None
     except OSError as error:

@@ -306,11 +306,10 @@ def whole_sequence(model: WanStreamer, recording: Recording, rules: Rules | None
 
 def step_of(model: WanStreamer, hidden: Tensor, given: Pass) -> Pass:
     """The Euler step that these hidden states make of the recorded latents."""
-    picture, sound = model.velocity(hidden, given["t"], given["dt"])
-    return {
-        "next.latents.video": given["latents.video"] - picture * given["dt"],
-        "next.latents.audio": given["latents.audio"] - sound * given["dt"],
-    }
+    said = dict(zip(("latents.video", "latents.audio"), model.predict(hidden, given["t"], given["dt"]), strict=True))
+    if model.config.predicts == "clean":
+        said = {name: (given[name] - clean) / given["t"] for name, clean in said.items()}
+    return {f"next.{name}": given[name] - velocity * given["dt"] for name, velocity in said.items()}
 
 
 def decode(model: WanStreamer, recording: Recording) -> list[Pass]:

@@ -210,17 +210,23 @@ def test_rows_and_logits_use_one_table_where_tied(name: str) -> None:
 
 
 @torch.no_grad()
-def test_an_euler_step_moves_against_the_velocity(tiny: WanStreamer) -> None:
-    config = tiny.config
-    video, audio = torch.randn(config.video_latent), torch.randn(config.audio_latent)
+@pytest.mark.parametrize("name", ["tiny", "demo"])
+def test_an_euler_step_goes_where_the_prediction_leads(name: str) -> None:
+    """``tiny`` predicts the velocity, ``demo`` clean latents: both end at the latents that lie on the same path."""
+    model = build(PRESETS[name], 0)
+    config = model.config
+    assert {"tiny": "velocity", "demo": "clean"}[name] == config.predicts
+    given = (torch.randn(config.video_latent), torch.randn(config.audio_latent))
     t, dt = torch.tensor([0.75]), torch.tensor([0.25])
     hidden = torch.randn(layout(config).agent, config.transformer.width)
-    picture, sound = tiny.velocity(hidden, t, dt)
-    next_video, next_audio = tiny.solve_out(hidden, video, audio, t, dt)
-    torch.testing.assert_close(next_video, video - 0.25 * picture)
-    torch.testing.assert_close(next_audio, audio - 0.25 * sound)
-    assert not torch.allclose(tiny.velocity(hidden, t * 0.5, dt)[0], picture)  # the time is heard
-    assert not torch.allclose(tiny.velocity(hidden, t, dt * 0.5)[0], picture)
+    said = model.predict(hidden, t, dt)
+    for before, prediction, after in zip(given, said, model.solve_out(hidden, *given, t, dt), strict=True):
+        velocity = prediction if name == "tiny" else (before - prediction) / 0.75
+        torch.testing.assert_close(after, before - 0.25 * velocity)
+    assert not torch.allclose(model.predict(hidden, t * 0.5, dt)[0], said[0])  # the time is heard
+    assert not torch.allclose(model.predict(hidden, t, dt * 0.5)[0], said[0])
+    if name == "demo":  # the last step ends at the prediction, whatever came before
+        assert torch.equal(model.solve_out(hidden, *given, dt, dt)[1], model.predict(hidden, dt, dt)[1])
 
 
 @torch.no_grad()
@@ -247,10 +253,10 @@ def test_every_parameter_learns() -> None:
     angles = [torch.ones(count, config.transformer.head_size // 2)] * 4
     rings: list[dict[str, tuple[Tensor, Tensor]]] = [{} for _ in range(config.transformer.layers)]
     hidden, _ = model.transformer(tokens[None], *angles, torch.arange(count).float(), {}, rings)
-    velocity = model.velocity(hidden[0, : layout(config).agent], time, time)
+    said = model.predict(hidden[0, : layout(config).agent], time, time)
     tails = Tails(model.start_state("decode"))
     frames, samples = model.video_vae.decode(picture[None, None], tails), model.audio_vae.decode(sound[None], tails)
-    parts = [*velocity, model.logits(hidden), frames, samples]
+    parts = [*said, model.logits(hidden), frames, samples]
     sum(part.pow(2).sum() for part in parts).backward()  # type: ignore[union-attr]
     # The tails of a first unit are zero, so nothing is learned from them in one unit.
     silent = {name for name, p in model.named_parameters() if p.grad is None or not bool(p.grad.any())}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,9 @@ def test_files_that_are_none_are_named(tmp_path: Path) -> None:
         load_weights(model, path)
     save_weights(build(PRESETS["demo"], 0), path)
     with pytest.raises(InputError, match="preset 'demo'; wanted 'tiny'"):
+        load_weights(model, path)
+    save_weights(build(replace(PRESETS["tiny"], predicts="clean"), 0), path)
+    with pytest.raises(InputError, match="predict the clean; this version's 'tiny' predicts the velocity"):
         load_weights(model, path)
 
 
