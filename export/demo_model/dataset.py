@@ -26,12 +26,14 @@ from edge_streamer.runtime.scenes.avatar import IDENTITIES
 from edge_streamer.runtime.scenes.backgrounds import TRAIN_BACKGROUNDS
 from edge_streamer.runtime.scenes.camera import random_view
 from edge_streamer.runtime.scenes.scene import Scene, World
-from edge_streamer.runtime.scenes.script import FRAME, UNIT, Intent, start_after, typed_text
+from edge_streamer.runtime.scenes.script import FRAME, GRID, UNIT, Intent, start_after, typed_text
 from edge_streamer.runtime.scenes.sound import Sound, random_room
 
 Ints = NDArray[np.int64]
 REMEMBERED = 58
 """Units after a card's first one in which it is to be remembered: 9.3 s."""
+ECHO = 3
+"""Tokens after a phrase's last one that still belong to it: so the last unit knows where it is."""
 FACE = 0.92
 """Share of clips in which somebody sits before the camera."""
 
@@ -91,10 +93,30 @@ class Clips:
         return torch.from_numpy(found)
 
     @cached_property
+    def places(self) -> Tensor:
+        """[N, U, tokens]: which place of which phrase each token of the sound is (:func:`place_table`), 0 for
+        silence."""
+        table, tokens = place_table(self.scenes[0].world), self.audio.shape[2]
+        found = np.zeros((len(self.scenes), self.slots.shape[1] * tokens), np.int64)
+        for marks, scene in zip(found, self.scenes, strict=True):
+            for answer in scene.intent.answers:
+                begin, end = answer.start // GRID, -(-answer.end // GRID) + (0 if answer.cut else ECHO)
+                end = min(end, len(marks))
+                marks[begin:end] = table[answer.phrase] + np.arange(end - begin)
+        return torch.from_numpy(found.reshape(len(found), -1, tokens))
+
+    @cached_property
     def by_identity(self) -> list[Ints]:
         """The numbers of the clips in which the agent has each identity."""
         has = np.array([scene.identity for scene in self.scenes])
         return [np.flatnonzero(has == identity) for identity in range(IDENTITIES)]
+
+
+def place_table(world: World) -> list[int]:
+    """The first place of each phrase, then how many there are in all: a phrase has one every 40 ms, in the slowest
+    voice, and place 0 is silence."""
+    longest = [max(len(phrase) for phrase in said) for said in zip(*world.phrases, strict=True)]
+    return [1, *(1 + int(n) for n in np.cumsum([-(-samples // GRID) + ECHO for samples in longest]))]
 
 
 def clips_of(scenes: Sequence[Scene], video: Tensor, audio: Tensor, camera: Tensor, config: Config) -> Clips:

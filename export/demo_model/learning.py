@@ -7,8 +7,9 @@ token table, the head and the solver's ends in place. Stages:
     understand   slots from what the user does, on clips of both lengths: what is to be said and when
     speak        the voice alone, answer upon answer, from the words in the slots (speaking.py); every third step is one
                  of ``understand``, whose lessons the voice would wipe out
-    joint        short clips, slots and velocity; the history's latents carry noise, and in some clips the pictures of
-                 the history are another clip's: the agent must look at the camera instead of copying its own past
+    joint        short clips, slots and latents; the history's latents carry noise, and in some clips the pictures of
+                 the history are another clip's: the agent must look at the camera instead of copying its own past;
+                 every third step is one of the voice alone, which the pictures would wipe out
     whole        the same on long clips: recall over the whole window
     rollout      the history is what the model itself would have answered, so that free running stays on its path
 
@@ -16,10 +17,10 @@ A solver of few steps draws the likeliest picture, and a blink is never that: so
 training a unit with a blink gets noise whose mean over one token is high, one without gets other noise, in shares that
 leave the noise what it was. This is what optimal-transport flow matching (arXiv 2302.00482) does for whole batches.
 
-Two guides stand beside the losses of words and velocity: what was heard and seen (notes.py), and how the agent looks
-(sight.py).
+The network predicts clean latents, from which the velocity follows (``Config.predicts``). Guides stand beside the
+losses of words and latents: what was heard and seen, how far an answer is (notes.py), how the agent looks (sight.py).
 
-The loss of the velocity is weighted evenly over solver times that few-step solvers visit (1, 3/4, 1/2, 1/4) and a few
+The loss of the latents is weighted evenly over solver times that few-step solvers visit (1, 3/4, 1/2, 1/4) and a few
 between them. Batches depend on (seed, stage, step) alone.
 """
 
@@ -27,6 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -34,19 +36,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edge_streamer.export.demo_model.dataset import Clips, Ints, microphone
+from edge_streamer.export.demo_model.dataset import Clips, Ints, microphone, place_table
 from edge_streamer.export.demo_model.fitting import Losses, Stage, Tell, fit
-from edge_streamer.export.demo_model.listening import LISTEN, Backdrops, learn_to_listen
+from edge_streamer.export.demo_model.listening import LISTEN, Backdrops, Ear, learn_to_listen
 from edge_streamer.export.demo_model.notes import Notes
 from edge_streamer.export.demo_model.sequence import Hidden, Noisy, Tokens, forward, heard
 from edge_streamer.export.demo_model.sight import Sight
-from edge_streamer.export.demo_model.speaking import SPEAK, answers_of, solver_times, voice_losses
+from edge_streamer.export.demo_model.speaking import SPEAK, Spoken, answers_of, solver_times, voice_losses
 from edge_streamer.export.demo_model.speech import Bank
 from edge_streamer.export.model import Latents, WanStreamer
 from edge_streamer.runtime.scenes.motion import BLINK_CHANCE
 
 UNDERSTAND = Stage("understand", steps=240, rate=2e-3, turn=2e-3)
-JOINT = Stage("joint", steps=1100, rate=2e-3, turn=2e-3)
+JOINT = Stage("joint", steps=1260, rate=2e-3, turn=2e-3)
 WHOLE = Stage("whole", steps=240, rate=1e-3, turn=1e-3, average=0.98)
 ROLLOUT = Stage("rollout", steps=140, rate=5e-4, turn=5e-4, average=0.97)
 HISTORY_NOISE = 0.5
@@ -55,6 +57,11 @@ BLIND = 0.35
 """Share of clips whose history of pictures is that of another clip of the same identity."""
 BLINK_TOKEN = 1
 """The token of the picture whose noise says whether to blink: most of the face."""
+FLOW = 2.0
+"""Weight of the losses of predicted latents."""
+REHEARSED = 16
+"""Streams of words that every later step listens to as well. Clips hold too few words: without these, voices never
+heard were missed twice as often after `joint` as after `listen`, and other words answered seven times as often."""
 PREFIX = 0.5
 """Share of batches with a pinned prefix."""
 PREFIX_UNITS = (1, 2, 3, 4, 5, 6)
@@ -74,9 +81,12 @@ class Lesson:
     history_noise: float = HISTORY_NOISE
 
     def __post_init__(self) -> None:
-        self.backdrops = Backdrops(self.bank, self.others, self.seed)
-        width, cards = self.model.config.transformer.width, self.long.scenes[0].world.table.cards
-        self.notes, self.sight = Notes(width, len(self.commands), cards, self.seed), Sight(self.long)
+        backdrops = Backdrops(self.bank, self.others, self.seed)
+        assert self.model.config.predicts == "clean", "what these stages fit"
+        width, world = self.model.config.transformer.width, self.long.scenes[0].world
+        self.notes = Notes(width, len(self.commands), world.table.cards, place_table(world)[-1], self.seed)
+        self.sight = Sight(self.long)
+        self.ear = Ear(self.model, self.notes, self.bank, self.commands, self.others, backdrops)
 
     def parts(self) -> nn.ModuleDict:
         """Everything that these stages train."""
@@ -84,10 +94,20 @@ class Lesson:
         taught = {"audio": m.user_audio, "core": m.transformer, "solver": m.solver, "tokens": Tables(m)}
         return nn.ModuleDict(taught | {"notes": self.notes})
 
+    @cached_property
+    def spoken(self) -> Spoken:
+        """All answers of the clips."""
+        return answers_of([self.short, self.long])
+
+    def voice(self, number: int) -> Callable[[int], Losses]:
+        """Losses of the voice alone; ``number`` tells stages apart."""
+        return voice_losses(self.model, self.notes, self.spoken, self.history_noise, self.seed, number)
+
     def words(self, hidden: Hidden, batch: Batch) -> Losses:
-        """Losses of slots and notes."""
+        """Losses of slots and notes, and of what ``listen`` taught."""
         notes = self.notes.commands(hidden.middle, batch.ended) | self.notes.cards(hidden.middle, batch.cards)
-        return slot_loss(self.model, hidden, batch.tokens.slots) | notes
+        again = self.ear.losses(batch.rng, REHEARSED)
+        return slot_loss(self.model, hidden, batch.tokens.slots) | notes | {"streams": again["heard"]}
 
 
 class Tables(nn.Module):
@@ -116,6 +136,8 @@ class Batch:
     """[B, U]: as Clips.cards."""
     ended: Tensor
     """[B, U]: as Clips.ended."""
+    places: Tensor
+    """[B, U, tokens]: as Clips.places."""
 
 
 def draw(lesson: Lesson, clips: Clips, stage: int, step: int, size: int, prefix: bool = True) -> Batch:
@@ -124,7 +146,7 @@ def draw(lesson: Lesson, clips: Clips, stage: int, step: int, size: int, prefix:
     torch.manual_seed(int(rng.integers(2**31)))
     pinned_units = int(rng.choice(PREFIX_UNITS)) if prefix and rng.random() < PREFIX else 0
     numbers = rng.integers(0, len(clips.scenes), size)
-    samples = [microphone(clips.scenes[n], lesson.bank, lesson.commands, lesson.backdrops, rng) for n in numbers]
+    samples = [microphone(clips.scenes[n], lesson.bank, lesson.commands, lesson.ear.backdrops, rng) for n in numbers]
     picked = torch.from_numpy(numbers)
     clean = (clips.video[picked], clips.audio[picked])
     others = np.array([rng.choice(clips.by_identity[clips.scenes[n].identity]) for n in numbers])
@@ -135,7 +157,8 @@ def draw(lesson: Lesson, clips: Clips, stage: int, step: int, size: int, prefix:
         slots=clips.slots[picked],
         past=clean,
         pinned=_pinned(clips, numbers, pinned_units, rng) if pinned_units else None,
-    ), clips.video[torch.from_numpy(others)], *(part[picked] for part in (clips.blinks, clips.cards, clips.ended)),
+    ), clips.video[torch.from_numpy(others)], 
+        *(part[picked] for part in (clips.blinks, clips.cards, clips.ended, clips.places)),
     )  # fmt: skip
 
 
@@ -189,25 +212,31 @@ def blinking_noise(noise: Tensor, blinks: Tensor) -> Tensor:
     return moved
 
 
-def make_noisy(clean: Latents, blinks: Tensor, rng: np.random.Generator) -> tuple[Noisy, Latents]:
-    """Latents on their way from noise, and the velocity that leads there."""
+def make_noisy(clean: Latents, blinks: Tensor, rng: np.random.Generator) -> Noisy:
+    """Latents on their way from noise."""
     t, dt = solver_times(clean[0].shape[0], clean[0].shape[1], rng)
     noise = (blinking_noise(torch.randn_like(clean[0]), blinks), torch.randn_like(clean[1]))
-    mixed = tuple((1 - t[..., None]) * z + t[..., None] * e for z, e in zip(clean, noise, strict=True))
-    velocity = tuple(e - z for z, e in zip(clean, noise, strict=True))
-    return Noisy((mixed[0], mixed[1]), t, dt), (velocity[0], velocity[1])
+    video, audio = ((1 - t[..., None]) * z + t[..., None] * e for z, e in zip(clean, noise, strict=True))
+    return Noisy((video, audio), t, dt)
 
 
-def velocity_loss(lesson: Lesson, hidden: Hidden, noisy: Noisy, wanted: Latents, speaking: Tensor) -> Losses:
-    """How far the velocity is off. A unit with voice counts twice for the sound: silence is easy."""
+def flow_loss(lesson: Lesson, hidden: Hidden, batch: Batch, noisy: Noisy) -> Losses:
+    """How far the predicted clean latents are off. A unit with voice counts twice for the sound: silence is easy.
+
+    The velocity's error is this one over t: the last step's result counts as it is heard and seen, and what is known
+    without any look at the answer, at t = 1, counts most.
+    """
     assert hidden.noisy is not None
-    video, audio = lesson.model.velocity(hidden.noisy, noisy.t, noisy.dt)
-    weight = (1.0 + speaking.float())[..., None, None]
-    return {
-        "video": (video.float() - wanted[0]).pow(2).mean(),
-        "looks": lesson.sight.loss(video - wanted[0]),
-        "audio": (weight * (audio.float() - wanted[1]).pow(2)).mean() / weight.mean(),
+    assert hidden.noisy_middle is not None
+    video, audio = lesson.model.predict(hidden.noisy, noisy.t, noisy.dt)
+    weight = (1.0 + (batch.tokens.slots[..., 0] == lesson.model.config.token_speak).float())[..., None, None]
+    losses = {
+        "video": FLOW * (video.float() - batch.clean[0]).pow(2).mean(),
+        "looks": FLOW * lesson.sight.loss(video - batch.clean[0]),
+        "audio": FLOW * (weight * (audio.float() - batch.clean[1]).pow(2)).mean() / weight.mean(),
     }
+    picture = batch.places[..., -1:].expand(-1, -1, video.shape[2])  # where the unit's last frame is
+    return losses | lesson.notes.places(hidden.noisy_middle, torch.cat([picture, batch.places], -1))
 
 
 @torch.no_grad()
@@ -220,8 +249,8 @@ def answers(model: WanStreamer, tokens: Tokens, steps: int) -> Latents:
         t = torch.full((size, units, 1), 1.0 - i / steps)
         hidden = forward(model, tokens, Noisy(latents, t, dt)).noisy
         assert hidden is not None
-        video, audio = model.velocity(hidden, t, dt)
-        latents = (latents[0] - video.float() / steps, latents[1] - audio.float() / steps)
+        share, (video, audio) = 1.0 / (steps - i), model.predict(hidden, t, dt)
+        latents = (torch.lerp(latents[0], video.float(), share), torch.lerp(latents[1], audio.float(), share))
     return latents
 
 
@@ -242,8 +271,7 @@ def own_history(lesson: Lesson, batch: Batch) -> Latents:
 
 def listen(lesson: Lesson, folder: Path, tell: Tell, stage: Stage = LISTEN) -> None:
     """Which command has ended."""
-    learn_to_listen(lesson.model, lesson.notes, lesson.bank, lesson.commands, lesson.others, lesson.backdrops,
-                    lesson.seed, folder, tell, stage)  # fmt: skip
+    learn_to_listen(lesson.ear, lesson.seed, folder, tell, stage)
 
 
 def understood(lesson: Lesson, number: int) -> Callable[[int], Losses]:
@@ -264,34 +292,33 @@ def understand(lesson: Lesson, folder: Path, tell: Tell, stage: Stage = UNDERSTA
 
 
 def converse(lesson: Lesson, clips: Clips, size: int, own: bool, number: int) -> Callable[[int], Losses]:
-    """Losses of slots and velocity on ``clips``; ``own``: with the model's own history."""
+    """Losses of slots and latents on ``clips``; ``own``: with the model's own history."""
 
     def losses(step: int) -> Losses:
         with torch.autocast("cpu", torch.bfloat16):
             batch = draw(lesson, clips, number, step, size)
             batch.tokens.past = own_history(lesson, batch) if own else disturb(lesson, batch)
-            noisy, velocity = make_noisy(batch.clean, batch.blinks, batch.rng)
+            noisy = make_noisy(batch.clean, batch.blinks, batch.rng)
             hidden = forward(lesson.model, batch.tokens, noisy)
-            speaking = batch.tokens.slots[..., 0] == lesson.model.config.token_speak
-            return lesson.words(hidden, batch) | velocity_loss(lesson, hidden, noisy, velocity, speaking)
+            return lesson.words(hidden, batch) | flow_loss(lesson, hidden, batch, noisy)
 
     return losses
 
 
 def speak(lesson: Lesson, folder: Path, tell: Tell, stage: Stage = SPEAK) -> None:
     """The voice, and now and then words."""
-    spoken = answers_of([lesson.short, lesson.long])
-    voice, words = voice_losses(lesson.model, spoken, lesson.history_noise, lesson.seed), understood(lesson, 12)
+    voice, words = lesson.voice(11), understood(lesson, 12)
     fit(stage, lesson.parts(), lambda n: words(n // 3) if n % 3 == 2 else voice(n), folder, tell)
 
 
 def joint(lesson: Lesson, folder: Path, tell: Tell, stage: Stage = JOINT) -> None:
-    """Slots and velocity on short clips."""
-    fit(stage, lesson.parts(), converse(lesson, lesson.short, 12, False, 6), folder, tell)
+    """Slots and latents on short clips, and the voice alone."""
+    voice, talk = lesson.voice(13), converse(lesson, lesson.short, 12, False, 6)
+    fit(stage, lesson.parts(), lambda n: voice(n) if n % 3 == 2 else talk(n), folder, tell)
 
 
 def whole(lesson: Lesson, folder: Path, tell: Tell, stage: Stage = WHOLE) -> None:
-    """Slots and velocity on long clips."""
+    """Slots and latents on long clips."""
     fit(stage, lesson.parts(), converse(lesson, lesson.long, 6, False, 7), folder, tell)
 
 

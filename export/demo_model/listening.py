@@ -94,20 +94,30 @@ def word_stream(
     return np.asarray(np.clip(heard, -1.0, 1.0), np.float32), labels
 
 
-def learn_to_listen(
-    model: WanStreamer, notes: Notes, bank: Bank, commands: tuple[str, ...], others: tuple[str, ...],
-    backdrops: Backdrops, seed: int, folder: Path, tell: Tell, stage: Stage = LISTEN,
-) -> None:  # fmt: skip
-    """See the module."""
-    assert model.embedding is not None
-    embedding = nn.ParameterDict({"tokens": model.embedding})
-    parts = nn.ModuleDict({"audio": model.user_audio, "core": model.transformer, "notes": notes, "table": embedding})
+@dataclass(frozen=True)
+class Ear:
+    """What listening is taught with."""
 
-    def losses(step: int) -> Losses:
-        rng = np.random.default_rng([seed, 4, step, 7])
-        made = [word_stream(rng, bank, commands, others, backdrops) for _ in range(STREAMS)]
+    model: WanStreamer
+    notes: Notes
+    bank: Bank
+    commands: tuple[str, ...]
+    others: tuple[str, ...]
+    backdrops: Backdrops
+
+    def losses(self, rng: np.random.Generator, streams: int) -> Losses:
+        """Of so many fresh streams."""
+        made = [word_stream(rng, self.bank, self.commands, self.others, self.backdrops) for _ in range(streams)]
         samples, labels = (torch.from_numpy(np.stack(part)) for part in zip(*made, strict=True))
         with torch.autocast("cpu", torch.bfloat16):
-            return notes.commands(listen(model, heard(model, samples)), labels)
+            return self.notes.commands(listen(self.model, heard(self.model, samples)), labels)
 
-    fit(stage, parts, losses, folder, tell)
+
+def learn_to_listen(ear: Ear, seed: int, folder: Path, tell: Tell, stage: Stage = LISTEN) -> None:
+    """See the module."""
+    model = ear.model
+    assert model.embedding is not None
+    embedding = nn.ParameterDict({"tokens": model.embedding})
+    parts = {"audio": model.user_audio, "core": model.transformer, "notes": ear.notes, "table": embedding}
+    streams = lambda step: ear.losses(np.random.default_rng([seed, 4, step, 7]), STREAMS)  # noqa: E731
+    fit(stage, nn.ModuleDict(parts), streams, folder, tell)

@@ -264,6 +264,8 @@ class Hidden:
     """[B, U, agent, width]"""
     middle: Tensor
     """[B, U, width]: of the start token, after MIDDLE of the layers."""
+    noisy_middle: Tensor | None
+    """[B, U, agent, width]: of the noisy tokens, likewise."""
 
 
 def forward(model: WanStreamer, tokens: Tokens, noisy: Noisy | None) -> Hidden:
@@ -290,14 +292,17 @@ def forward(model: WanStreamer, tokens: Tokens, noisy: Noisy | None) -> Hidden:
     hidden, middle = (h[:, laid.prefix :].reshape(batch, units, parts.size, -1) for h in came)
     before = hidden[:, :, parts.slots.start - 1 : parts.slots.stop - 1]
     start = middle[:, :, parts.user.stop - 1]
-    return Hidden(before, hidden[:, :, parts.noisy] if noisy is not None else None, start)
+    if noisy is None:
+        return Hidden(before, None, start, None)
+    return Hidden(before, hidden[:, :, parts.noisy], start, middle[:, :, parts.noisy])
 
 
 def speak(
     model: WanStreamer, slots: Tensor, past: Tensor, pinned: Latents, noisy: Tensor, t: Tensor, dt: Tensor
-) -> Tensor:
-    """The velocity of the sound [B, U, tokens, values] from words and the sound before alone; who speaks is in
-    ``pinned``. ``past`` and ``noisy`` are latents of the sound, else as in :func:`forward`."""
+) -> tuple[Tensor, Tensor]:
+    """What is predicted of the sound [B, U, tokens, values] from words and the sound before alone, and hidden states of
+    the noisy tokens after MIDDLE of the layers [B, U, tokens, width]; who speaks is in ``pinned``. ``past`` and
+    ``noisy`` are latents of the sound, else as in :func:`forward`."""
     solver, (batch, units) = model.solver, slots.shape[:2]
     zero = torch.zeros(batch, units, 1)
     clean = _sound(model, past, zero, zero)
@@ -307,10 +312,10 @@ def speak(
     still = torch.zeros(batch, pinned[0].shape[1], 1)
     prefix = solver.embed(*pinned, still, still).float().flatten(1, 2)
     laid, parts = plan(model.config, SPEAKING, units, pinned[0].shape[1]), parts_of(model.config, SPEAKING)
-    hidden, _ = run(model, torch.cat([prefix, row.flatten(1, 2)], 1), laid)
-    hidden = hidden[:, laid.prefix :].reshape(batch, units, parts.size, -1)[:, :, parts.noisy]
+    came = run(model, torch.cat([prefix, row.flatten(1, 2)], 1), laid)
+    hidden, middle = (h[:, laid.prefix :].reshape(batch, units, parts.size, -1)[:, :, parts.noisy] for h in came)
     picture = hidden.new_zeros(batch, units, solver.video_tokens, hidden.shape[-1])
-    return model.velocity(torch.cat([picture, hidden], 2), t, dt)[1]
+    return model.predict(torch.cat([picture, hidden], 2), t, dt)[1], middle
 
 
 def _sound(model: WanStreamer, audio: Tensor, t: Tensor, dt: Tensor) -> Tensor:

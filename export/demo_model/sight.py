@@ -1,6 +1,6 @@
 """What of the agent's picture people look at: gaze, mouth, lids, icon.
 
-Receives clips; hands on the loss of the velocity's error along the lines on which these move. They are a small part of
+Receives clips; hands on the loss of a prediction's error along the lines on which these move. They are a small part of
 a picture's energy and most of what people see. It is a projection of the same error, so the flow that is sought stays
 the same; it is sought where it matters.
 """
@@ -35,7 +35,7 @@ class Sight:
         """[tokens * values, looks]: from latents to looks in standard deviations."""
 
     def loss(self, error: Tensor) -> Tensor:
-        """``error`` [B, U, tokens, values] of the picture's velocity."""
+        """``error`` [B, U, tokens, values] of the predicted picture."""
         with torch.autocast("cpu", enabled=False):
             return LOOKS * (error.float().flatten(2) @ self.axes).pow(2).mean()
 

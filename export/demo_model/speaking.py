@@ -17,12 +17,13 @@ from torch import Tensor
 
 from edge_streamer.export.demo_model.dataset import Clips, Ints
 from edge_streamer.export.demo_model.fitting import Losses, Stage
+from edge_streamer.export.demo_model.notes import Notes
 from edge_streamer.export.demo_model.sequence import speak
 from edge_streamer.export.model import Latents, WanStreamer
 from edge_streamer.runtime.scenes.avatar import IDENTITIES
 from edge_streamer.runtime.scenes.script import UNIT
 
-SPEAK = Stage("speak", steps=1050, rate=2e-3, turn=3e-3)
+SPEAK = Stage("speak", steps=900, rate=2e-3, turn=3e-3)
 ANSWERS, UNITS = 64, 12
 """Of a batch; units of each, from the one before the answer on."""
 TIMES = ((1.0, 1.0), (1.0, 0.5), (1.0, 0.25), (0.5, 0.5), (0.5, 0.25), (0.75, 0.25), (0.25, 0.25))
@@ -49,6 +50,8 @@ class Spoken:
     """[A, UNITS, tokens, values]"""
     slots: Tensor
     """[A, UNITS, S]"""
+    places: Tensor
+    """[A, UNITS, tokens]: as Clips.places."""
     identity: Ints
     """[A]"""
     seen: tuple[Tensor, Tensor]
@@ -57,7 +60,7 @@ class Spoken:
 
 def answers_of(pools: Sequence[Clips]) -> Spoken:
     """All answers in ``pools`` that are spoken to their end."""
-    audio, slots, identity = [], [], []
+    audio, slots, places, identity = [], [], [], []
     for clips in pools:
         units = clips.slots.shape[1]
         for number, scene in enumerate(clips.scenes):
@@ -66,8 +69,10 @@ def answers_of(pools: Sequence[Clips]) -> Spoken:
                 if not answer.cut and first >= 0 and first + UNITS <= units:
                     audio.append(clips.audio[number, first : first + UNITS])
                     slots.append(clips.slots[number, first : first + UNITS])
+                    places.append(clips.places[number, first : first + UNITS])
                     identity.append(scene.identity)
-    return Spoken(torch.stack(audio), torch.stack(slots), np.array(identity), _portraits(pools))
+    sound, said, where = (torch.stack(part) for part in (audio, slots, places))
+    return Spoken(sound, said, where, np.array(identity), _portraits(pools))
 
 
 def _portraits(pools: Sequence[Clips]) -> Latents:
@@ -81,14 +86,16 @@ def _portraits(pools: Sequence[Clips]) -> Latents:
     return torch.stack([v[:shortest] for v in video]), torch.stack([a[:shortest] for a in audio])
 
 
-def voice_losses(model: WanStreamer, spoken: Spoken, history_noise: float, seed: int) -> Callable[[int], Losses]:
-    """The loss of step n; see the module."""
+def voice_losses(
+    model: WanStreamer, notes: Notes, spoken: Spoken, history_noise: float, seed: int, stage: int
+) -> Callable[[int], Losses]:
+    """The loss of step n; see the module. ``seed`` and ``stage`` say which answers are drawn."""
 
     def losses(step: int) -> Losses:
-        rng = np.random.default_rng([seed, 11, step])
+        rng = np.random.default_rng([seed, stage, step])
         torch.manual_seed(int(rng.integers(2**31)))
         numbers = rng.integers(0, len(spoken.identity), ANSWERS)
-        clean, slots = (x[torch.from_numpy(numbers)] for x in (spoken.audio, spoken.slots))
+        clean, slots, places = (x[torch.from_numpy(numbers)] for x in (spoken.audio, spoken.slots, spoken.places))
         who = torch.from_numpy(spoken.identity[numbers])[:, None]
         units = torch.from_numpy(rng.integers(0, spoken.seen[0].shape[1], (ANSWERS, 2)))
         t, dt = solver_times(ANSWERS, UNITS, rng)
@@ -96,8 +103,9 @@ def voice_losses(model: WanStreamer, spoken: Spoken, history_noise: float, seed:
         past = clean + history_noise * torch.rand(ANSWERS, 1, 1, 1) * torch.randn_like(clean)
         with torch.autocast("cpu", torch.bfloat16):
             pinned = (spoken.seen[0][who, units], spoken.seen[1][who, units])
-            came = speak(model, slots, past, pinned, (1 - at) * clean + at * noise, t, dt)
-        error = (came.float() - (noise - clean)).pow(2)
-        return {"voice": error.mean(), "_from_noise": error[(t == 1.0).squeeze(-1)].mean().detach()}
+            came, middle = speak(model, slots, past, pinned, (1 - at) * clean + at * noise, t, dt)
+            where = notes.places(middle, places)
+        error = (came.float() - clean).pow(2)
+        return {"voice": error.mean(), "_from_noise": error[(t == 1.0).squeeze(-1)].mean().detach()} | where
 
     return losses

@@ -8,6 +8,7 @@ belongs to one side only, with every accent. Needs the program ``espeak-ng``.
 from __future__ import annotations
 
 import io
+import re
 import shutil
 import subprocess
 import wave
@@ -106,6 +107,18 @@ def say(text: str, voice: Voice) -> Sound:
         rate, frames = file.getframerate(), file.readframes(file.getnframes())
     samples = np.frombuffer(frames, np.int16).astype(np.float32) / 32768.0
     return trim(soxr.resample(samples, rate, RATE).astype(np.float32))
+
+
+def phonemes(words: Sequence[str], accent: str) -> list[tuple[str, ...]]:
+    """What espeak-ng makes of each word in ``accent``, in its own signs (docs/phonemes.md of espeak-ng), without
+    stress and length."""
+    need_espeak()
+    command = ["espeak-ng", "-q", "-x", "--sep=_", "-v", accent]
+    said = subprocess.run(command, input="\n".join(words) + "\n", capture_output=True, text=True, check=True).stdout
+    lines = [line for line in said.splitlines() if line.strip()]
+    if len(lines) != len(words):
+        raise InputError(f"espeak-ng made {len(lines)} lines of {len(words)} words in {accent}; wanted as many")
+    return [tuple(filter(None, re.split(r"[\s_]", re.sub(r"[',%=:|!]", "", line)))) for line in lines]
 
 
 def trim(samples: Sound) -> Sound:

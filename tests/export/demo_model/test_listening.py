@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from edge_streamer.export.config import DEMO
 from edge_streamer.export.demo_model import listening, sequence
 from edge_streamer.export.demo_model.speech import Bank
-from edge_streamer.export.demo_model.words import HELD_OUT, MADE_UP, TRAIN, made_up
+from edge_streamer.export.demo_model.words import HELD_OUT, MADE_UP, TRAIN, apart, made_up, others
 from edge_streamer.export.layers import Tails, start_state
 from edge_streamer.export.model import build
 from edge_streamer.runtime.scenes.script import UNIT, start_after
@@ -85,6 +86,21 @@ def test_made_up_words_are_new_and_always_the_same() -> None:
     assert words == made_up(table)
 
 
+def test_no_training_word_sounds_like_a_command() -> None:
+    taught = set(others(read_table()))
+    assert not taught & {"whether", "wether", "winner", "inner", "diner", "a gain", "stock", "store"}
+    assert taught >= {"summer", "together", "yellow", "good"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "wanted"),
+    [("dIn3", "dIn3", 0), ("dIn3", "wIn3", 1), ("dIn3", "dIm3", 1), ("In3", "dIn3", 1), ("dIn3s", "dIn3", 1),
+     ("dIn3", "dInt3", 1), ("dIn3", "wIm3", 2), ("dIn3", "In3s", 2), ("dI", "dIn3", 2)],
+)  # fmt: skip
+def test_phonemes_that_two_words_are_apart(one: str, other: str, wanted: int) -> None:
+    assert apart(tuple(one), tuple(other)) == apart(tuple(other), tuple(one)) == wanted
+
+
 def test_the_voice_alone_looks_at_words_and_the_past_only() -> None:
     model = build(DEMO, 1)
     units, c = 5, DEMO
@@ -95,7 +111,7 @@ def test_the_voice_alone_looks_at_words_and_the_past_only() -> None:
 
     def came(slots: torch.Tensor, past: torch.Tensor, noisy: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
-            return sequence.speak(model, slots, past, pinned, noisy, t, t)
+            return sequence.speak(model, slots, past, pinned, noisy, t, t)[0]
 
     whole = came(slots, past, noisy)
     for number, changed in enumerate([slots, past, noisy] for _ in range(3)):

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from edge_streamer.export.config import DEMO
-from edge_streamer.export.demo_model.dataset import REMEMBERED, Clips, clips_of, random_scene
+from edge_streamer.export.demo_model.dataset import REMEMBERED, Clips, clips_of, place_table, random_scene
 from edge_streamer.export.demo_model.notes import Notes
 from edge_streamer.export.demo_model.sight import LOOKS, Sight
 from edge_streamer.export.demo_model.words import others
 from edge_streamer.runtime.scenes.scene import Scene, World
-from edge_streamer.runtime.scenes.script import FRAME, UNIT
+from edge_streamer.runtime.scenes.script import FRAME, GRID, UNIT
 from edge_streamer.runtime.scenes.table import read_table
 
 TABLE, UNITS = read_table(), 72
@@ -23,14 +23,14 @@ PHRASES = [np.full(16000 + 300 * i, 0.1, np.float32) for i in range(len(TABLE.ph
 
 @cache
 def scenes() -> list[Scene]:
-    world = World(TABLE, [PHRASES] * 3)
-    return [random_scene(0, number, world, others(TABLE), UNITS) for number in range(30)]
+    world, unknown = World(TABLE, [PHRASES] * 3), others(TABLE)
+    return [random_scene(0, number, world, unknown, UNITS) for number in range(30)]
 
 
 def clips(video: torch.Tensor | None = None) -> Clips:
     count = len(scenes())
     latents = torch.randn(count, UNITS, *DEMO.video_latent) if video is None else video
-    return clips_of(scenes(), latents, torch.zeros(count, UNITS, 1, 1), torch.zeros(count, UNITS, 1, 1), DEMO)
+    return clips_of(scenes(), latents, torch.zeros(count, UNITS, 4, 1), torch.zeros(count, UNITS, 1, 1), DEMO)
 
 
 def test_notes_of_cards_are_what_answers_name() -> None:
@@ -57,7 +57,7 @@ def test_notes_of_commands_stand_where_answers_start() -> None:
 
 
 def test_cards_that_nobody_is_asked_for_teach_nothing() -> None:
-    notes, hidden = Notes(192, 3, 5, seed=0), torch.randn(2, 4, 192)
+    notes, hidden = Notes(192, 3, 5, 9, seed=0), torch.randn(2, 4, 192)
     cards = torch.tensor([[1, -1, 2, 0], [-1, 5, 0, -1]])
     other = torch.where((cards < 0)[..., None], torch.randn(2, 4, 192), hidden)
     one, two = (notes.cards(x, cards)["seen"] for x in (hidden, other))
@@ -65,13 +65,34 @@ def test_cards_that_nobody_is_asked_for_teach_nothing() -> None:
 
 
 def test_a_missed_command_costs_more_than_one_for_nothing() -> None:
-    notes = Notes(8, 2, 2, seed=0)
+    notes = Notes(8, 2, 2, 3, seed=0)
     with torch.no_grad():
         notes.heard.weight.zero_()
         for bias, ended, least in ((0.0, [1, 0], 1.0), (4.0, [0, 0], 0.0), (4.0, [1, 0], 4.0)):
             notes.heard.bias.copy_(torch.tensor([bias, 0.0, 0.0]))
             loss = float(notes.commands(torch.randn(1, 2, 8), torch.tensor([ended]))["heard"])
             assert loss >= least
+
+
+def test_places_follow_the_sound_through_a_phrase() -> None:
+    """The same sound has the same place wherever in a unit the answer starts; silence has none."""
+    made, table = clips(), place_table(World(TABLE, [PHRASES] * 3))
+    sounds: dict[int, set[int]] = {}
+    for places, scene in zip(made.places, made.scenes, strict=True):
+        flat = places.flatten().numpy()
+        starts = {a.start // GRID: a.phrase for a in scene.intent.answers if a.start < UNITS * UNIT}
+        assert all(flat[at] == table[phrase] for at, phrase in starts.items())
+        for answer in scene.intent.answers:
+            begin, end = answer.start // GRID, min(answer.end // GRID, len(flat))
+            assert set(np.diff(flat[begin:end])) <= {1}
+            sounds.setdefault(answer.phrase, set()).update(flat[begin:end].tolist())
+        silent = scene.intent.samples.reshape(-1, GRID).any(1) == 0
+        assert not flat[silent][: starts and min(starts)].any()
+        assert (flat > 0).mean() < 0.9
+    groups = list(sounds.values())
+    assert len(groups) > 5
+    assert all(not a & b for n, a in enumerate(groups) for b in groups[n + 1 :])
+    assert max(max(g) for g in groups) < table[-1]
 
 
 def test_looks_are_read_where_they_lie_in_the_latents() -> None:
