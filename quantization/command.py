@@ -15,11 +15,12 @@ from pathlib import Path
 
 import msgspec
 
+from edge_streamer.quantization.auto import BOUND, Choice, choose
 from edge_streamer.quantization.make import quantize
 from edge_streamer.quantization.observe import observe
 from edge_streamer.quantization.page import render
 from edge_streamer.quantization.report import Report, measure
-from edge_streamer.quantization.schemes import SCHEMES, TARGETS, Scheme
+from edge_streamer.quantization.schemes import SCHEMES, TARGETS, Mixture, Scheme
 from edge_streamer.quantization.streams import Stream, recordings, scenes, shipped
 from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.errors import InputError
@@ -29,6 +30,7 @@ from edge_streamer.runtime.live import bars
 from edge_streamer.runtime.unit import Unit
 
 HELP = "make a bundle smaller and faster, and measure what that costs over minutes"
+AUTO = "auto"
 UNITS = 500
 CALIBRATION_UNITS = 100
 
@@ -41,8 +43,9 @@ class TooFar(InputError):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, help="a float32 bundle's folder or archive")
-    parser.add_argument("--scheme", required=True, choices=SCHEMES,
-                        help="int8: products of integers; int4: 4-bit weights; the codecs in 8 bits")  # fmt: skip
+    parser.add_argument("--scheme", required=True, choices=(*SCHEMES, AUTO),
+                        help="int8: products of integers; int4: 4-bit weights; both with the codecs in 8 bits; "
+                        "fp16: half precision; auto: each layer in as few bits as --max-error allows")  # fmt: skip
     parser.add_argument("--target", choices=TARGETS, default="cpu",
                         help="what will run it; orin and thor take TensorRT's operators (default: cpu)")  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="DIR",
@@ -54,7 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--units", type=int, default=UNITS, metavar="N",
                         help=f"units of 160 ms to measure over, twice (default: {UNITS})")  # fmt: skip
     parser.add_argument("--max-error", type=float, metavar="DB",
-                        help="make nothing where the latents' error is above this, e.g. -25")  # fmt: skip
+                        help="make nothing where the latents' error is above this, e.g. -25 (auto: what it aims "
+                        f"at, for samples and frames too; default {BOUND:g})")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
@@ -64,7 +68,6 @@ def main(args: argparse.Namespace) -> int:
         raise InputError(f"--units is {args.units}; wanted 1 to 1000000")
     page, data = (args.out.with_name(f"{args.out.name}.{ending}") for ending in ("html", "json"))
     check_new_folder(args.out)
-    scheme = Scheme(args.scheme, args.target)
     source = Bundle.open(args.bundle)
     _check_source(source)
     media = source.manifest.media
@@ -75,10 +78,17 @@ def main(args: argparse.Namespace) -> int:
         with new_folder(args.out) as folder:
             counted = _Counted(tell)
             seen = observe(source, counted.units(calibration))
+            scheme: Scheme | Mixture
+            choices: list[Choice] = []
+            if args.scheme == AUTO:
+                bound = BOUND if args.max_error is None else args.max_error
+                scheme, choices = choose(source, seen, args.target, calibration, stream, args.units, bound, tell)
+            else:
+                scheme = Scheme(args.scheme, args.target)
             layers = quantize(source, scheme, seen, folder, tell)
             made = Bundle.open(folder, verify=False)
             report, kept = measure(source, made, scheme, layers, stream, args.units, calibration.name,
-                                   counted.count, tell)  # fmt: skip
+                                   counted.count, tell, choices)  # fmt: skip
             if args.max_error is not None and not report.worst_db <= args.max_error:
                 came = f"the latents' error over {args.units} units is {report.worst_db:.1f} dB"
                 raise TooFar(f"{came}, above --max-error {args.max_error:g}; nothing was kept; try another scheme")

@@ -23,7 +23,8 @@ from edge_streamer.runtime.unit import Response, Unit
 
 Mode = Literal["forced", "free"]
 LATENTS = ("latents.video", "latents.audio")
-OUTPUTS = (*LATENTS, "samples", "frames", "scores")
+HEARD_AND_SEEN = (*LATENTS, "samples", "frames")
+OUTPUTS = (*HEARD_AND_SEEN, "scores")
 
 
 class Drift(msgspec.Struct, frozen=True, kw_only=True):

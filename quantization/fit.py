@@ -26,7 +26,12 @@ POWERS = np.linspace(0.0, 1.0, 11)
 
 def output_error(weight: Matrix, codes: Codes, seen: NDArray[np.float64]) -> float:
     """||x (W - Q)||^2 / ||x W||^2 over the calibration that ``seen`` [inputs, inputs] sums up."""
-    return _energy(weight - codes.floats(), seen) / max(_energy(weight, seen), 1e-30)
+    return share_lost(weight, weight - codes.floats(), seen)
+
+
+def share_lost(weight: Matrix, lost: Matrix, seen: NDArray[np.float64]) -> float:
+    """||x L||^2 / ||x W||^2"""
+    return _energy(lost, seen) / max(_energy(weight, seen), 1e-30)
 
 
 def _energy(matrix: Matrix, seen: NDArray[np.float64]) -> float:

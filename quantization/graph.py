@@ -7,6 +7,8 @@ of opset 21 alone:
                 pair (4-bit products on CPU and GPU) never makes the floats
     bound       x ─ QuantizeLinear ─ DequantizeLinear ─► the layer with stored weights: the input's range is a constant
                 from calibration. What TensorRT makes INT8 kernels of.
+    cast        x ─ Cast ─► the layer in half precision ─ Cast ─►: an engine that has such kernels takes them, a CPU
+                computes in float with weights that were rounded
     computed    x ─ DynamicQuantizeLinear ─► MatMulInteger ─► Cast ─► Mul: integers times integers, the input's
                 range taken anew in every run. For the CPU alone: TensorRT has neither operator.
 
@@ -23,10 +25,12 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from edge_streamer.quantization.numbers import INT8, Codes, Matrix, packed
+from edge_streamer.quantization.numbers import INT8, Codes, Matrix, halves, packed
 from edge_streamer.runtime.errors import BundleError
 
 PREFIX, SUFFIX = "model.", ".weight"
+TIED = "model.embedding_columns"
+"""The weight of a head that is the token table."""
 SMALLEST = 1024
 """Weights below this are left as they are: an operator more costs more than they weigh."""
 OUTPUT_AXIS = {"MatMul": 1, "Conv": 0, "ConvTranspose": 1}
@@ -95,7 +99,9 @@ def layers(model: ir.Model) -> list[Layer]:
     found = []
     for node in model.graph:
         weight = node.inputs[1] if node.op_type in OUTPUT_AXIS and len(node.inputs) > 1 else None
-        if weight is None or weight.const_value is None or not str(weight.name).endswith(SUFFIX):
+        if weight is None or weight.const_value is None:
+            continue
+        if weight.name != TIED and not str(weight.name).endswith(SUFFIX):
             continue
         if weight.const_value.size >= SMALLEST and len(weight.const_value.shape) >= 2:
             found.append(Layer(node, weight))
@@ -130,6 +136,41 @@ def store(model: ir.Model, layer: Layer, codes: Codes) -> None:
     model.graph.insert_before(layer.node, floats)
     layer.node.replace_input_with(1, floats.outputs[0])
     _drop(model, layer.weight)
+
+
+def cast(model: ir.Model, layer: Layer) -> None:
+    """The layer computes in half precision. Layers with one input share its cast; a bias is cast with the weight."""
+    taken = next((u for u, _ in layer.input.uses() if u.op_type == "Cast" and _goes_to(u) == ir.DataType.FLOAT16), None)
+    if taken is None:
+        name = f"{layer.input.name}.half"
+        taken = ir.node("Cast", [layer.input], {"to": ir.DataType.FLOAT16}, name=name)
+        taken.outputs[0].name = name
+        model.graph.insert_before(layer.node, taken)
+    for index, value in enumerate(layer.node.inputs[1:], 1):
+        if value is None:
+            continue
+        assert value.const_value is not None
+        half = halves(np.asarray(value.const_value.numpy(), np.float32), layer.name)
+        layer.node.replace_input_with(index, _constant(model, ir.Tensor(half, name=f"{value.name}.fp16")))
+        _drop(model, value)
+    layer.node.replace_input_with(0, taken.outputs[0])
+    out = layer.node.outputs[0]
+    name = f"{out.name}.float"
+    back = ir.node("Cast", [out], {"to": ir.DataType.FLOAT}, name=name)
+    back.outputs[0].name, back.outputs[0].shape, back.outputs[0].type = name, out.shape, out.type
+    model.graph.insert_after(layer.node, back)
+    users = [(user, n) for user, n in out.uses() if user is not back]
+    for user, n in users:
+        user.replace_input_with(n, back.outputs[0])
+    for n, value in enumerate(model.graph.outputs):
+        if value is out:
+            out.name, back.outputs[0].name = f"{out.name}.half", out.name
+            model.graph.outputs[n] = back.outputs[0]
+    out.type = ir.TensorType(ir.DataType.FLOAT16)
+
+
+def _goes_to(node: ir.Node) -> int:
+    return node.attributes["to"].as_int()
 
 
 def compute(model: ir.Model, layer: Layer, codes: Codes) -> None:

@@ -12,22 +12,23 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
 import onnx_ir as ir
 
 from edge_streamer.quantization import fit, graph
-from edge_streamer.quantization.numbers import INT4, INT8, Matrix, to_nearest
+from edge_streamer.quantization.numbers import INT4, INT8, Matrix, halves, to_nearest
 from edge_streamer.quantization.observe import Key, Seen
-from edge_streamer.quantization.schemes import CODECS, Plan, Scheme
+from edge_streamer.quantization.schemes import CODECS, Mixture, Plan, Scheme
 from edge_streamer.runtime.bundle import MANIFEST, Bundle, write_bundle
 from edge_streamer.runtime.evaluation.bench import Tell
 from edge_streamer.runtime.golden import Golden, load_golden, replay
 from edge_streamer.runtime.manifest import EmbeddingSpec, GraphSpec
 from edge_streamer.runtime.session import open_session
 
-TABLE = "embedding.f32"
+TABLES = {"int8": "embedding.i8", "float16": "embedding.f16"}
 ROWS_AT_ONCE = 4096
 SMOOTHING = 0.5
 """SmoothQuant's share of the inputs' size that goes to the weights."""
@@ -46,12 +47,13 @@ class Quantized:
     """Of its output, over calibration: 10 log10 of the share of its energy; None where nothing was seen of it."""
 
 
-def quantize(bundle: Bundle, scheme: Scheme, seen: Mapping[Key, Seen], folder: Path,
+def quantize(bundle: Bundle, scheme: Scheme | Mixture, seen: Mapping[Key, Seen], folder: Path,
              tell: Tell = lambda *_: None) -> list[Quantized]:  # fmt: skip
     """Write the bundle's quantized twin into ``folder``, which is there and empty; hands on what became of layers."""
     manifest, done = bundle.manifest, []
+    table = manifest.embedding.file if manifest.embedding else None
     for file in manifest.files:
-        if not file.path.startswith("graphs/"):
+        if not file.path.startswith("graphs/") and file.path != table:
             (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(bundle.file(file.path), folder / file.path)
     (folder / "graphs").mkdir(exist_ok=True)
@@ -59,12 +61,12 @@ def quantize(bundle: Bundle, scheme: Scheme, seen: Mapping[Key, Seen], folder: P
     for number, spec in enumerate(manifest.graphs):
         tell("graphs", number, len(manifest.graphs))
         model = graph.load(bundle.file(spec.file))
-        layers = _quantize_graph(model, spec.name, scheme, seen)
+        layers = rewrite(model, spec.name, scheme, seen)
         graph.save(model, folder / "graphs", spec.name)
         specs.append(_described(spec, model, scheme.precision(spec.name)) if layers else spec)
         done += layers
     tell("graphs", len(manifest.graphs), len(manifest.graphs))
-    embedding = _own_table(bundle, folder)
+    embedding = write_table(bundle, "float16" if scheme.name == "fp16" else "int8", folder)
     manifest = msgspec.structs.replace(manifest, graphs=tuple(specs), files=(), embedding=embedding)
     unproven = write_bundle(folder, manifest)
     if manifest.golden is not None:
@@ -74,20 +76,30 @@ def quantize(bundle: Bundle, scheme: Scheme, seen: Mapping[Key, Seen], folder: P
     return done
 
 
-def _own_table(bundle: Bundle, folder: Path) -> EmbeddingSpec | None:
-    """The token table. One that lies in a graph's weights, as a tied head's does, becomes a file of its own, in float:
-    the head's numbers are integers now."""
-    spec = bundle.manifest.embedding
-    if spec is None or not spec.file.startswith("graphs/"):
-        return spec
-    table = bundle.embedding_rows()
-    rows = np.empty((ROWS_AT_ONCE, table.width), np.float32)
-    with (folder / TABLE).open("wb") as file:
+def write_table(bundle: Bundle, dtype: Literal["int8", "float16"], folder: Path) -> EmbeddingSpec | None:
+    """The token table in fewer bits, a file of its own also where it lay in the weights of a tied head: the head's
+    numbers are others now. In int8 each row has a scale, and the scales follow the rows."""
+    if bundle.manifest.embedding is None:
+        return None
+    table, scales = bundle.embedding_rows(), []
+    rows, name = np.empty((ROWS_AT_ONCE, table.width), np.float32), TABLES[dtype]
+    with (folder / name).open("wb") as file:
         for first in range(0, table.count, ROWS_AT_ONCE):
             some = rows[: min(ROWS_AT_ONCE, table.count - first)]
             table.rows(range(first, first + len(some)), some)
-            file.write(some.astype("<f4").tobytes())
-    return EmbeddingSpec(file=TABLE, offset=0, dtype="float32", rows=table.count, width=table.width, layout="row")
+            if dtype == "float16":
+                file.write(halves(some, "the token table").astype("<f2").tobytes())
+                continue
+            codes = to_nearest(np.ascontiguousarray(some.T), INT8)  # its outputs, which have scales, are the tokens
+            scales.append(codes.scales[0])
+            file.write(np.ascontiguousarray(codes.integers.T).tobytes())
+        size = file.tell()
+        padding = -size % 4 if scales else 0  # scales lie on a multiple of their size
+        file.write(b"\0" * padding + b"".join(some.astype("<f4").tobytes() for some in scales))
+    return EmbeddingSpec(
+        file=name, offset=0, dtype=dtype, scales_offset=size + padding if scales else None, rows=table.count,
+        width=table.width, layout="row",
+    )  # fmt: skip
 
 
 def _answer_anew(bundle: Bundle, name: str) -> None:
@@ -100,27 +112,33 @@ def _answer_anew(bundle: Bundle, name: str) -> None:
     Golden(golden.meta, answers | words).save(bundle.path / name)
 
 
-def _quantize_graph(model: ir.Model, name: str, scheme: Scheme, seen: Mapping[Key, Seen]) -> list[Quantized]:
+def rewrite(model: ir.Model, name: str, scheme: Scheme | Mixture, seen: Mapping[Key, Seen]) -> list[Quantized]:
+    """The graph ``name`` in place, and what became of its layers."""
     found = [(layer, seen.get((name, layer.name))) for layer in graph.layers(model)]
     planned = [(layer, scheme.plan(name, layer), None if one is None else _Inputs(one)) for layer, one in found]
     layers = [(layer, plan, inputs) for layer, plan, inputs in planned if plan is not None]
     if name not in CODECS:
         for layer, plan, inputs in layers:
-            if inputs is not None:
+            if inputs is not None and plan.way != "cast":
                 _move(model, layer, plan, inputs)
     return [_round(model, name, layer, plan, inputs) for layer, plan, inputs in layers]
 
 
 def _round(model: ir.Model, name: str, layer: graph.Layer, plan: Plan, inputs: _Inputs | None) -> Quantized:
     weight, error = layer.matrix, None
+    if plan.way == "cast":
+        half = halves(weight, layer.name).astype(np.float32)
+        if inputs is not None:
+            error = _decibels(fit.share_lost(weight, weight - half, inputs.together))
+        graph.cast(model, layer)
+        return Quantized(name, layer.name, plan.words, 2 * weight.size, error)
     if inputs is None:
         codes = to_nearest(weight, plan.format)
         plan = replace(plan, way="stored") if plan.way == "bound" else plan  # no range is known
     else:
         codes = fit.compensated(weight, plan.format, inputs.together)
-        share = fit.output_error(weight, codes, inputs.together)
-        error = round(10 * math.log10(max(share, 1e-20)), 2)
-    bits = codes.integers.size * (8 if codes.format is INT8 else 4)
+        error = _decibels(fit.output_error(weight, codes, inputs.together))
+    bits = codes.integers.size * codes.format.bits
     if plan.way == "computed":
         graph.compute(model, layer, codes)
     elif plan.way == "bound" and inputs is not None:
@@ -128,6 +146,10 @@ def _round(model: ir.Model, name: str, layer: graph.Layer, plan: Plan, inputs: _
     else:
         graph.store(model, layer, codes)
     return Quantized(name, layer.name, plan.words, bits // 8 + codes.scales.nbytes, error)
+
+
+def _decibels(share: float) -> float:
+    return round(10 * math.log10(max(share, 1e-20)), 2)
 
 
 @dataclass

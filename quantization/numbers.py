@@ -1,11 +1,12 @@
 """Integer formats of weights, and how a matrix is put on their grid.
 
 Receives float32 matrices [inputs, outputs]; hands on :class:`Codes`: integers, their scales, and the floats that an
-engine will compute with. Both formats are what `DequantizeLinear` of opset 21 reads, with zero points 0, which is all
-that TensorRT allows:
+engine will compute with. Both integer formats are what `DequantizeLinear` of opset 21 reads, with zero points 0, which
+is all that TensorRT allows:
 
     int8   -127..127, a scale per output
     int4   -7..7, a scale per output and block of inputs
+    fp16   IEEE half precision, no scales
 
 -128 and -8 are left out: a grid that is even around zero never turns a weight's sign into a bias.
 """
@@ -26,16 +27,19 @@ SMALLEST_SCALE = np.float32(1e-12)
 
 @dataclass(frozen=True)
 class Format:
-    """An integer format."""
+    """A number format."""
 
     name: str
     largest: int
+    """Magnitude."""
+    bits: int
     block: int | None = None
     """Inputs that share a scale; None for all of them."""
 
 
-INT8 = Format("int8", 127)
-INT4 = Format("int4", 7, block=32)
+INT8 = Format("int8", 127, bits=8)
+INT4 = Format("int4", 7, bits=4, block=32)
+FP16 = Format("fp16", 65504, bits=16)
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,14 @@ class Codes:
     def floats(self) -> Matrix:
         """What an engine computes with: integers times scales, [inputs, outputs]."""
         return np.asarray(self.integers * np.repeat(self.scales, self.block, 0), np.float32)
+
+
+def halves(weight: Matrix, name: str) -> NDArray[np.float16]:
+    """``weight`` of layer ``name`` in half precision. InputError where a number is beyond its range."""
+    largest = float(np.abs(weight).max(initial=0.0))
+    if not largest <= FP16.largest:
+        raise InputError(f"a weight of {name} is {largest:g}; half precision ends at {FP16.largest}: use bf16 or int8")
+    return weight.astype(np.float16)
 
 
 def fits(inputs: int, format: Format) -> bool:

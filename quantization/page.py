@@ -56,8 +56,25 @@ def render(report: Report, kept: Kept) -> str:
              "-" if one["error_db"] is None else f"{one['error_db']:.1f} dB", "")
             for one in report.layers[:LAYERS_SHOWN]
         ]),
+        *_choices(report),
     ]  # fmt: skip
     return document(f"{report.scheme}: what it costs", parts)
+
+
+def _choices(report: Report) -> list[str]:
+    """What ``auto`` weighed, the largest groups first."""
+    if not report.choices:
+        return []
+    rows = [
+        (escape(one.group), escape(one.chosen), f"{one.bytes}",
+         escape(", ".join(f"{words} {share:.1%}" for words, share in one.weighed.items() if words != "float32")),
+         escape(one.why))
+        for one in sorted(report.choices, key=lambda one: -one.bytes)
+    ]  # fmt: skip
+    return [
+        "<h2>Why each layer has its format</h2><p>Share of the bound on error that a group of layers would take, alone "
+        "in this format.</p>", table(("layers", "chosen", "bytes", "share of the bound", "why"), rows),
+    ]  # fmt: skip
 
 
 def _first(report: Report, forced: Drift, free: Drift) -> str:

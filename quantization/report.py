@@ -14,9 +14,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_streamer.quantization.auto import Choice
 from edge_streamer.quantization.drift import LATENTS, Drift, Mode, drift
 from edge_streamer.quantization.make import Quantized
-from edge_streamer.quantization.schemes import Scheme
+from edge_streamer.quantization.schemes import Mixture, Scheme
 from edge_streamer.quantization.streams import Stream
 from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.evaluation.bench import Tell
@@ -50,6 +51,8 @@ class Report(msgspec.Struct, kw_only=True):
     drifts: list[Drift]
     layers: list[dict[str, object]]
     """Those that hurt most first."""
+    choices: list[Choice]
+    """Of ``auto``: what was weighed for each group of layers; empty for other schemes."""
     calibrated_on: str
     calibration_units: int
     measured_on: str
@@ -80,8 +83,8 @@ class Kept:
 
 
 def measure(
-    source: Bundle, made: Bundle, scheme: Scheme, layers: Sequence[Quantized], stream: Stream, units: int,
-    calibrated_on: str, calibration_units: int, tell: Tell = lambda *_: None,
+    source: Bundle, made: Bundle, scheme: Scheme | Mixture, layers: Sequence[Quantized], stream: Stream, units: int,
+    calibrated_on: str, calibration_units: int, tell: Tell = lambda *_: None, choices: Sequence[Choice] = (),
 ) -> tuple[Report, Kept]:  # fmt: skip
     """Run both bundles over ``units`` of ``stream``, twice."""
     times: list[tuple[float, float]] = []
@@ -107,7 +110,7 @@ def measure(
         bytes=(_weights(source), _weights(made)), bundle_bytes=(source.size, made.size),
         unit_ms=(float_ms, made_ms),
         unit_ratio=float(np.median(seconds[:, 1] / seconds[:, 0])),
-        drifts=drifts, layers=[asdict(layer) for layer in worst], calibrated_on=calibrated_on,
+        drifts=drifts, layers=[asdict(layer) for layer in worst], choices=list(choices), calibrated_on=calibrated_on,
         calibration_units=calibration_units, measured_on=stream.name, engine=tested.engine.name, versions=versions(),
         machine=machine(),
     ), kept  # fmt: skip

@@ -42,9 +42,12 @@ class EmbeddingRows:
 
     def __init__(self, path: Path, spec: EmbeddingSpec) -> None:
         shape = (spec.rows, spec.width) if spec.layout == "row" else (spec.width, spec.rows)
-        mapped = np.memmap(path, np.dtype("<f4"), "r", spec.offset, shape)
-        table: NDArray[np.float32] = np.asarray(mapped)  # the same pages, without the subclass's cost per row
+        mapped = np.memmap(path, np.dtype(spec.dtype).newbyteorder("<"), "r", spec.offset, shape)
+        table: NDArray[Any] = np.asarray(mapped)  # the same pages, without the subclass's cost per row
         self._table = table if spec.layout == "row" else table.T
+        self._scales: NDArray[np.float32] | None = None
+        if spec.scales_offset is not None:
+            self._scales = np.asarray(np.memmap(path, np.dtype("<f4"), "r", spec.scales_offset, (spec.rows,)))
         self.count, self.width = spec.rows, spec.width
 
     def rows(self, ids: Sequence[int] | NDArray[Any], out: NDArray[np.float32]) -> None:
@@ -55,6 +58,8 @@ class EmbeddingRows:
             if not 0 <= number < self.count:
                 raise ValueError(f"token {number} is outside the embedding table of {self.count} rows")
             row[:] = self._table[number]
+            if self._scales is not None:
+                row *= self._scales[number]
 
 
 @dataclass(frozen=True)
@@ -249,9 +254,19 @@ def _check_embedding(manifest: Manifest) -> None:
     if spec is None:
         return
     size = next(file.size for file in manifest.files if file.path == spec.file)
-    wanted = spec.offset + spec.rows * spec.width * 4
-    if min(spec.offset, spec.rows - 1, spec.width - 1) < 0 or wanted > size:
+    if (spec.dtype == "int8") != (spec.scales_offset is not None):
         raise BundleError(
-            f"manifest.json: embedding wants {spec.rows} x {spec.width} float32 from byte {spec.offset} of "
-            f"{spec.file}, up to byte {wanted}; the file has {size} bytes"
+            f"manifest.json: embedding is {spec.dtype} with scales_offset {spec.scales_offset}; wanted scales for int8 "
+            "and for nothing else"
         )
+    parts: list[tuple[str, int, int]] = [
+        (spec.dtype, spec.offset, spec.rows * spec.width * np.dtype(spec.dtype).itemsize)
+    ]
+    if spec.scales_offset is not None:
+        parts.append(("scales, float32", spec.scales_offset, 4 * spec.rows))
+    for what, offset, count in parts:
+        if min(offset, spec.rows - 1, spec.width - 1) < 0 or offset + count > size:
+            raise BundleError(
+                f"manifest.json: embedding wants {spec.rows} x {spec.width} {what} from byte {offset} of {spec.file}, "
+                f"up to byte {offset + count}; the file has {size} bytes"
+            )

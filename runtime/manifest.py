@@ -134,7 +134,10 @@ class EmbeddingSpec(_Strict, frozen=True, kw_only=True):
 
     file: str
     offset: int
-    dtype: Literal["float32"]
+    dtype: Literal["float32", "float16", "int8"]
+    """``int8``: a row is its codes times its scale."""
+    scales_offset: int | None = None
+    """Byte of the file from which the scales of an int8 table lie, float32 [rows]; None for the other types."""
     rows: int
     width: int
     layout: Literal["row", "column"]

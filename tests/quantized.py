@@ -16,7 +16,7 @@ import onnx_ir as ir
 from edge_streamer.quantization import graph
 from edge_streamer.runtime.bundle import MANIFEST, Bundle, write_bundle
 from edge_streamer.runtime.golden import made_unit
-from edge_streamer.runtime.manifest import parse
+from edge_streamer.runtime.manifest import EmbeddingSpec, parse
 from edge_streamer.runtime.session import Session
 
 
@@ -30,6 +30,7 @@ def latents(session: Session, units: int = 3) -> np.ndarray:
 def changed(folder: Path, name: str, change: Callable[[ir.Model], None], precision: str = "float32") -> Bundle:
     """The bundle in ``folder`` after ``change`` of its graph ``name``, which is then in ``precision``; its list of
     files is made anew."""
+    apart = own_table(folder, name)
     model = graph.load(folder / "graphs" / f"{name}.onnx")
     change(model)
     beside = folder / "graphs" / "new"
@@ -42,4 +43,16 @@ def changed(folder: Path, name: str, change: Callable[[ir.Model], None], precisi
     (folder / MANIFEST).unlink()
     replace = msgspec.structs.replace
     graphs = tuple(replace(g, precision=precision) if g.name == name else g for g in manifest.graphs)
-    return write_bundle(folder, replace(manifest, graphs=graphs, files=()))
+    return write_bundle(folder, replace(manifest, graphs=graphs, files=(), embedding=apart or manifest.embedding))
+
+
+def own_table(folder: Path, name: str) -> EmbeddingSpec | None:
+    """A token table that lies in the weights of graph ``name``, which are about to change, as a file of its own."""
+    bundle = Bundle.open(folder, verify=False)
+    spec = bundle.manifest.embedding
+    if spec is None or spec.file != f"graphs/{name}.weights":
+        return None
+    rows = np.empty((spec.rows, spec.width), np.float32)
+    bundle.embedding_rows().rows(range(spec.rows), rows)
+    (folder / "embedding.f32").write_bytes(rows.tobytes())
+    return msgspec.structs.replace(spec, file="embedding.f32", offset=0, layout="row")

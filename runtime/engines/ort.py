@@ -47,6 +47,7 @@ ENTRIES = {
     "int8": {"session.qdqisint8allowed": "1"},
     "int8 weights": {"session.disable_quant_qdq": "1"},
     "int4 weights": {"session.qdq_matmulnbits_accuracy_level": "4"},
+    "mixed": {"session.qdqisint8allowed": "1", "session.qdq_matmulnbits_accuracy_level": "4"},
 }
 """Settings by a graph's precision: weights that are only stored in fewer bits become floats once, at load, not in every
 run; products of 4-bit weights take their inputs in 8 bits; signed inputs stay signed, for turning them into unsigned

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import load
+from onnx import TensorProto, load
 
 from edge_streamer.quantization import streams
-from edge_streamer.quantization.drift import LATENTS, drift
+from edge_streamer.quantization.drift import HEARD_AND_SEEN, LATENTS, drift
 from edge_streamer.quantization.graph import layers
 from edge_streamer.quantization.graph import load as load_graph
 from edge_streamer.quantization.observe import observe
@@ -34,6 +34,10 @@ def made_units(bundle: Bundle, count: int) -> list[Unit]:
     return [made_unit(bundle.manifest.media, 0, i) for i in range(count)]
 
 
+AIM = -20
+"""dB, of auto."""
+
+
 @dataclass
 class Made:
     """What the command made of the tiny bundle."""
@@ -43,12 +47,12 @@ class Made:
     out: Path
 
 
-@pytest.fixture(scope="module", params=["int8 cpu", "int8 orin", "int4 cpu"])
+@pytest.fixture(scope="module", params=["int8 cpu", "int8 orin", "int4 cpu", "fp16 orin", "auto cpu"])
 def made(request: pytest.FixtureRequest, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     scheme, target = request.param.split()
     out = tmp_path_factory.mktemp("quantized") / "small"
     words = ["quantize", str(tiny_bundle), "--scheme", scheme, "--target", target, "--out", str(out), "--units", "30"]
-    assert cli.main(words) == 0
+    assert cli.main([*words, *(["--max-error", str(AIM)] if scheme == "auto" else [])]) == 0
     return Made(scheme, target, out)
 
 
@@ -56,10 +60,19 @@ def test_a_quantized_bundle_opens_checks_and_is_small(made: Made, tiny_bundle: P
     bundle, source = Bundle.open(made.out), Bundle.open(tiny_bundle)
     assert check(bundle).passed
     weights = [sum(g.weight_bytes for g in b.manifest.graphs) for b in (bundle, source)]
-    assert weights[0] < 0.5 * weights[1]
+    assert weights[0] < (0.7 if made.scheme == "fp16" else 0.5) * weights[1]
     said = {g.name: g.precision for g in bundle.manifest.graphs}
-    assert said["decode"] == "int8 weights"
-    assert said["core"] == {"int8": "int8", "int4": "int4 weights"}[made.scheme]
+    assert said["decode"] == ("fp16" if made.scheme == "fp16" else "int8 weights")
+    assert said["core"] in {
+        "int8": ["int8"], "int4": ["int4 weights"], "fp16": ["fp16"], "auto": ["int8", "int4 weights", "mixed"],
+    }[made.scheme]  # fmt: skip
+    assert bundle.manifest.embedding is not None
+    assert source.manifest.embedding is not None
+    assert bundle.manifest.embedding.dtype == ("float16" if made.scheme == "fp16" else "int8")
+    rows = np.empty((2, *(np.zeros((3, source.embedding_rows().width)).shape)), np.float32)
+    for out, one in zip(rows, (bundle, source), strict=True):
+        one.embedding_rows().rows([0, 65, 259], out)
+    assert np.abs(rows[0] - rows[1]).max() < 0.005 * np.abs(rows[1]).max()
 
 
 def test_a_target_gets_the_operators_it_has(made: Made) -> None:
@@ -73,6 +86,14 @@ def test_a_target_gets_the_operators_it_has(made: Made) -> None:
             "DynamicQuantizeLinear",
             "MatMulInteger",
         }
+        if made.scheme == "auto":
+            assert not added & {"QuantizeLinear"}
+            continue
+        if made.scheme == "fp16":
+            assert not added
+            types = {w.data_type for w in load(bundle.file(graph.file)).graph.initializer if w.name.endswith(".fp16")}
+            assert types == {TensorProto.FLOAT16}
+            continue
         if graph.name == "core":
             assert (
                 added
@@ -109,7 +130,15 @@ def test_the_report_says_what_a_second_look_finds(made: Made, tiny_bundle: Path)
     again = drift(open_session(made.out), open_session(bundle), units, "forced")
     for name in LATENTS:
         assert again.error_db[name] == pytest.approx(forced["error_db"][name], abs=0.5)
-    assert again.error_db["latents.audio"] < (-20 if made.scheme == "int8" else -8)
+    limits = {"int8": -20, "int4": -8, "fp16": -50, "auto": AIM}
+    assert again.error_db["latents.audio"] < limits[made.scheme]
+    if made.scheme == "auto":
+        assert max(forced["error_db"][name] for name in HEARD_AND_SEEN) <= AIM
+        chosen = {choice["group"]: choice for choice in report["choices"]}
+        assert len(chosen) == len(report["choices"]) > 10
+        assert all(choice["why"] and choice["chosen"] in choice["weighed"] for choice in chosen.values())
+    else:
+        assert not report["choices"]
     assert report["bytes"][1] == sum(g.weight_bytes for g in Bundle.open(made.out).manifest.graphs)
     assert report["calibration_units"] == 100
     page = made.out.with_name("small.html").read_text()

@@ -30,7 +30,7 @@ def int8(weight: Matrix) -> Codes:
 
 
 def int2(weight: Matrix) -> Codes:
-    codes = to_nearest(weight, Format("int2", 1))
+    codes = to_nearest(weight, Format("int2", 1, bits=2))
     return Codes(INT8, codes.integers, codes.scales)
 
 

@@ -13,7 +13,8 @@ from edge_streamer.quantization import graph
 from edge_streamer.quantization.numbers import INT4, INT8, fits, to_nearest
 from edge_streamer.quantization.schemes import CODECS
 from edge_streamer.runtime.bundle import Bundle
-from edge_streamer.runtime.session import open_session
+from edge_streamer.runtime.golden import made_unit
+from edge_streamer.runtime.session import Session, open_session
 from tests.quantized import changed, latents
 
 FOLDABLE = ("attention.qkv", "feed_forward.gate_up", "feed_forward.down")
@@ -22,6 +23,13 @@ FOLDABLE = ("attention.qkv", "feed_forward.gate_up", "feed_forward.down")
 @pytest.fixture
 def spoiled(tiny_bundle: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_bundle, tmp_path / "tiny"))
+
+
+def answers(session: Session) -> list[np.ndarray]:
+    """Latents, samples and scores after some made-up units."""
+    found = latents(session)
+    wiring, response = session.streamer.wiring, session.step(made_unit(session.media, 0, 3))
+    return [found, response.samples.copy(), np.stack([s["scores"] for s in wiring.sampled])]
 
 
 def latents_of(folder: Path, name: str, change, precision: str = "float32") -> np.ndarray:
@@ -36,6 +44,7 @@ def test_layers_are_parameters_and_nothing_else(tiny_bundle: Path) -> None:
     assert len(names["core"]) == 4 * 2, "four matrices in each of two layers"
     assert not any("mel" in name for name in names["encode"]), "the spectrum is exact"
     assert all(names[codec] for codec in CODECS)
+    assert names["slot"] == ["embedding_columns"], "the head, tied to the token table"
 
 
 def test_folded_scales_change_nothing(spoiled: Path) -> None:
@@ -90,6 +99,27 @@ def test_products_of_integers_are_near_and_standard(spoiled: Path) -> None:
     assert {node.domain for node in made.graph.node} == {""}
     assert sum(node.op_type == "MatMulInteger" for node in made.graph.node) == 8
     assert not any(i.name.endswith(".weight") and len(i.dims) == 2 for i in made.graph.initializer)
+
+
+@pytest.mark.parametrize("name", ["encode", "core", "decode", "slot", "solve_in", "solve_out"])
+def test_half_precision_is_near_and_every_product_is_in_it(spoiled: Path, name: str) -> None:
+    before = answers(open_session(spoiled))
+
+    def cast(model) -> None:
+        for layer in graph.layers(model):
+            graph.cast(model, layer)
+
+    after = answers(open_session(changed(spoiled, name, cast, "fp16")))
+    assert 0 < max(np.linalg.norm(a - b) / np.linalg.norm(b) for a, b in zip(after, before, strict=True)) < 0.01
+    made = onnx.shape_inference.infer_shapes(onnx.load(spoiled / "graphs" / f"{name}.onnx", load_external_data=False))
+    kinds = {i.name: i.data_type for i in made.graph.initializer}
+    products = [node for node in made.graph.node if node.op_type in graph.OUTPUT_AXIS and node.input[1] in kinds]
+    halves = [node for node in products if kinds[node.input[1]] == onnx.TensorProto.FLOAT16]
+    assert halves
+    assert all(kinds[value] == onnx.TensorProto.FLOAT16 for node in halves for value in node.input[1:] if value)
+    assert {v.type.tensor_type.elem_type for v in made.graph.output} <= {
+        onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8, onnx.TensorProto.INT32
+    }  # fmt: skip
 
 
 def test_four_bits_are_four_bits_in_the_file(spoiled: Path) -> None:

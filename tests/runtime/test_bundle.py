@@ -333,6 +333,45 @@ def test_embedding_rows_are_the_tables_rows_in_both_layouts(tmp_path: Path, layo
         rows.rows([1], out)
 
 
+@pytest.mark.parametrize("layout", ["row", "column"])
+def test_embedding_rows_in_fewer_bits(tmp_path: Path, layout: Any) -> None:
+    codes = np.random.default_rng(0).integers(-127, 128, (7, 3), dtype=np.int8)
+    scales = np.linspace(0.1, 0.7, 7, dtype=np.float32)
+    stored = codes if layout == "row" else codes.T
+    (tmp_path / "table").write_bytes(stored.tobytes() + bytes(3) + scales.tobytes())
+    spec = EmbeddingSpec(file="table", offset=0, dtype="int8", scales_offset=24, rows=7, width=3, layout=layout)
+    out = np.empty((2, 3), np.float32)
+    EmbeddingRows(tmp_path / "table", spec).rows([6, 0], out)
+    np.testing.assert_allclose(out, codes[[6, 0]] * scales[[6, 0], None], rtol=1e-6)
+    half = codes.astype("<f2") / 4
+    (tmp_path / "table").write_bytes((half if layout == "row" else half.T).tobytes())
+    spec = EmbeddingSpec(file="table", offset=0, dtype="float16", rows=7, width=3, layout=layout)
+    EmbeddingRows(tmp_path / "table", spec).rows([6, 0], out)
+    np.testing.assert_array_equal(out, codes[[6, 0]] / 4)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scales", "says"),
+    [("int8", None, "is int8 with scales_offset None"), ("float32", 0, "is float32 with scales_offset 0"),
+     ("int8", 25, r"2 x 4 scales, float32 from byte 25 of table\.bin, up to byte 33; the file has 32"),
+     ("float16", None, "")],
+)  # fmt: skip
+def test_a_table_whose_scales_are_not_there_is_refused(
+    counter: Path, dtype: Any, scales: int | None, says: str
+) -> None:
+    with_tokenizer(counter, b"{}")
+    manifest = Bundle.open(counter).manifest
+    assert manifest.embedding is not None
+    table = msgspec.structs.replace(manifest.embedding, dtype=dtype, scales_offset=scales)
+    (counter / "manifest.json").unlink()
+    changed = msgspec.structs.replace(manifest, files=(), embedding=table)
+    if says:
+        with pytest.raises(BundleError, match=says):
+            write_bundle(counter, changed)
+    else:
+        assert write_bundle(counter, changed).embedding_rows().count == 2
+
+
 def with_tokenizer(counter: Path, text: bytes) -> Path:
     """The counter bundle with a tokenizer and an embedding table of two rows."""
     manifest = Bundle.open(counter).manifest

@@ -1,0 +1,285 @@
+"""A format for every layer: the smallest bundle whose error stays within a bound.
+
+Receives a bundle, what was seen of its layers, and streams; hands on a :class:`Mixture` and, for each group of layers,
+what was weighed (:class:`Choice`):
+
+1. Each group of layers alone is put into each of its formats, and the error of what is heard and seen measured against
+   the float bundle, on its history. A layer of a small Transformer is a group; of a large one, neighbours of one kind.
+2. Errors of different layers hardly know of each other, so their energies add: the choice that takes the fewest bytes
+   with the sum within the bound is found by bisection over what a byte may cost in error.
+3. All of it together is measured over the whole stream. Where the bound is missed, the room left to the layers shrinks
+   by as much, and 2 comes again.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import msgspec
+
+from edge_streamer.quantization import graph
+from edge_streamer.quantization.drift import HEARD_AND_SEEN, Drift, drift
+from edge_streamer.quantization.make import rewrite, write_table
+from edge_streamer.quantization.observe import Key, Seen
+from edge_streamer.quantization.schemes import CODECS, SCHEMES, Mixture, Plan, Scheme, Target
+from edge_streamer.quantization.streams import Stream
+from edge_streamer.runtime.bundle import Bundle, write_bundle
+from edge_streamer.runtime.engines.ort import OrtEngine, OrtGraph
+from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.evaluation.bench import Tell
+from edge_streamer.runtime.manifest import GraphSpec
+from edge_streamer.runtime.session import Session, open_session
+from edge_streamer.runtime.unit import Unit
+
+BOUND = -25.0
+"""dB, where --max-error says nothing."""
+PROBED = 40
+"""Units over which a group is measured alone."""
+SPANS = 6
+"""Groups along the depth of a Transformer."""
+ATTEMPTS = 6
+"""Of the whole, before the bound is given up."""
+CAREFUL = 0.97
+"""Of the room that a missed bound leaves."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """A group of layers in one format."""
+
+    plans: Mapping[Key, Plan | None]
+    words: str
+    bytes: int
+    error: Mapping[str, float] = field(default_factory=dict)
+    """Output -> energy of its error over its own, with this group alone so."""
+
+    def share(self, room: Mapping[str, float]) -> float:
+        """Of the room for error, what this takes of the output it hurts most."""
+        return max((self.error.get(name, 0.0) / most for name, most in room.items()), default=0.0)
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a group, and why."""
+
+    group: str
+    layers: int
+    chosen: str
+    bytes: int
+    weighed: dict[str, float]
+    """Format -> the share of the bound that it would take alone."""
+    why: str
+
+
+class Swapped(OrtEngine):
+    """Opens rewritten graphs in place of a bundle's own."""
+
+    def __init__(self, instead: Mapping[str, tuple[Path, str]]) -> None:
+        super().__init__()
+        self._instead = instead
+
+    def open(self, path: Path, spec: GraphSpec) -> OrtGraph:
+        if spec.name in self._instead:
+            path, precision = self._instead[spec.name]
+            spec = msgspec.structs.replace(spec, precision=precision)
+        return super().open(path, spec)
+
+
+@dataclass
+class Trials:
+    """Measures the bundle with some of its layers in other formats, without writing one."""
+
+    source: Bundle
+    seen: Mapping[Key, Seen]
+    target: Target
+    folder: Path
+    """Empty, for its own use."""
+
+    def __post_init__(self) -> None:
+        self.reference: Session = open_session(self.source, verify=False)
+        self.floats = self._with_small_table()
+
+    def _with_small_table(self) -> Bundle:
+        """The bundle with the token table that every mixture has."""
+        folder = self.folder
+        manifest = self.source.manifest
+        table = manifest.embedding.file if manifest.embedding else None
+        for file in manifest.files:
+            if file.path != table or file.path.startswith("graphs/"):
+                (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(self.source.file(file.path), folder / file.path)
+        embedding = write_table(self.source, "int8", folder)
+        return write_bundle(folder, msgspec.structs.replace(manifest, files=(), embedding=embedding))
+
+    def run(self, plans: Mapping[Key, Plan | None], units: Iterable[Unit],
+            tell: Callable[[int], None] = lambda _: None) -> Drift:  # fmt: skip
+        """The error with ``plans``, on the float bundle's history."""
+        mixture = Mixture(plans, self.target)
+        with tempfile.TemporaryDirectory() as folder:
+            instead = {}
+            for spec in self.source.manifest.graphs:
+                if any(name == spec.name and plan is not None for (name, _), plan in plans.items()):
+                    model = graph.load(self.source.file(spec.file))
+                    rewrite(model, spec.name, mixture, self.seen)
+                    graph.save(model, Path(folder), spec.name)
+                    instead[spec.name] = (Path(folder) / f"{spec.name}.onnx", mixture.precision(spec.name))
+            tested = open_session(self.floats, engine=Swapped(instead), verify=False)
+            self.reference.reset()
+            return drift(tested, self.reference, units, "forced", tell)
+
+
+def choose(
+    source: Bundle, seen: Mapping[Key, Seen], target: Target, probe: Stream, stream: Stream, units: int, bound: float,
+    tell: Tell = lambda *_: None,
+) -> tuple[Mixture, list[Choice]]:  # fmt: skip
+    """The smallest mixture within ``bound`` dB over ``units`` of ``stream``; layers are weighed on ``probe``.
+
+    InputError where ATTEMPTS mixtures were all beyond it."""
+    with tempfile.TemporaryDirectory(prefix="edge-streamer-") as folder:
+        trials = Trials(source, seen, target, Path(folder))
+        return _choose(trials, probe, stream, units, bound, tell)
+
+
+def _choose(
+    trials: Trials, probe: Stream, stream: Stream, units: int, bound: float, tell: Tell
+) -> tuple[Mixture, list[Choice]]:
+    least, weighed = _weigh(trials, probe, tell)
+    most = 10 ** (bound / 10)
+    room = {name: most - least[name] for name in HEARD_AND_SEEN}
+    for attempt in range(ATTEMPTS):
+        picked = smallest(list(weighed.values()), room)
+        plans = {key: plan for option in picked for key, plan in option.plans.items()}
+        named = f"mixture {attempt + 1}"
+        found = trials.run(plans, islice(stream.units(), units), lambda n: tell(named, n, units))  # noqa: B023
+        came = _energies(found)
+        if max(came.values()) <= most:
+            whole = dict.fromkeys(HEARD_AND_SEEN, most)
+            choices = [_told(g, options, p, whole) for (g, options), p in zip(weighed.items(), picked, strict=True)]
+            return Mixture(plans, trials.target), choices
+        room = {name: room[name] * min(1.0, CAREFUL * most / came[name]) for name in HEARD_AND_SEEN}
+    raise InputError(f"no mixture of {ATTEMPTS} holds {bound:g} dB over {units} units; allow more error (--max-error)")
+
+
+def _weigh(trials: Trials, probe: Stream, tell: Tell) -> tuple[dict[str, float], dict[str, list[Option]]]:
+    """The error that every mixture has, by output, and every group with its options, float first."""
+    groups: dict[str, dict[Key, graph.Layer]] = {}
+    for spec in trials.source.manifest.graphs:
+        model = graph.load(trials.source.file(spec.file))
+        found = graph.layers(model)
+        depth = 1 + max((_number(layer.name) for layer in found), default=-1)
+        for layer in found:
+            groups.setdefault(group_of(spec.name, layer.name, depth), {})[spec.name, layer.name] = layer
+    options = {name: _options(layers, trials.target) for name, layers in groups.items()}
+    count, done = sum(len(some) - 1 for some in options.values()), 0
+    least = _energies(trials.run({}, islice(probe.units(), PROBED)))
+    weighed: dict[str, list[Option]] = {}
+    for name, (as_it_is, *others) in options.items():
+        weighed[name] = [as_it_is]
+        for option in others:
+            alone = _energies(trials.run(option.plans, islice(probe.units(), PROBED)))
+            error = {output: max(alone[output] - least[output], 0.0) for output in HEARD_AND_SEEN}
+            weighed[name].append(Option(option.plans, option.words, option.bytes, error))
+            done += 1
+            tell("layers weighed", done, count)
+    return least, weighed
+
+
+def _energies(found: Drift) -> dict[str, float]:
+    """Of the errors, over the signals'."""
+    return {name: 10 ** (found.error_db[name] / 10) for name in HEARD_AND_SEEN}
+
+
+def _options(layers: Mapping[Key, graph.Layer], target: Target) -> list[Option]:
+    """A group as it is, and in what each scheme makes of it. A CPU gains nothing by half precision: it computes in
+    float, with casts before and after."""
+    floats = Option(dict.fromkeys(layers), "float32", sum(4 * math.prod(layer.shape) for layer in layers.values()))
+    found = [floats]
+    for scheme in (Scheme(name, target) for name in SCHEMES if (name, target) != ("fp16", "cpu")):
+        plans = {key: scheme.plan(key[0], layer) for key, layer in layers.items()}
+        if any(plans.values()) and all(plans != option.plans for option in found):
+            size = sum(_bytes(layer, plans[key]) for key, layer in layers.items())
+            words = next(plan.words for plan in plans.values() if plan is not None)
+            found.append(Option(plans, words, size))
+    return found
+
+
+def _bytes(layer: graph.Layer, plan: Plan | None) -> int:
+    """Of codes and scales."""
+    count, outputs = math.prod(layer.shape), layer.shape[graph.OUTPUT_AXIS[layer.operator]]
+    if plan is None:
+        return 4 * count
+    scales = 0 if plan.format.bits == 16 else count // plan.format.block if plan.format.block else outputs
+    return count * plan.format.bits // 8 + 4 * scales
+
+
+def _number(layer: str) -> int:
+    """Of the Transformer's layer that it is in; -1 for none."""
+    found = re.match(r"(?:.*\.)?layers\.(\d+)\.", layer)
+    return int(found[1]) if found else -1
+
+
+def group_of(name: str, layer: str, depth: int) -> str:
+    """A codec is one group; so is each kind of layer in each of SPANS spans of the Transformer's depth."""
+    if name in CODECS:
+        return name
+    number = _number(layer)
+    if number < 0 or depth <= SPANS:
+        return f"{name}: {layer}"
+    span = number * SPANS // depth
+    first, last = -(-span * depth // SPANS), -(-(span + 1) * depth // SPANS) - 1
+    return f"{name}: {re.sub(rf'layers[.]{number}[.]', f'layers.{first}-{last}.', layer)}"
+
+
+def smallest(groups: Sequence[Sequence[Option]], room: Mapping[str, float]) -> list[Option]:
+    """One option of each group, in as few bytes as were found with the errors of each output summing to no more than
+    its ``room``."""
+
+    def fits(picked: Sequence[Option]) -> bool:
+        return all(sum(o.error.get(name, 0.0) for o in picked) <= most for name, most in room.items())
+
+    def at(price: float) -> list[Option]:
+        """``price``: bytes that all the room is worth."""
+        return [min(group, key=lambda option: option.bytes + price * option.share(room)) for group in groups]
+
+    low, high = 0.0, 60.0  # log2 of the price
+    if fits(at(2**low)):
+        return at(2**low)
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (low, middle) if fits(at(2**middle)) else (middle, high)
+    picked = at(2**high)
+    # What the price leaves over: the largest saving that still fits, until none does.
+    while True:
+        better = [
+            (now.bytes - option.bytes, n, option)
+            for n, (now, group) in enumerate(zip(picked, groups, strict=True))
+            for option in group
+            if option.bytes < now.bytes and fits([*picked[:n], option, *picked[n + 1 :]])
+        ]
+        if not better:
+            return picked
+        _, n, option = max(better, key=lambda found: found[0])
+        picked[n] = option
+
+
+def _told(group: str, options: Sequence[Option], picked: Option, whole: Mapping[str, float]) -> Choice:
+    weighed = {option.words: option.share(whole) for option in options}
+    smaller = [option for option in options if option.bytes < picked.bytes]
+    if not smaller:
+        why = f"the smallest there is, and takes {_percent(picked.share(whole))} of the bound"
+    else:
+        least = min(smaller, key=lambda option: option.share(whole))
+        saved = picked.bytes - least.bytes
+        why = f"{least.words} would take {_percent(least.share(whole))} of the bound to save {saved} bytes"
+    size = len(picked.plans)
+    return Choice(group=group, layers=size, chosen=picked.words, bytes=picked.bytes, weighed=weighed, why=why)
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.095 else f"{share:.1%}"

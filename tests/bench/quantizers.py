@@ -1,0 +1,198 @@
+"""``python -m tests.bench.quantizers``: our rounding beside that of others, on the same graphs and recordings.
+
+Receives a float32 bundle (the shipped demo); rewrites the Transformer, the solver and the head, the codecs stay in
+float, and prints for each way bytes, unit time and the latents' error over minutes, on the float bundle's history; then
+one JSON line. Calibrated on the demo's conversation, measured on the evaluation's scenes. The ways:
+
+    int8, int4           ours: ranges per run on the CPU; AWQ's scales, GPTQ's rounding
+    int8 nearest, int4 nearest        ours without them: to the nearest code
+    dynamic, static      ONNX Runtime's quantize_dynamic and quantize_static, a scale per output
+    nbits                ONNX Runtime's MatMulNBitsQuantizer, blocks of 32, symmetric
+    modelopt             NVIDIA ModelOpt's INT4 AWQ for ONNX, where it is installed
+
+The ceiling is the float bundle: no error, 1.00x.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import logging
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
+from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+from edge_streamer.quantization import graph
+from edge_streamer.quantization.auto import Swapped
+from edge_streamer.quantization.drift import drift
+from edge_streamer.quantization.make import rewrite
+from edge_streamer.quantization.observe import Key, Seen, observe
+from edge_streamer.quantization.schemes import CODECS, Scheme
+from edge_streamer.quantization.streams import scenes, shipped
+from edge_streamer.runtime.bundle import Bundle
+from edge_streamer.runtime.demo import bundle_path
+from edge_streamer.runtime.engine import Array
+from edge_streamer.runtime.session import open_session
+from edge_streamer.runtime.unit import Response
+
+CALIBRATION_UNITS = 100
+STATIC_UNITS = 12
+"""Whose passes quantize_static is shown: it keeps every input of every pass, rings and all, in memory."""
+WARM_UP = 10
+Make = Callable[[str, Path, Path], None]
+"""(graph, its file, the file to write)"""
+
+
+class Passes(CalibrationDataReader):  # type: ignore[misc]
+    """Recorded inputs of one graph, as quantize_static wants them."""
+
+    def __init__(self, inputs: list[dict[str, Array]]) -> None:
+        self._left = iter(inputs)
+
+    def get_next(self) -> dict[str, Array] | None:
+        return next(self._left, None)
+
+
+def recorded(bundle: Bundle, units: int) -> dict[str, list[dict[str, Array]]]:
+    """Graph -> what its passes were given."""
+    media = bundle.manifest.media
+    assert media is not None
+    found: dict[str, list[dict[str, Array]]] = {}
+    session = open_session(bundle)
+    graphs = {g.name: {t.name for t in g.inputs} for g in bundle.manifest.graphs}
+
+    def record(name: str, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
+        for graph_name, names in graphs.items():
+            if names == set(inputs):
+                found.setdefault(graph_name, []).append({n: a.copy() for n, a in inputs.items()})
+
+    with session.recording(record):
+        for unit in islice(shipped(media).units(), units):
+            session.step(unit)
+    return found
+
+
+def ours(scheme: Scheme, seen: Mapping[Key, Seen]) -> Make:
+    def make(name: str, source: Path, out: Path) -> None:
+        model = graph.load(source)
+        rewrite(model, name, scheme, seen)
+        graph.save(model, out.parent, name)
+
+    return make
+
+
+def dynamic(name: str, source: Path, out: Path) -> None:
+    quantize_dynamic(source, out, op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QInt8)
+
+
+def static(passes: Mapping[str, list[dict[str, Array]]]) -> Make:
+    def make(name: str, source: Path, out: Path) -> None:
+        quantize_static(
+            source, out, Passes(passes[name]), op_types_to_quantize=["MatMul"], per_channel=True,
+            extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "MatMulConstBOnly": True},
+        )  # fmt: skip
+
+    return make
+
+
+def nbits(name: str, source: Path, out: Path) -> None:
+    quantizer = MatMulNBitsQuantizer(onnx.load(source), block_size=32, is_symmetric=True, accuracy_level=4)
+    quantizer.process()
+    quantizer.model.save_model_to_file(str(out), False)
+
+
+def modelopt(passes: Mapping[str, list[dict[str, Array]]]) -> Make:
+    def make(name: str, source: Path, out: Path) -> None:
+        from modelopt.onnx.quantization.int4 import quantize  # type: ignore[import-not-found]
+
+        onnx.save(quantize(str(source), "awq_clip", Passes(passes[name]), block_size=32), out)
+
+    return make
+
+
+def measured(bundle: Bundle, make: Make, precision: str, units: int) -> dict[str, Any]:
+    """One way."""
+    media = bundle.manifest.media
+    assert media is not None
+    stream, times = scenes(media) or shipped(media), list[tuple[float, float]]()
+
+    def time(unit: int, right: Response, came: Response) -> None:
+        if unit >= WARM_UP:
+            times.append((right.seconds, came.seconds))
+
+    with tempfile.TemporaryDirectory() as folder:
+        instead, sizes = {}, [0, 0]
+        for spec in bundle.manifest.graphs:
+            if spec.name in CODECS:
+                continue
+            below = Path(folder) / spec.name
+            below.mkdir()
+            out = below / f"{spec.name}.onnx"
+            make(spec.name, bundle.file(spec.file), out)
+            instead[spec.name] = (out, precision)
+            sizes[0] += spec.weight_bytes
+            sizes[1] += sum(file.stat().st_size for file in below.iterdir())
+        tested, reference = open_session(bundle, engine=Swapped(instead)), open_session(bundle)
+        found = drift(tested, reference, islice(stream.units(), units), "forced", watch=time)
+    ratio = float(np.median([came / right for right, came in times]))
+    return {
+        "size": round(sizes[1] / sizes[0], 3), "unit_time": round(ratio, 3), "slots": round(found.same_slots, 5),
+        **{name: round(db, 2) for name, db in found.error_db.items()},
+    }  # fmt: skip
+
+
+def ways(bundle: Bundle) -> Iterator[tuple[str, Make, str]]:
+    """(name, how, precision)"""
+    media = bundle.manifest.media
+    assert media is not None
+    seen = observe(bundle, islice(shipped(media).units(), CALIBRATION_UNITS))
+    passes = recorded(bundle, STATIC_UNITS)
+    yield "int8", ours(Scheme("int8"), seen), "int8"
+    yield "int8 nearest", ours(Scheme("int8"), {}), "int8"
+    yield "dynamic", dynamic, "int8"
+    yield "int8 orin", ours(Scheme("int8", "orin"), seen), "int8"
+    yield "static", static(passes), "int8"
+    yield "int4", ours(Scheme("int4"), seen), "int4 weights"
+    yield "int4 nearest", ours(Scheme("int4"), {}), "int4 weights"
+    yield "nbits", nbits, "int4 weights"
+    if importlib.util.find_spec("modelopt"):
+        yield "modelopt", modelopt(passes), "int4 weights"
+    else:
+        print("modelopt: not installed here, left out", file=sys.stderr)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Our rounding beside that of others.")
+    parser.add_argument("--bundle", type=Path, default=bundle_path(), help="a float32 bundle (default: the demo)")
+    parser.add_argument("--units", type=int, default=500)
+    args = parser.parse_args()
+    logging.disable(logging.WARNING)  # ONNX Runtime's quantizers tell of every layer
+    bundle, rows = Bundle.open(args.bundle), {}
+    print(f"{'':14} {'size':>6} {'time':>6} {'sound':>8} {'picture':>8} {'words':>9}   the ceiling is 1.00x, no error")
+    for name, make, precision in ways(bundle):
+        try:
+            row = measured(bundle, make, precision, args.units)
+        except Exception as error:  # one tool's failure is a line of the table, not the end of it
+            print(f"{name:14} failed: {str(error).splitlines()[0][:100]}", flush=True)
+            rows[name] = {"failed": str(error)}
+            continue
+        rows[name] = row
+        print(
+            f"{name:14} {row['size']:5.2f}x {row['unit_time']:5.2f}x {row['latents.audio']:5.1f} dB "
+            f"{row['latents.video']:5.1f} dB {row['slots']:9.3%}", flush=True,
+        )  # fmt: skip
+    print(json.dumps({"bundle": bundle.manifest.name, "units": args.units, "ways": rows}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""What auto picks: the least bytes within the room, and groups that cover every layer once."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_streamer.quantization import graph
+from edge_streamer.quantization.auto import Option, _told, group_of, smallest
+from edge_streamer.runtime import cli
+from edge_streamer.runtime.bundle import Bundle
+
+ROOM = {"latents.audio": 1.0, "latents.video": 0.5}
+
+
+def option(size: int, sound: float = 0.0, picture: float = 0.0, words: str = "x") -> Option:
+    return Option({}, words, size, {"latents.audio": sound, "latents.video": picture})
+
+
+def test_the_smallest_is_within_the_room_and_nearly_the_best() -> None:
+    rng, worst = np.random.default_rng(0), 1.0
+    for _ in range(60):
+        groups = [
+            [option(400), option(100, *rng.uniform(0, 0.2, 2)), option(62, *rng.uniform(0.02, 0.8, 2))]
+            for _ in range(6)
+        ]
+        picked = smallest(groups, ROOM)
+        assert all(sum(o.error[name] for o in picked) <= most for name, most in ROOM.items())
+        sizes = [
+            sum(o.bytes for o in some) for some in product(*groups)
+            if all(sum(o.error[name] for o in some) <= most for name, most in ROOM.items())
+        ]  # fmt: skip
+        worst = max(worst, sum(o.bytes for o in picked) / min(sizes))
+    assert worst < 1.35
+
+
+def test_without_room_everything_stays_and_with_much_nothing_does() -> None:
+    groups = [[option(400), option(100, 0.1, 0.1), option(62, 0.3, 0.3)] for _ in range(4)]
+    assert [o.bytes for o in smallest(groups, {"latents.audio": 1e-9, "latents.video": 1e-9})] == [400] * 4
+    assert [o.bytes for o in smallest(groups, {"latents.audio": 9.0, "latents.video": 9.0})] == [62] * 4
+
+
+def test_a_choice_says_what_a_smaller_one_would_have_cost() -> None:
+    options = [option(400, words="float32"), option(100, 0.01, 0.01, "int8"), option(62, 0.9, 0.1, "int4")]
+    told = _told("core: layers.0.attention.qkv", options, options[1], ROOM)
+    assert (told.chosen, told.bytes) == ("int8", 100)
+    assert told.weighed == pytest.approx({"float32": 0.0, "int8": 0.02, "int4": 0.9})
+    assert told.why == "int4 would take 90% of the bound to save 38 bytes"
+    assert "the smallest there is" in _told("g", options, options[2], ROOM).why
+
+
+def test_groups_of_a_deep_model_are_spans_of_one_kind() -> None:
+    names = [f"layers.{n}.{kind}" for n in range(24) for kind in ("attention.qkv", "feed_forward.down")]
+    groups = [group_of("core", name, 24) for name in names]
+    assert len(set(groups)) == 12
+    assert groups[0] == group_of("core", "layers.3.attention.qkv", 24) == "core: layers.0-3.attention.qkv"
+    assert groups[-1] == "core: layers.20-23.feed_forward.down"
+    assert group_of("core", "layers.3.attention.qkv", 6) == "core: layers.3.attention.qkv"
+    assert group_of("decode", "video_vae.decoder.out", 6) == "decode"
+    for depth in (7, 11, 25):
+        spans = {group_of("core", f"layers.{n}.attention.qkv", depth).split(".")[1] for n in range(depth)}
+        bounds = sorted(tuple(map(int, span.split("-"))) for span in spans)
+        assert [n for a, b in bounds for n in range(a, b + 1)] == list(range(depth))
+
+
+def test_a_bound_that_nothing_holds_is_said_and_leaves_nothing(
+    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    words = ["quantize", str(tiny_bundle), "--scheme", "auto", "--max-error", "-190", "--out", str(out)]
+    assert cli.main([*words, "--units", "4"]) == 2
+    assert "no mixture of 6 holds -190 dB over 4 units" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_layer_is_in_one_group(tiny_bundle: Path) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    for spec in bundle.manifest.graphs:
+        found = graph.layers(graph.load(bundle.file(spec.file)))
+        assert all(group_of(spec.name, layer.name, 2).startswith(spec.name) for layer in found)
