@@ -21,7 +21,7 @@ from edge_streamer.quantization.observe import observe
 from edge_streamer.quantization.page import render
 from edge_streamer.quantization.report import Report, measure
 from edge_streamer.quantization.schemes import SCHEMES, TARGETS, Mixture, Scheme
-from edge_streamer.quantization.streams import Stream, recordings, scenes, shipped
+from edge_streamer.quantization.streams import CALIBRATION_SEED, Stream, recordings, scenes, shipped
 from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.evaluation.bench import Tell
@@ -32,7 +32,7 @@ from edge_streamer.runtime.unit import Unit
 HELP = "make a bundle smaller and faster, and measure what that costs over minutes"
 AUTO = "auto"
 UNITS = 500
-CALIBRATION_UNITS = 100
+CALIBRATION_UNITS = 300
 
 
 class TooFar(InputError):
@@ -51,9 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR",
                         help="the folder to make; the report is beside it")  # fmt: skip
     parser.add_argument("--calibrate", type=Path, nargs="+", metavar="MEDIA", default=[],
-                        help="sounds or films of somebody who speaks (default: the demo's conversation)")  # fmt: skip
+                        help="sounds or films of somebody who speaks (default: the evaluation's scenes where they fit, "
+                        "else the demo's conversation)")  # fmt: skip
+    parser.add_argument("--calibration-units", type=int, default=CALIBRATION_UNITS, metavar="N",
+                        help=f"at most so many units of them (default: {CALIBRATION_UNITS})")  # fmt: skip
     parser.add_argument("--measure", type=Path, nargs="+", metavar="MEDIA", default=[],
-                        help="what to measure on (default: the evaluation's scenes where they fit)")  # fmt: skip
+                        help="what to measure on (default: other scenes where they fit, else the same)")  # fmt: skip
     parser.add_argument("--units", type=int, default=UNITS, metavar="N",
                         help=f"units of 160 ms to measure over, twice (default: {UNITS})")  # fmt: skip
     parser.add_argument("--max-error", type=float, metavar="DB",
@@ -64,19 +67,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Quantize and measure; returns the exit status."""
-    if not 1 <= args.units <= 1_000_000:
-        raise InputError(f"--units is {args.units}; wanted 1 to 1000000")
+    for name, count in (("units", args.units), ("calibration-units", args.calibration_units)):
+        if not 1 <= count <= 1_000_000:
+            raise InputError(f"--{name} is {count}; wanted 1 to 1000000")
     page, data = (args.out.with_name(f"{args.out.name}.{ending}") for ending in ("html", "json"))
     check_new_folder(args.out)
     source = Bundle.open(args.bundle)
     _check_source(source)
     media = source.manifest.media
     assert media is not None
-    calibration = recordings(args.calibrate, media) if args.calibrate else shipped(media)
+    usual = scenes(media, CALIBRATION_SEED) or shipped(media)
+    calibration = recordings(args.calibrate, media) if args.calibrate else usual
     stream = recordings(args.measure, media) if args.measure else scenes(media) or calibration
     with bars() as tell:
         with new_folder(args.out) as folder:
-            counted = _Counted(tell)
+            counted = _Counted(tell, args.calibration_units)
             seen = observe(source, counted.units(calibration))
             scheme: Scheme | Mixture
             choices: list[Choice] = []
@@ -116,13 +121,13 @@ def _check_source(bundle: Bundle) -> None:
 class _Counted:
     """Counts the units of a calibration as they are used."""
 
-    def __init__(self, tell: Tell) -> None:
-        self.count, self._tell = 0, tell
+    def __init__(self, tell: Tell, most: int) -> None:
+        self.count, self._tell, self._most = 0, tell, most
 
     def units(self, stream: Stream) -> Iterator[Unit]:
-        for unit in islice(stream.units(), CALIBRATION_UNITS):
+        for unit in islice(stream.units(), self._most):
             self.count += 1
-            self._tell("calibration", self.count, CALIBRATION_UNITS)
+            self._tell("calibration", self.count, self._most)
             yield unit
 
 

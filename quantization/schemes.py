@@ -4,8 +4,8 @@ Receives the names of a scheme and a target; hands on a :class:`Plan` per layer:
 
     int8   the Transformer, the solver and the head multiply integers. On a CPU the range of their inputs is taken anew
            in each run, which is exact where a solver's steps differ; an engine of TensorRT wants it as a constant
-    int4   weights of the Transformer, the solver and the head in blocks of 32, products in float or as the engine
-           has them; what does not divide into blocks in 8 bits
+    int4   weights of the Transformer and the head in blocks of 32, products in float or as the engine has them; the
+           solver's ends, and what does not divide into blocks, in 8 bits
     fp16   every product in half precision; norms, softmax and what is added up between layers stay in float, so that
            nothing overflows between them
 
@@ -33,6 +33,8 @@ Way = Literal["stored", "bound", "computed", "cast"]
 SCHEMES: tuple[SchemeName, ...] = get_args(SchemeName)
 TARGETS: tuple[Target, ...] = get_args(Target)
 CODECS = ("encode", "decode", "encode_agent")
+ENDS = ("solve_in", "solve_out")
+"""The solver's ends are small, and what they get wrong is in the latents as it is."""
 FLOAT = ("audio_vae.decoder.fine.", "audio_vae.decoder.out")
 """Layers that stay in float: the voice after its last upsampling. Rounded to 8 bits they hum: silence of the demo rises
 from -69 dB of full scale to -55, for 60 kB saved."""
@@ -67,7 +69,7 @@ class Scheme:
         if graph in CODECS or layer.operator != "MatMul":
             return Plan(INT8, "stored")
         if self.name == "int4":
-            return Plan(INT4 if fits(layer.shape[0], INT4) else INT8, "stored")
+            return Plan(INT4 if graph not in ENDS and fits(layer.shape[0], INT4) else INT8, "stored")
         return Plan(INT8, "computed" if self.target == "cpu" else "bound")
 
     def precision(self, graph: str) -> str:

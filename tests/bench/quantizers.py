@@ -2,7 +2,7 @@
 
 Receives a float32 bundle (the shipped demo); rewrites the Transformer, the solver and the head, the codecs stay in
 float, and prints for each way bytes, unit time and the latents' error over minutes, on the float bundle's history; then
-one JSON line. Calibrated on the demo's conversation, measured on the evaluation's scenes. The ways:
+one JSON line. Calibrated and measured on what `quantize` takes by default. The ways:
 
     int8, int4           ours: ranges per run on the CPU; AWQ's scales, GPTQ's rounding
     int8 nearest, int4 nearest        ours without them: to the nearest code
@@ -33,19 +33,20 @@ from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
 from edge_streamer.quantization import graph
 from edge_streamer.quantization.auto import Swapped
+from edge_streamer.quantization.command import CALIBRATION_UNITS
 from edge_streamer.quantization.drift import drift
 from edge_streamer.quantization.make import rewrite
 from edge_streamer.quantization.observe import Key, Seen, observe
 from edge_streamer.quantization.schemes import CODECS, Scheme
-from edge_streamer.quantization.streams import scenes, shipped
+from edge_streamer.quantization.streams import CALIBRATION_SEED, Stream, scenes, shipped
 from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.demo import bundle_path
 from edge_streamer.runtime.engine import Array
+from edge_streamer.runtime.manifest import MediaSpec
 from edge_streamer.runtime.session import open_session
 from edge_streamer.runtime.unit import Response
 
-CALIBRATION_UNITS = 100
-STATIC_UNITS = 12
+STATIC_UNITS = 40
 """Whose passes quantize_static is shown: it keeps every input of every pass, rings and all, in memory."""
 WARM_UP = 10
 Make = Callable[[str, Path, Path], None]
@@ -62,6 +63,11 @@ class Passes(CalibrationDataReader):  # type: ignore[misc]
         return next(self._left, None)
 
 
+def calibration(media: MediaSpec) -> Stream:
+    """As the command's."""
+    return scenes(media, CALIBRATION_SEED) or shipped(media)
+
+
 def recorded(bundle: Bundle, units: int) -> dict[str, list[dict[str, Array]]]:
     """Graph -> what its passes were given."""
     media = bundle.manifest.media
@@ -76,7 +82,7 @@ def recorded(bundle: Bundle, units: int) -> dict[str, list[dict[str, Array]]]:
                 found.setdefault(graph_name, []).append({n: a.copy() for n, a in inputs.items()})
 
     with session.recording(record):
-        for unit in islice(shipped(media).units(), units):
+        for unit in islice(calibration(media).units(), units):
             session.step(unit)
     return found
 
@@ -154,7 +160,7 @@ def ways(bundle: Bundle) -> Iterator[tuple[str, Make, str]]:
     """(name, how, precision)"""
     media = bundle.manifest.media
     assert media is not None
-    seen = observe(bundle, islice(shipped(media).units(), CALIBRATION_UNITS))
+    seen = observe(bundle, islice(calibration(media).units(), CALIBRATION_UNITS))
     passes = recorded(bundle, STATIC_UNITS)
     yield "int8", ours(Scheme("int8"), seen), "int8"
     yield "int8 nearest", ours(Scheme("int8"), {}), "int8"

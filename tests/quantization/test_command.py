@@ -140,7 +140,7 @@ def test_the_report_says_what_a_second_look_finds(made: Made, tiny_bundle: Path)
     else:
         assert not report["choices"]
     assert report["bytes"][1] == sum(g.weight_bytes for g in Bundle.open(made.out).manifest.graphs)
-    assert report["calibration_units"] == 100
+    assert 100 < report["calibration_units"] < 300, "all of the demo's conversation"
     page = made.out.with_name("small.html").read_text()
     assert page.count("<svg") == 2
     assert page.count("data:image/png") == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_streamer.quantization.fit import compensated, migrated, output_error, smoothed
+from edge_streamer.quantization.fit import clipped, compensated, migrated, output_error, smoothed
 from edge_streamer.quantization.numbers import INT4, INT8, Codes, Format, to_nearest
 
 
@@ -41,6 +41,18 @@ def test_errors_made_good_beat_rounding_on_inputs_not_seen(format: Format, gain:
     plain, better = (decibels(weight, codes, fresh) for codes in
                      (to_nearest(weight, format), compensated(weight, format, seen)))  # fmt: skip
     assert better < plain - gain
+
+
+def test_cutting_the_largest_weight_pays_with_few_codes() -> None:
+    rng = np.random.default_rng(3)
+    weight = rng.standard_t(4, (32, 50)).astype(np.float32)
+    cost = rng.uniform(0.2, 5.0, 32)
+    widest, chosen = np.abs(weight).max(0) / 7, clipped(weight, INT4, cost)
+    errors = [
+        np.sum(cost[:, None] * np.square(np.clip(np.round(weight / s), -7, 7) * s - weight)) for s in (widest, chosen)
+    ]
+    assert (chosen <= widest * 1.0001).all()
+    assert errors[1] < 0.9 * errors[0]
 
 
 def test_an_input_that_was_never_seen_keeps_its_nearest_code() -> None:
