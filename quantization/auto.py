@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 import re
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ import msgspec
 
 from edge_streamer.quantization import graph
 from edge_streamer.quantization.drift import HEARD_AND_SEEN, Drift, drift
-from edge_streamer.quantization.make import rewrite, write_table
+from edge_streamer.quantization.make import copy_files, rewrite, write_table
 from edge_streamer.quantization.observe import Key, Seen
 from edge_streamer.quantization.schemes import CODECS, SCHEMES, Mixture, Plan, Scheme, Target
 from edge_streamer.quantization.streams import Stream
@@ -109,15 +108,10 @@ class Trials:
 
     def _with_small_table(self) -> Bundle:
         """The bundle with the token table that every mixture has."""
-        folder = self.folder
-        manifest = self.source.manifest
-        table = manifest.embedding.file if manifest.embedding else None
-        for file in manifest.files:
-            if file.path != table or file.path.startswith("graphs/"):
-                (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(self.source.file(file.path), folder / file.path)
-        embedding = write_table(self.source, "int8", folder)
-        return write_bundle(folder, msgspec.structs.replace(manifest, files=(), embedding=embedding))
+        copy_files(self.source, self.folder, graphs=True)
+        embedding = write_table(self.source, "int8", self.folder)
+        manifest = msgspec.structs.replace(self.source.manifest, files=(), embedding=embedding)
+        return write_bundle(self.folder, manifest)
 
     def run(self, plans: Mapping[Key, Plan | None], units: Iterable[Unit],
             tell: Callable[[int], None] = lambda _: None) -> Drift:  # fmt: skip
@@ -225,12 +219,8 @@ def _options(layers: Mapping[Key, graph.Layer], target: Target) -> list[Option]:
 
 
 def _bytes(layer: graph.Layer, plan: Plan | None) -> int:
-    """Of codes and scales."""
     count, outputs = math.prod(layer.shape), layer.shape[graph.OUTPUT_AXIS[layer.operator]]
-    if plan is None:
-        return 4 * count
-    scales = 0 if plan.format.bits == 16 else count // plan.format.block if plan.format.block else outputs
-    return count * plan.format.bits // 8 + 4 * scales
+    return 4 * count if plan is None else plan.format.bytes(count // outputs, outputs)
 
 
 def _number(layer: str) -> int:

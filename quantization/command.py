@@ -21,7 +21,7 @@ from edge_streamer.quantization.observe import observe
 from edge_streamer.quantization.page import render
 from edge_streamer.quantization.report import Report, measure
 from edge_streamer.quantization.schemes import SCHEMES, TARGETS, Mixture, Scheme
-from edge_streamer.quantization.streams import CALIBRATION_SEED, Stream, recordings, scenes, shipped
+from edge_streamer.quantization.streams import Stream, recordings, scenes, usual
 from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.evaluation.bench import Tell
@@ -76,8 +76,7 @@ def main(args: argparse.Namespace) -> int:
     _check_source(source)
     media = source.manifest.media
     assert media is not None
-    usual = scenes(media, CALIBRATION_SEED) or shipped(media)
-    calibration = recordings(args.calibrate, media) if args.calibrate else usual
+    calibration = recordings(args.calibrate, media) if args.calibrate else usual(media)
     stream = recordings(args.measure, media) if args.measure else scenes(media) or calibration
     with bars() as tell:
         with new_folder(args.out) as folder:

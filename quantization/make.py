@@ -51,11 +51,7 @@ def quantize(bundle: Bundle, scheme: Scheme | Mixture, seen: Mapping[Key, Seen],
              tell: Tell = lambda *_: None) -> list[Quantized]:  # fmt: skip
     """Write the bundle's quantized twin into ``folder``, which is there and empty; hands on what became of layers."""
     manifest, done = bundle.manifest, []
-    table = manifest.embedding.file if manifest.embedding else None
-    for file in manifest.files:
-        if not file.path.startswith("graphs/") and file.path != table:
-            (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(bundle.file(file.path), folder / file.path)
+    copy_files(bundle, folder, graphs=False)
     (folder / "graphs").mkdir(exist_ok=True)
     specs = []
     for number, spec in enumerate(manifest.graphs):
@@ -74,6 +70,15 @@ def quantize(bundle: Bundle, scheme: Scheme | Mixture, seen: Mapping[Key, Seen],
         (folder / MANIFEST).unlink()
         write_bundle(folder, manifest)
     return done
+
+
+def copy_files(bundle: Bundle, folder: Path, graphs: bool) -> None:
+    """The bundle's files, with its ``graphs`` or without, but for a token table's own file: it is written anew."""
+    table = bundle.manifest.embedding.file if bundle.manifest.embedding else None
+    for path in (file.path for file in bundle.manifest.files):
+        if graphs if path.startswith("graphs/") else path != table:
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(bundle.file(path), folder / path)
 
 
 def write_table(bundle: Bundle, dtype: Literal["int8", "float16"], folder: Path) -> EmbeddingSpec | None:
@@ -131,21 +136,20 @@ def _round(model: ir.Model, name: str, layer: graph.Layer, plan: Plan, inputs: _
         if inputs is not None:
             error = _decibels(fit.share_lost(weight, weight - half, inputs.together))
         graph.cast(model, layer)
-        return Quantized(name, layer.name, plan.words, 2 * weight.size, error)
+        return Quantized(name, layer.name, plan.words, plan.format.bytes(*weight.shape), error)
     if inputs is None:
         codes = to_nearest(weight, plan.format)
         plan = replace(plan, way="stored") if plan.way == "bound" else plan  # no range is known
     else:
         codes = fit.compensated(weight, plan.format, inputs.together)
         error = _decibels(fit.output_error(weight, codes, inputs.together))
-    bits = codes.integers.size * codes.format.bits
     if plan.way == "computed":
         graph.compute(model, layer, codes)
     elif plan.way == "bound" and inputs is not None:
         graph.bound(model, layer, codes, float(inputs.largest.max()))
     else:
         graph.store(model, layer, codes)
-    return Quantized(name, layer.name, plan.words, bits // 8 + codes.scales.nbytes, error)
+    return Quantized(name, layer.name, plan.words, codes.format.bytes(*weight.shape), error)
 
 
 def _decibels(share: float) -> float:

@@ -36,6 +36,11 @@ class Format:
     block: int | None = None
     """Inputs that share a scale; None for all of them."""
 
+    def bytes(self, inputs: int, outputs: int) -> int:
+        """Of a matrix in this format: codes, and float32 scales where they are integers."""
+        scales = 0 if self.bits == 16 else outputs * (inputs // self.block if self.block else 1)
+        return inputs * outputs * self.bits // 8 + 4 * scales
+
 
 INT8 = Format("int8", 127, bits=8)
 INT4 = Format("int4", 7, bits=4, block=32)

@@ -59,6 +59,11 @@ def shipped(media: MediaSpec) -> Stream:
     return Stream("the demo's conversation", lambda: _units(sound, film, media))
 
 
+def usual(media: MediaSpec) -> Stream:
+    """What is calibrated on where nobody names recordings."""
+    return scenes(media, CALIBRATION_SEED) or shipped(media)
+
+
 def scenes(media: MediaSpec, seed: int = SCENES_SEED) -> Stream | None:
     """The evaluation's scenes in a row, thousands of minutes; None where the bundle's media are others."""
     try:

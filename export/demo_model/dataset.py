@@ -32,7 +32,7 @@ from edge_streamer.runtime.scenes.sound import Sound, random_room
 Ints = NDArray[np.int64]
 REMEMBERED = 58
 """Units after a card's first one in which it is to be remembered: 9.3 s."""
-ECHO = 3
+TRAIL = 3
 """Tokens after a phrase's last one that still belong to it: so the last unit knows where it is."""
 FACE = 0.92
 """Share of clips in which somebody sits before the camera."""
@@ -100,7 +100,7 @@ class Clips:
         found = np.zeros((len(self.scenes), self.slots.shape[1] * tokens), np.int64)
         for marks, scene in zip(found, self.scenes, strict=True):
             for answer in scene.intent.answers:
-                begin, end = answer.start // GRID, -(-answer.end // GRID) + (0 if answer.cut else ECHO)
+                begin, end = answer.start // GRID, -(-answer.end // GRID) + (0 if answer.cut else TRAIL)
                 end = min(end, len(marks))
                 marks[begin:end] = table[answer.phrase] + np.arange(end - begin)
         return torch.from_numpy(found.reshape(len(found), -1, tokens))
@@ -116,7 +116,7 @@ def place_table(world: World) -> list[int]:
     """The first place of each phrase, then how many there are in all: a phrase has one every 40 ms, in the slowest
     voice, and place 0 is silence."""
     longest = [max(len(phrase) for phrase in said) for said in zip(*world.phrases, strict=True)]
-    return [1, *(1 + int(n) for n in np.cumsum([-(-samples // GRID) + ECHO for samples in longest]))]
+    return [1, *(1 + int(n) for n in np.cumsum([-(-samples // GRID) + TRAIL for samples in longest]))]
 
 
 def clips_of(scenes: Sequence[Scene], video: Tensor, audio: Tensor, camera: Tensor, config: Config) -> Clips:

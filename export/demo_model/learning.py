@@ -60,8 +60,8 @@ BLINK_TOKEN = 1
 FLOW = 2.0
 """Weight of the losses of predicted latents."""
 REHEARSED = 16
-"""Streams of words that every later step listens to as well. Clips hold too few words: without these, voices never
-heard were missed twice as often after `joint` as after `listen`, and other words answered seven times as often."""
+"""Streams of words that every later step listens to as well. Clips hold too few words: without these, other words in
+voices never heard were named as commands four to five times as often after `joint` as after `listen`."""
 PREFIX = 0.5
 """Share of batches with a pinned prefix."""
 PREFIX_UNITS = (1, 2, 3, 4, 5, 6)
@@ -157,7 +157,7 @@ def draw(lesson: Lesson, clips: Clips, stage: int, step: int, size: int, prefix:
         slots=clips.slots[picked],
         past=clean,
         pinned=_pinned(clips, numbers, pinned_units, rng) if pinned_units else None,
-    ), clips.video[torch.from_numpy(others)], 
+    ), clips.video[torch.from_numpy(others)],
         *(part[picked] for part in (clips.blinks, clips.cards, clips.ended, clips.places)),
     )  # fmt: skip
 

@@ -38,11 +38,10 @@ from edge_streamer.quantization.drift import drift
 from edge_streamer.quantization.make import rewrite
 from edge_streamer.quantization.observe import Key, Seen, observe
 from edge_streamer.quantization.schemes import CODECS, Scheme
-from edge_streamer.quantization.streams import CALIBRATION_SEED, Stream, scenes, shipped
+from edge_streamer.quantization.streams import scenes, shipped, usual
 from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.demo import bundle_path
 from edge_streamer.runtime.engine import Array
-from edge_streamer.runtime.manifest import MediaSpec
 from edge_streamer.runtime.session import open_session
 from edge_streamer.runtime.unit import Response
 
@@ -63,11 +62,6 @@ class Passes(CalibrationDataReader):  # type: ignore[misc]
         return next(self._left, None)
 
 
-def calibration(media: MediaSpec) -> Stream:
-    """As the command's."""
-    return scenes(media, CALIBRATION_SEED) or shipped(media)
-
-
 def recorded(bundle: Bundle, units: int) -> dict[str, list[dict[str, Array]]]:
     """Graph -> what its passes were given."""
     media = bundle.manifest.media
@@ -82,7 +76,7 @@ def recorded(bundle: Bundle, units: int) -> dict[str, list[dict[str, Array]]]:
                 found.setdefault(graph_name, []).append({n: a.copy() for n, a in inputs.items()})
 
     with session.recording(record):
-        for unit in islice(calibration(media).units(), units):
+        for unit in islice(usual(media).units(), units):
             session.step(unit)
     return found
 
@@ -160,7 +154,7 @@ def ways(bundle: Bundle) -> Iterator[tuple[str, Make, str]]:
     """(name, how, precision)"""
     media = bundle.manifest.media
     assert media is not None
-    seen = observe(bundle, islice(calibration(media).units(), CALIBRATION_UNITS))
+    seen = observe(bundle, islice(usual(media).units(), CALIBRATION_UNITS))
     passes = recorded(bundle, STATIC_UNITS)
     yield "int8", ours(Scheme("int8"), seen), "int8"
     yield "int8 nearest", ours(Scheme("int8"), {}), "int8"

@@ -69,7 +69,7 @@ def test_a_quantized_bundle_opens_checks_and_is_small(made: Made, tiny_bundle: P
     assert bundle.manifest.embedding is not None
     assert source.manifest.embedding is not None
     assert bundle.manifest.embedding.dtype == ("float16" if made.scheme == "fp16" else "int8")
-    rows = np.empty((2, *(np.zeros((3, source.embedding_rows().width)).shape)), np.float32)
+    rows = np.empty((2, 3, source.embedding_rows().width), np.float32)
     for out, one in zip(rows, (bundle, source), strict=True):
         one.embedding_rows().rows([0, 65, 259], out)
     assert np.abs(rows[0] - rows[1]).max() < 0.005 * np.abs(rows[1]).max()
