@@ -27,10 +27,11 @@ from edge_streamer.quantization import graph
 from edge_streamer.quantization.drift import HEARD_AND_SEEN, Drift, drift
 from edge_streamer.quantization.make import copy_files, rewrite, write_table
 from edge_streamer.quantization.observe import Key, Seen
-from edge_streamer.quantization.schemes import CODECS, SCHEMES, Mixture, Plan, Scheme, Target
+from edge_streamer.quantization.schemes import BOARDS, CODECS, SCHEMES, TARGETS, Mixture, Plan, Scheme, Target
+from edge_streamer.quantization.standin import StandIn
 from edge_streamer.quantization.streams import Stream
 from edge_streamer.runtime.bundle import Bundle, write_bundle
-from edge_streamer.runtime.engines.ort import OrtEngine, OrtGraph
+from edge_streamer.runtime.engines.ort import OrtGraph
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.evaluation.bench import Tell
 from edge_streamer.runtime.manifest import GraphSpec
@@ -78,7 +79,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
-class Swapped(OrtEngine):
+class Swapped(StandIn):
     """Opens rewritten graphs in place of a bundle's own."""
 
     def __init__(self, instead: Mapping[str, tuple[Path, str]]) -> None:
@@ -205,11 +206,12 @@ def _energies(found: Drift) -> dict[str, float]:
 
 
 def _options(layers: Mapping[Key, graph.Layer], target: Target) -> list[Option]:
-    """A group as it is, and in what each scheme makes of it. A CPU gains nothing by half precision: it computes in
-    float, with casts before and after."""
+    """A group as it is, and in what each scheme of the target makes of it. A CPU gains nothing by half precision: it
+    computes in float, with casts before and after."""
     floats = Option(dict.fromkeys(layers), "float32", sum(4 * math.prod(layer.shape) for layer in layers.values()))
     found = [floats]
-    for scheme in (Scheme(name, target) for name in SCHEMES if (name, target) != ("fp16", "cpu")):
+    names = (name for name in SCHEMES if target in BOARDS.get(name, TARGETS) and (name, target) != ("fp16", "cpu"))
+    for scheme in (Scheme(name, target) for name in names):
         plans = {key: scheme.plan(key[0], layer) for key, layer in layers.items()}
         if any(plans.values()) and all(plans != option.plans for option in found):
             size = sum(_bytes(layer, plans[key]) for key, layer in layers.items())

@@ -16,11 +16,12 @@ from pathlib import Path
 import msgspec
 
 from edge_streamer.quantization.auto import BOUND, Choice, choose
+from edge_streamer.quantization.fit import ESTIMATORS
 from edge_streamer.quantization.make import quantize
 from edge_streamer.quantization.observe import observe
 from edge_streamer.quantization.page import render
 from edge_streamer.quantization.report import Report, measure
-from edge_streamer.quantization.schemes import SCHEMES, TARGETS, Mixture, Scheme
+from edge_streamer.quantization.schemes import ESTIMATOR, SCHEMES, TARGETS, Mixture, Scheme
 from edge_streamer.quantization.streams import Stream, recordings, scenes, usual
 from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.errors import InputError
@@ -45,9 +46,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, help="a float32 bundle's folder or archive")
     parser.add_argument("--scheme", required=True, choices=(*SCHEMES, AUTO),
                         help="int8: products of integers; int4: 4-bit weights; both with the codecs in 8 bits; "
-                        "fp16: half precision; auto: each layer in as few bits as --max-error allows")  # fmt: skip
+                        "fp16, bf16: products in 16 bits (bf16: orin, thor); fp8, nvfp4: thor; auto: each layer in as "
+                        "few bits as --max-error allows")  # fmt: skip
     parser.add_argument("--target", choices=TARGETS, default="cpu",
                         help="what will run it; orin and thor take TensorRT's operators (default: cpu)")  # fmt: skip
+    parser.add_argument("--input-range", choices=ESTIMATORS, default=ESTIMATOR,
+                        help="what takes the largest code where the range of inputs is a constant (int8 for orin and "
+                        "thor, fp8): the largest input seen, the 99.99th percentile, or what errs least on inputs seen "
+                        f"(default: {ESTIMATOR})")  # fmt: skip
+    parser.add_argument("--rings", choices=("float32", "int8"), default="float32",
+                        help="of keys and values; int8 takes a quarter of the memory (default: float32)")  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="DIR",
                         help="the folder to make; the report is beside it")  # fmt: skip
     parser.add_argument("--calibrate", type=Path, nargs="+", metavar="MEDIA", default=[],
@@ -86,10 +94,10 @@ def main(args: argparse.Namespace) -> int:
             choices: list[Choice] = []
             if args.scheme == AUTO:
                 bound = BOUND if args.max_error is None else args.max_error
-                scheme, choices = choose(source, seen, args.target, calibration, stream, args.units, bound, tell)
+                scheme, choices = choose(source, seen.layers, args.target, calibration, stream, args.units, bound, tell)
             else:
-                scheme = Scheme(args.scheme, args.target)
-            layers = quantize(source, scheme, seen, folder, tell)
+                scheme = Scheme(args.scheme, args.target, args.input_range)
+            layers = quantize(source, scheme, seen, folder, args.rings == "int8", tell)
             made = Bundle.open(folder, verify=False)
             report, kept = measure(source, made, scheme, layers, stream, args.units, calibration.name,
                                    counted.count, tell, choices)  # fmt: skip
@@ -138,7 +146,12 @@ def _show(report: Report, out: Path, page: Path) -> None:
     (before, after), (slow, fast) = report.bytes, report.unit_ms
     shown = Table("", "float32", report.scheme, "", title=f"{out}: {report.scheme}", title_justify="left")
     shown.add_row("weights", size_text(before), size_text(after), f"{after / before:.2f}x")
-    shown.add_row("unit time, median", f"{slow:.1f} ms", f"{fast:.1f} ms", f"{report.unit_ratio:.2f}x")
+    if report.ring_bytes[0] != report.ring_bytes[1]:
+        before, after = report.ring_bytes
+        shown.add_row("rings", size_text(before), size_text(after), f"{after / before:.2f}x")
+    shown.add_row(
+        "unit time, median", f"{slow:.1f} ms", f"{fast:.1f} ms", f"{report.unit_ratio:.2f}x, {report.timed_on}"
+    )
     for name in ("latents.audio", "latents.video", "samples", "frames"):
         shown.add_row(
             f"error, {name}", "", f"{forced.error_db[name]:.1f} dB", f"{forced.units} units, given float's history"

@@ -1,16 +1,7 @@
-"""The layers of an ONNX graph, and their weights in another number format.
+"""The layers of an ONNX graph that are worth fewer bits, and scales that are moved between them.
 
-Receives graph files; hands on the layers whose weights are worth it, and rewrites them in place with standard operators
-of opset 21 alone:
-
-    stored      integers ─ DequantizeLinear ─► the layer as it was: smaller on disk; an engine with a kernel for the
-                pair (4-bit products on CPU and GPU) never makes the floats
-    bound       x ─ QuantizeLinear ─ DequantizeLinear ─► the layer with stored weights: the input's range is a constant
-                from calibration. What TensorRT makes INT8 kernels of.
-    cast        x ─ Cast ─► the layer in half precision ─ Cast ─►: an engine that has such kernels takes them, a CPU
-                computes in float with weights that were rounded
-    computed    x ─ DynamicQuantizeLinear ─► MatMulInteger ─► Cast ─► Mul: integers times integers, the input's
-                range taken anew in every run. For the CPU alone: TensorRT has neither operator.
+Receives graph files; hands on :class:`Layer` for every weight of its own; ways.py rewrites them. A scale of a layer's
+inputs is folded into what makes them (:func:`maker_of`, :func:`fold`).
 
 Constants that are no parameters (the spectrum's kernels, triangles of ones) are left as they are: they are exact, and
 what a microphone's quiet bands pass through.
@@ -25,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from edge_streamer.quantization.numbers import INT8, Codes, Matrix, halves, packed
+from edge_streamer.quantization.numbers import Matrix
 from edge_streamer.runtime.errors import BundleError
 
 PREFIX, SUFFIX = "model.", ".weight"
@@ -108,127 +99,7 @@ def layers(model: ir.Model) -> list[Layer]:
     return found
 
 
-# ---- rewriting
-
-
-def store(model: ir.Model, layer: Layer, codes: Codes) -> None:
-    """The weight becomes integers behind a DequantizeLinear."""
-    axis, four_bits = OUTPUT_AXIS[layer.operator], codes.format.largest <= 7
-    integers = np.moveaxis(
-        codes.integers.reshape(*np.delete(layer.shape, axis), layer.shape[axis]), -1, axis
-    )  # the inverse of Layer.matrix
-    integers = np.ascontiguousarray(integers)
-    per_output = len(codes.scales) == 1
-    if not per_output and layer.operator != "MatMul":
-        raise ValueError(f"{layer.name}: blocks of inputs are for MatMul alone, not for {layer.operator}")
-    name = str(layer.weight.name)
-    if four_bits:
-        tensor: ir.TensorProtocol = ir.PackedTensor(
-            packed(integers), ir.DataType.INT4, shape=ir.Shape(integers.shape), name=f"{name}.int4"
-        )
-    else:
-        tensor = ir.Tensor(integers, name=f"{name}.int8")
-    attributes = {"axis": axis} if per_output else {"axis": 0, "block_size": codes.block}
-    scales = codes.scales[0] if per_output else codes.scales
-    inputs = [_constant(model, tensor), _constant(model, ir.Tensor(scales, name=f"{name}.scales"))]
-    floats = ir.node("DequantizeLinear", inputs, attributes, name=f"{name}.floats")
-    floats.outputs[0].name = f"{name}.floats"
-    model.graph.insert_before(layer.node, floats)
-    layer.node.replace_input_with(1, floats.outputs[0])
-    _drop(model, layer.weight)
-
-
-def cast(model: ir.Model, layer: Layer) -> None:
-    """The layer computes in half precision. Layers with one input share its cast; a bias is cast with the weight."""
-    taken = next((u for u, _ in layer.input.uses() if u.op_type == "Cast" and _goes_to(u) == ir.DataType.FLOAT16), None)
-    if taken is None:
-        name = f"{layer.input.name}.half"
-        taken = ir.node("Cast", [layer.input], {"to": ir.DataType.FLOAT16}, name=name)
-        taken.outputs[0].name = name
-        model.graph.insert_before(layer.node, taken)
-    for index, value in enumerate(layer.node.inputs[1:], 1):
-        if value is None:
-            continue
-        assert value.const_value is not None
-        half = halves(np.asarray(value.const_value.numpy(), np.float32), layer.name)
-        layer.node.replace_input_with(index, _constant(model, ir.Tensor(half, name=f"{value.name}.fp16")))
-        _drop(model, value)
-    layer.node.replace_input_with(0, taken.outputs[0])
-    out = layer.node.outputs[0]
-    name = f"{out.name}.float"
-    back = ir.node("Cast", [out], {"to": ir.DataType.FLOAT}, name=name)
-    back.outputs[0].name, back.outputs[0].shape, back.outputs[0].type = name, out.shape, out.type
-    model.graph.insert_after(layer.node, back)
-    users = [(user, n) for user, n in out.uses() if user is not back]
-    for user, n in users:
-        user.replace_input_with(n, back.outputs[0])
-    for n, value in enumerate(model.graph.outputs):
-        if value is out:
-            out.name, back.outputs[0].name = f"{out.name}.half", out.name
-            model.graph.outputs[n] = back.outputs[0]
-    out.type = ir.TensorType(ir.DataType.FLOAT16)
-
-
-def _goes_to(node: ir.Node) -> int:
-    return node.attributes["to"].as_int()
-
-
-def compute(model: ir.Model, layer: Layer, codes: Codes) -> None:
-    """The product becomes one of integers. Layers with one input share its integers."""
-    if layer.operator != "MatMul" or len(codes.scales) != 1:
-        raise ValueError(f"{layer.name}: products of integers are for MatMul with a scale per output")
-    name = str(layer.weight.name)
-    taken = _taken_as_integers(model, layer)
-    weights = _constant(model, ir.Tensor(codes.integers, name=f"{name}.int8"))
-    scales = _constant(model, ir.Tensor(codes.scales[0], name=f"{name}.scales"))
-    product = ir.node("MatMulInteger", [taken.outputs[0], weights, taken.outputs[2]], name=f"{name}.product")
-    floats = ir.node("Cast", [product.outputs[0]], {"to": ir.DataType.FLOAT}, name=f"{name}.cast")
-    scale = ir.node("Mul", [taken.outputs[1], scales], name=f"{name}.scale")
-    out = layer.node.outputs[0]
-    scaled = ir.node("Mul", [floats.outputs[0], scale.outputs[0]], name=f"{name}.scaled")
-    for node in (product, floats, scale, scaled):
-        node.outputs[0].name = str(node.name)
-        model.graph.insert_before(layer.node, node)
-    scaled.outputs[0].shape, scaled.outputs[0].type = out.shape, out.type
-    ir.convenience.replace_all_uses_with(out, scaled.outputs[0])
-    layer.node.replace_input_with(1, None)
-    model.graph.remove(layer.node, safe=True)
-    _drop(model, layer.weight)
-
-
-def bound(model: ir.Model, layer: Layer, codes: Codes, largest: float) -> None:
-    """Weights and inputs of the layer are integers behind DequantizeLinear; ``largest`` input takes the largest code,
-    beyond it inputs are cut."""
-    store(model, layer, codes)
-    name = f"{layer.input.name}.bounded"
-    for user, _ in layer.input.uses():
-        if user.op_type == "QuantizeLinear":
-            (reader,) = user.outputs[0].consumers()
-            layer.node.replace_input_with(0, reader.outputs[0])
-            return
-    scale = _constant(model, ir.Tensor(np.array(max(largest, 1e-6) / INT8.largest, np.float32), name=f"{name}.scale"))
-    zero = _constant(model, ir.Tensor(np.array(0, np.int8), name=f"{name}.zero"))
-    taken = ir.node("QuantizeLinear", [layer.input, scale, zero], name=f"{name}.integers")
-    floats = ir.node("DequantizeLinear", [taken.outputs[0], scale, zero], name=f"{name}.floats")
-    for node in (taken, floats):
-        node.outputs[0].name = str(node.name)
-        model.graph.insert_before(layer.node, node)
-    layer.node.replace_input_with(0, floats.outputs[0])
-
-
-def _taken_as_integers(model: ir.Model, layer: Layer) -> ir.Node:
-    """The DynamicQuantizeLinear of the layer's input: the one that is there, or a new one."""
-    for user, _ in layer.input.uses():
-        if user.op_type == "DynamicQuantizeLinear":
-            return user
-    node = ir.node("DynamicQuantizeLinear", [layer.input], num_outputs=3, name=f"{layer.input.name}.integers")
-    for value, word in zip(node.outputs, ("integers", "scale", "zero"), strict=True):
-        value.name = f"{layer.input.name}.{word}"
-    model.graph.insert_before(layer.node, node)
-    return node
-
-
-def _constant(model: ir.Model, tensor: ir.TensorProtocol) -> ir.Value:
+def constant(model: ir.Model, tensor: ir.TensorProtocol) -> ir.Value:
     """An initializer; one that has the name already holds the same."""
     if tensor.name in model.graph.initializers:
         return model.graph.initializers[str(tensor.name)]
@@ -239,7 +110,7 @@ def _constant(model: ir.Model, tensor: ir.TensorProtocol) -> ir.Value:
     return value
 
 
-def _drop(model: ir.Model, value: ir.Value) -> None:
+def drop(model: ir.Model, value: ir.Value) -> None:
     if not value.uses():
         model.graph.initializers.pop(str(value.name), None)
 
@@ -314,4 +185,4 @@ def _set(model: ir.Model, node: ir.Node, index: int, numbers: Matrix) -> None:
         weight.const_value = ir.Tensor(numbers, name=weight.name)
         return
     name = f"{str(weight.name).removesuffix(SUFFIX)}.{node.name}{SUFFIX}"
-    node.replace_input_with(index, _constant(model, ir.Tensor(numbers, name=name)))
+    node.replace_input_with(index, constant(model, ir.Tensor(numbers, name=name)))

@@ -18,10 +18,11 @@ import msgspec
 import numpy as np
 import onnx_ir as ir
 
-from edge_streamer.quantization import fit, graph
-from edge_streamer.quantization.numbers import INT4, INT8, Matrix, halves, to_nearest
-from edge_streamer.quantization.observe import Key, Seen
+from edge_streamer.quantization import fit, graph, rings, ways
+from edge_streamer.quantization.numbers import FP16, INT8, Matrix, in_half, to_nearest
+from edge_streamer.quantization.observe import Key, Observed, Seen
 from edge_streamer.quantization.schemes import CODECS, Mixture, Plan, Scheme
+from edge_streamer.quantization.standin import StandIn
 from edge_streamer.runtime.bundle import MANIFEST, Bundle, write_bundle
 from edge_streamer.runtime.evaluation.bench import Tell
 from edge_streamer.runtime.golden import Golden, load_golden, replay
@@ -45,11 +46,14 @@ class Quantized:
     """Of its weight now: codes and scales."""
     error_db: float | None
     """Of its output, over calibration: 10 log10 of the share of its energy; None where nothing was seen of it."""
+    cut: float | None = None
+    """Share of its inputs that are beyond their range; None where the range is no constant."""
 
 
-def quantize(bundle: Bundle, scheme: Scheme | Mixture, seen: Mapping[Key, Seen], folder: Path,
+def quantize(bundle: Bundle, scheme: Scheme | Mixture, observed: Observed, folder: Path, small_rings: bool = False,
              tell: Tell = lambda *_: None) -> list[Quantized]:  # fmt: skip
-    """Write the bundle's quantized twin into ``folder``, which is there and empty; hands on what became of layers."""
+    """Write the bundle's quantized twin into ``folder``, which is there and empty; hands on what became of layers.
+    ``small_rings``: keys and values are kept in 8 bits."""
     manifest, done = bundle.manifest, []
     copy_files(bundle, folder, graphs=False)
     (folder / "graphs").mkdir(exist_ok=True)
@@ -57,13 +61,17 @@ def quantize(bundle: Bundle, scheme: Scheme | Mixture, seen: Mapping[Key, Seen],
     for number, spec in enumerate(manifest.graphs):
         tell("graphs", number, len(manifest.graphs))
         model = graph.load(bundle.file(spec.file))
-        layers = rewrite(model, spec.name, scheme, seen)
+        layers = rewrite(model, spec.name, scheme, observed.layers)
+        if small_rings and spec.name == "core":
+            rings.quantize_rings(model, manifest.states, observed.appended)
+            spec = rings.described(spec)
         graph.save(model, folder / "graphs", spec.name)
         specs.append(_described(spec, model, scheme.precision(spec.name)) if layers else spec)
         done += layers
     tell("graphs", len(manifest.graphs), len(manifest.graphs))
-    embedding = write_table(bundle, "float16" if scheme.name == "fp16" else "int8", folder)
-    manifest = msgspec.structs.replace(manifest, graphs=tuple(specs), files=(), embedding=embedding)
+    embedding = write_table(bundle, "float16" if scheme.name in ("fp16", "bf16") else "int8", folder)
+    states = rings.described_states(manifest.states) if small_rings else manifest.states
+    manifest = msgspec.structs.replace(manifest, graphs=tuple(specs), states=states, files=(), embedding=embedding)
     unproven = write_bundle(folder, manifest)
     if manifest.golden is not None:
         _answer_anew(unproven, manifest.golden)
@@ -93,11 +101,11 @@ def write_table(bundle: Bundle, dtype: Literal["int8", "float16"], folder: Path)
             some = rows[: min(ROWS_AT_ONCE, table.count - first)]
             table.rows(range(first, first + len(some)), some)
             if dtype == "float16":
-                file.write(halves(some, "the token table").astype("<f2").tobytes())
+                file.write(in_half(some, FP16, "the token table").astype("<f2").tobytes())
                 continue
             codes = to_nearest(np.ascontiguousarray(some.T), INT8)  # its outputs, which have scales, are the tokens
             scales.append(codes.scales[0])
-            file.write(np.ascontiguousarray(codes.integers.T).tobytes())
+            file.write(np.ascontiguousarray(codes.values.T).tobytes())
         size = file.tell()
         padding = -size % 4 if scales else 0  # scales lie on a multiple of their size
         file.write(b"\0" * padding + b"".join(some.astype("<f4").tobytes() for some in scales))
@@ -113,7 +121,7 @@ def _answer_anew(bundle: Bundle, name: str) -> None:
     golden = load_golden(bundle.path / name)
     units = golden.meta.units
     words = {f"{i}.tokens": golden.answers[f"{i}.tokens"] for i in range(units)}
-    answers = replay(open_session(bundle, verify=False), golden.meta.seed, units, golden.tokens)
+    answers = replay(open_session(bundle, engine=StandIn(), verify=False), golden.meta.seed, units, golden.tokens)
     Golden(golden.meta, answers | words).save(bundle.path / name)
 
 
@@ -126,16 +134,18 @@ def rewrite(model: ir.Model, name: str, scheme: Scheme | Mixture, seen: Mapping[
         for layer, plan, inputs in layers:
             if inputs is not None and plan.way != "cast":
                 _move(model, layer, plan, inputs)
-    return [_round(model, name, layer, plan, inputs) for layer, plan, inputs in layers]
+    return [_round(model, name, layer, plan, inputs, scheme.estimator) for layer, plan, inputs in layers]
 
 
-def _round(model: ir.Model, name: str, layer: graph.Layer, plan: Plan, inputs: _Inputs | None) -> Quantized:
-    weight, error = layer.matrix, None
+def _round(
+    model: ir.Model, name: str, layer: graph.Layer, plan: Plan, inputs: _Inputs | None, estimator: fit.Estimator
+) -> Quantized:
+    weight, error, cut = layer.matrix, None, None
     if plan.way == "cast":
-        half = halves(weight, layer.name).astype(np.float32)
+        half = in_half(weight, plan.format, layer.name).astype(np.float32)
         if inputs is not None:
             error = _decibels(fit.share_lost(weight, weight - half, inputs.together))
-        graph.cast(model, layer)
+        ways.cast(model, layer, plan.format)
         return Quantized(name, layer.name, plan.words, plan.format.bytes(*weight.shape), error)
     if inputs is None:
         codes = to_nearest(weight, plan.format)
@@ -144,12 +154,14 @@ def _round(model: ir.Model, name: str, layer: graph.Layer, plan: Plan, inputs: _
         codes = fit.compensated(weight, plan.format, inputs.together)
         error = _decibels(fit.output_error(weight, codes, inputs.together))
     if plan.way == "computed":
-        graph.compute(model, layer, codes)
+        ways.compute(model, layer, codes)
     elif plan.way == "bound" and inputs is not None:
-        graph.bound(model, layer, codes, float(inputs.largest.max()))
+        largest = fit.input_range(float(inputs.largest.max()), inputs.sample, estimator, plan.format)
+        cut = float((np.abs(inputs.sample) > largest).mean())
+        ways.bound(model, layer, codes, largest)
     else:
-        graph.store(model, layer, codes)
-    return Quantized(name, layer.name, plan.words, codes.format.bytes(*weight.shape), error)
+        ways.store(model, layer, codes)
+    return Quantized(name, layer.name, plan.words, codes.format.bytes(*weight.shape), error, cut)
 
 
 def _decibels(share: float) -> float:
@@ -165,10 +177,12 @@ class _Inputs:
     def __post_init__(self) -> None:
         self.together = self.seen.together.copy()
         self.largest: Matrix = np.max(list(self.seen.largest.values()), axis=0)
+        self.sample: Matrix = np.stack(self.seen.sample)
 
     def divide(self, scale: Matrix) -> None:
         self.together /= np.outer(scale, scale)
         self.largest = np.asarray(self.largest / scale, np.float32)
+        self.sample = np.asarray(self.sample / scale, np.float32)
 
 
 def _move(model: ir.Model, layer: graph.Layer, plan: Plan, inputs: _Inputs) -> None:
@@ -176,8 +190,8 @@ def _move(model: ir.Model, layer: graph.Layer, plan: Plan, inputs: _Inputs) -> N
     maker = graph.maker_of(layer)
     if maker is None:
         return
-    if plan.format is INT4:
-        scale = fit.migrated(layer.matrix, INT4, inputs.together)
+    if plan.format.bits == 4:
+        scale = fit.migrated(layer.matrix, plan.format, inputs.together)
     else:
         scale = fit.smoothed(layer.matrix, inputs.largest, SMOOTHING)
     graph.fold(model, layer, maker, scale)

@@ -1,8 +1,9 @@
 """What the layers of a bundle get to see on real streams.
 
-Receives a bundle and units of real recordings; hands on :class:`Seen` for every layer: how its inputs vary together,
-and how large each of them gets, per pass (the solver's steps are passes of their own). The bundle runs through the
-project's own session, so that tails, rings and latents are where they are in use; only the engine is another one,
+Receives a bundle and units of real recordings; hands on :class:`Observed`: for every layer how its inputs vary
+together, and how large each of them gets, per pass (the solver's steps are passes of their own), and for every ring how
+large keys and values get. The bundle runs through the project's own session, so that tails, rings and latents are where
+they are in use; only the engine is another one,
 which opens the graphs with their layers' inputs as further outputs.
 
 Raises InputError for a stream that shows nothing: no unit, or silence in all of them.
@@ -33,6 +34,10 @@ Key = tuple[str, str]
 """(graph, layer)"""
 
 
+SAMPLED = 256
+"""Rows of each layer's inputs that are kept at least, where so many came; at most twice as many."""
+
+
 @dataclass
 class Seen:
     """The inputs [n, inputs] of one layer."""
@@ -41,12 +46,35 @@ class Seen:
     """Sum of x x^T, [inputs, inputs]."""
     largest: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     """Pass -> the largest magnitude of each input, [inputs]."""
+    sample: list[NDArray[np.float32]] = field(default_factory=list)
+    """Some of the rows, evenly spread over all."""
+    _count: int = 0
+    _stride: int = 1
 
     def add(self, name: str, rows: NDArray[np.float32]) -> None:
         """``rows`` came in pass ``name``."""
+        first = -self._count % self._stride
+        self.sample += [row.copy() for row in rows[first :: self._stride]]
+        self._count += len(rows)
+        while len(self.sample) > 2 * SAMPLED:
+            self.sample, self._stride = self.sample[::2], 2 * self._stride
         self.together += rows.T @ rows
         peak = np.abs(rows).max(0)
         self.largest[name] = np.maximum(self.largest[name], peak) if name in self.largest else peak
+
+
+@dataclass
+class Observed:
+    """What a stream showed."""
+
+    layers: dict[Key, Seen] = field(default_factory=dict)
+    appended: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    """Output of `core` that goes to rings -> the largest magnitude of each head, [heads]."""
+
+    def append(self, name: str, array: Array) -> None:
+        """``array`` [heads, T, size] was appended."""
+        peak = np.abs(array).max((1, 2)).astype(np.float32)
+        self.appended[name] = np.maximum(self.appended[name], peak) if name in self.appended else peak
 
 
 class Watched(OrtBoundRun):
@@ -101,11 +129,13 @@ class WatchingEngine(OrtEngine):
         return WatchedGraph(session, spec, made, self)
 
 
-def observe(bundle: Bundle, units: Iterable[Unit]) -> dict[Key, Seen]:
-    """Run ``units`` through ``bundle`` and sum up what every MatMul with a weight of its own was given."""
+def observe(bundle: Bundle, units: Iterable[Unit]) -> Observed:
+    """Run ``units`` through ``bundle`` and sum up what every MatMul with a weight of its own was given, and what went
+    to the rings."""
     engine = WatchingEngine()
     session = open_session(bundle, engine=engine, verify=False)
-    seen: dict[Key, Seen] = {}
+    observed = Observed()
+    seen = observed.layers
 
     def record(name: str, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
         graph, came = engine.came
@@ -118,6 +148,8 @@ def observe(bundle: Bundle, units: Iterable[Unit]) -> dict[Key, Seen]:
             if key not in seen:
                 seen[key] = Seen(np.zeros((rows.shape[1],) * 2))
             seen[key].add(name, rows)
+        for output in (o for o in outputs if o.startswith("append.")):
+            observed.append(output, outputs[output])
 
     count, loudest = 0, 0.0
     with session.recording(record):
@@ -132,4 +164,4 @@ def observe(bundle: Bundle, units: Iterable[Unit]) -> dict[Key, Seen]:
         raise InputError(
             f"the calibration is silent in all its {count} units; wanted a recording of somebody who speaks"
         )
-    return seen
+    return observed

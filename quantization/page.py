@@ -33,8 +33,8 @@ def render(report: Report, kept: Kept) -> str:
     forced, free = report.drifts
     before, after = report.bytes
     head = (
-        f"<h1>{escape(report.scheme)}: {after / before:.2f}x the weights, {report.unit_ratio:.2f}x the unit time, "
-        f"{report.worst_db:.0f} dB</h1>"
+        f"<h1>{escape(report.scheme)}: {after / before:.2f}x the weights, {report.unit_ratio:.2f}x the unit time"
+        f"{'' if report.target == 'cpu' else ' on a CPU'}, {report.worst_db:.0f} dB</h1>"
     )
     facts = (
         f"made from {report.source[:60]}; calibrated on {report.calibrated_on} ({report.calibration_units} units); "
@@ -50,10 +50,12 @@ def render(report: Report, kept: Kept) -> str:
         f'<img src="{_png(_pairs(kept))}" alt="">' if kept.frames else "<p>None.</p>",
         "<h2>Voices</h2><p>Spectrograms up to 8 kHz, loudest first answers: above float, below quantized.</p>",
         f'<img src="{_png(_voices(kept))}" alt="">',
-        "<h2>Layers that hurt most</h2><p>Error of the layer's output over calibration, from its weights alone.</p>",
-        table(("layer", "format", "bytes", "error", ""), [
+        "<h2>Layers that hurt most</h2><p>Error of the layer's output over calibration, from its weights alone; and "
+        "the share of its inputs beyond a constant range, which are cut.</p>",
+        table(("layer", "format", "bytes", "error", "inputs cut"), [
             (escape(f"{one['graph']}: {one['layer']}"), escape(str(one["format"])), f"{one['bytes']}",
-             "-" if one["error_db"] is None else f"{one['error_db']:.1f} dB", "")
+             "-" if one["error_db"] is None else f"{one['error_db']:.1f} dB",
+             "-" if one["cut"] is None else f"{one['cut']:.3%}")
             for one in report.layers[:LAYERS_SHOWN]
         ]),
         *_choices(report),
@@ -78,10 +80,15 @@ def _choices(report: Report) -> list[str]:
 
 
 def _first(report: Report, forced: Drift, free: Drift) -> str:
-    (before, after), (slow, fast) = report.bytes, report.unit_ms
+    (before, after), (slow, fast), rings = report.bytes, report.unit_ms, report.ring_bytes
     rows = [
         ("weights", f"{before / 1e6:.2f} MB", f"{after / 1e6:.2f} MB", f"{after / before:.2f}x", ""),
-        ("unit time, median", f"{slow:.1f} ms", f"{fast:.1f} ms", f"{report.unit_ratio:.2f}x", ""),
+        ("unit time, median", f"{slow:.1f} ms", f"{fast:.1f} ms", f"{report.unit_ratio:.2f}x", report.timed_on),
+        *(
+            (("rings", f"{rings[0] / 1e6:.2f} MB", f"{rings[1] / 1e6:.2f} MB", f"{rings[1] / rings[0]:.2f}x", ""),)
+            if rings[0] != rings[1]
+            else ()
+        ),
         *((WORDS[name], "", f"{forced.error_db[name]:.1f} dB", "its own arithmetic", "") for name in WORDS),
         ("words that agree", "", f"{forced.same_slots:.2%}", "given the float bundle's words", ""),
         ("who speaks agrees", "", f"{free.same_states:.2%}", "on its own history", ""),

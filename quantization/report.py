@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from edge_streamer.quantization.auto import Choice
 from edge_streamer.quantization.drift import LATENTS, Drift, Mode, drift
 from edge_streamer.quantization.make import Quantized
+from edge_streamer.quantization.rings import ring_bytes
 from edge_streamer.quantization.schemes import Mixture, Scheme
+from edge_streamer.quantization.standin import StandIn
 from edge_streamer.quantization.streams import Stream
 from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.evaluation.bench import Tell
@@ -44,6 +46,8 @@ class Report(msgspec.Struct, kw_only=True):
     """Of weights in all graphs: float, quantized."""
     bundle_bytes: tuple[int, int]
     """Of all files."""
+    ring_bytes: tuple[int, int]
+    """Of keys and values in memory."""
     unit_ms: tuple[float, float]
     """Medians: float, quantized."""
     unit_ratio: float
@@ -59,6 +63,11 @@ class Report(msgspec.Struct, kw_only=True):
     engine: str
     versions: dict[str, str]
     machine: dict[str, object]
+
+    @property
+    def timed_on(self) -> str:
+        """What the unit times are of."""
+        return "this CPU" if self.target == "cpu" else f"this CPU; {self.target} was not measured"
 
     @property
     def worst_db(self) -> float:
@@ -89,7 +98,7 @@ def measure(
     """Run both bundles over ``units`` of ``stream``, twice."""
     times: list[tuple[float, float]] = []
     kept = Kept(units)
-    reference, tested = open_session(source), open_session(made, verify=False)
+    reference, tested = open_session(source), open_session(made, engine=StandIn(), verify=False)
 
     def run(mode: Mode, watch: Callable[[int, Response, Response], None]) -> Drift:
         for session in (reference, tested):
@@ -108,6 +117,7 @@ def measure(
     return Report(
         format=FORMAT, scheme=scheme.name, target=scheme.target, source=f"{source.manifest.name} {source.hash}",
         bytes=(_weights(source), _weights(made)), bundle_bytes=(source.size, made.size),
+        ring_bytes=(ring_bytes(source.manifest.states), ring_bytes(made.manifest.states)),
         unit_ms=(float_ms, made_ms),
         unit_ratio=float(np.median(seconds[:, 1] / seconds[:, 0])),
         drifts=drifts, layers=[asdict(layer) for layer in worst], choices=list(choices), calibrated_on=calibrated_on,

@@ -8,6 +8,9 @@ Receives the names of a scheme and a target; hands on a :class:`Plan` per layer:
            solver's ends, and what does not divide into blocks, in 8 bits
     fp16   every product in half precision; norms, softmax and what is added up between layers stay in float, so that
            nothing overflows between them
+    bf16   the same in bf16, whose range is a float's
+    fp8    as int8 with a constant range of inputs, in E4M3; what int8 only stores is in half precision
+    nvfp4  weights of the Transformer and the head in NVFP4; the solver's ends as in fp8, codecs in half precision
 
 and :class:`Mixture`, which has a plan of its own for every layer (auto.py).
 
@@ -22,16 +25,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from edge_streamer.quantization.fit import Estimator
 from edge_streamer.quantization.graph import Layer
-from edge_streamer.quantization.numbers import FP16, INT4, INT8, Format, fits
+from edge_streamer.quantization.numbers import BF16, FP8, FP16, INT4, INT8, NVFP4, Format, fits
 from edge_streamer.quantization.observe import Key
+from edge_streamer.runtime.errors import InputError
 
-SchemeName = Literal["int8", "int4", "fp16"]
+SchemeName = Literal["int8", "int4", "fp16", "bf16", "fp8", "nvfp4"]
 Target = Literal["cpu", "orin", "thor"]
 Way = Literal["stored", "bound", "computed", "cast"]
 """How a layer computes with its integers; see graph.py."""
 SCHEMES: tuple[SchemeName, ...] = get_args(SchemeName)
 TARGETS: tuple[Target, ...] = get_args(Target)
+BOARDS: dict[SchemeName, tuple[Target, ...]] = {"bf16": ("orin", "thor"), "fp8": ("thor",), "nvfp4": ("thor",)}
+"""Targets that compute with a scheme's numbers, where not all do."""
+ESTIMATOR: Estimator = "largest"
 CODECS = ("encode", "decode", "encode_agent")
 ENDS = ("solve_in", "solve_out")
 """The solver's ends are small, and what they get wrong is in the latents as it is."""
@@ -59,11 +67,21 @@ class Scheme:
 
     name: SchemeName
     target: Target = "cpu"
+    estimator: Estimator = ESTIMATOR
+    """Of the inputs' ranges, where they are constants."""
+
+    def __post_init__(self) -> None:
+        boards = BOARDS.get(self.name, TARGETS)
+        if self.target not in boards:
+            wanted = " or ".join(f"--target {board}" for board in boards)
+            raise InputError(f"{self.target} does not compute in {self.name}; wanted {wanted}, or another --scheme")
 
     def plan(self, graph: str, layer: Layer) -> Plan | None:
         """What becomes of ``layer``; None where it stays as it is."""
-        if self.name == "fp16":
-            return Plan(FP16, "cast")
+        if self.name in ("fp16", "bf16"):
+            return Plan(FP16 if self.name == "fp16" else BF16, "cast")
+        if self.name in ("fp8", "nvfp4"):
+            return self._small_float(graph, layer)
         if layer.name.startswith(FLOAT):
             return None
         if graph in CODECS or layer.operator != "MatMul":
@@ -72,10 +90,19 @@ class Scheme:
             return Plan(INT4 if graph not in ENDS and fits(layer.shape[0], INT4) else INT8, "stored")
         return Plan(INT8, "computed" if self.target == "cpu" else "bound")
 
+    def _small_float(self, graph: str, layer: Layer) -> Plan:
+        if graph in CODECS or layer.operator != "MatMul":
+            return Plan(FP16, "cast")
+        if self.name == "nvfp4" and graph not in ENDS and fits(layer.shape[0], NVFP4):
+            return Plan(NVFP4, "stored")
+        return Plan(FP8, "bound")
+
     def precision(self, graph: str) -> str:
         """What the manifest says of ``graph``; engines and `check` go by it."""
-        if self.name == "fp16":
-            return "fp16"
+        if self.name in ("fp16", "bf16"):
+            return self.name
+        if self.name in ("fp8", "nvfp4"):
+            return "fp16" if graph in CODECS else "nvfp4 weights" if self.name == "nvfp4" else "fp8"
         if graph in CODECS:
             return "int8 weights"
         return "int4 weights" if self.name == "int4" else "int8"
@@ -87,6 +114,7 @@ class Mixture:
 
     plans: Mapping[Key, Plan | None]
     target: Target = "cpu"
+    estimator: Estimator = ESTIMATOR
     name: str = "auto"
 
     def plan(self, graph: str, layer: Layer) -> Plan | None:
@@ -98,8 +126,8 @@ class Mixture:
         found = {(p.format.name, p.way) for (name, _), p in self.plans.items() if name == graph and p is not None}
         if not found:
             return "float32"
-        if found == {("fp16", "cast")}:
-            return "fp16"
-        if {way for _, way in found} == {"stored"}:
+        if len(found) == 1 and found <= {("fp16", "cast"), ("bf16", "cast")}:
+            return next(iter(found))[0]
+        if found <= {("int8", "stored"), ("int4", "stored")}:
             return "int4 weights" if ("int4", "stored") in found else "int8 weights"
-        return "mixed" if ("int4", "stored") in found or ("fp16", "cast") in found else "int8"
+        return "int8" if {name for name, _ in found} == {"int8"} else "mixed"

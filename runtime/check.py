@@ -13,14 +13,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from edge_streamer.runtime.bundle import Bundle
-from edge_streamer.runtime.engine import Array
+from edge_streamer.runtime.engine import Array, Engine
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.golden import Golden, load_golden, relative_error, replay
 from edge_streamer.runtime.session import open_session
 
 HELP = "replay a bundle's golden units here and say how far the answers differ"
 
-TOLERANCE = {"float32": 1e-3, "int8 weights": 0.1, "int8": 0.3, "int4 weights": 0.3, "mixed": 0.3, "fp16": 0.05}
+TOLERANCE = {
+    "float32": 1e-3, "int8 weights": 0.1, "int8": 0.3, "int4 weights": 0.3, "mixed": 0.3, "fp16": 0.05, "bf16": 0.1,
+    "fp8": 0.3, "nvfp4 weights": 0.3,
+}  # fmt: skip
 """Largest relative error of a quantity, by precision. float32: the exporter demands 1e-4 on its own machine; other
 processors order their sums differently. Measured: 5e-6 (tiny) and 3e-6 (demo) on one thread and two, ONNX Runtime 1.32
 and 1.23.2, all on x86-64. Integers: where a sum ends near the middle between two codes, another kernel takes the other
@@ -56,7 +59,7 @@ class Verdict:
         return all(row.first_beyond is None for row in self.rows)
 
 
-def check(bundle: Bundle) -> Verdict:
+def check(bundle: Bundle, engine: Engine | None = None) -> Verdict:
     """Replay the golden units. InputError where the bundle has none."""
     manifest = bundle.manifest
     if manifest.golden is None:
@@ -66,7 +69,7 @@ def check(bundle: Bundle) -> Verdict:
     if tolerance is None:
         raise InputError(f"no tolerance is known for precision {precision!r}; upgrade edge-streamer on this device")
     golden = load_golden(bundle.file(manifest.golden))
-    session = open_session(bundle)
+    session = open_session(bundle, engine=engine)
     units = golden.meta.units
     answers = replay(session, golden.meta.seed, units, golden.tokens)
     rows = compare(golden, answers, tolerance)

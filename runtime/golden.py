@@ -85,12 +85,12 @@ def made_unit(media: MediaSpec, seed: int, index: int) -> Unit:
 
 
 def seed_state(session: Session, seed: int) -> None:
-    """Put the session into the made-up starting state. Every float state becomes standard normal times a half."""
+    """Put the session into the made-up starting state. Carries become standard normal times a half, all
+    else standard normal."""
     session.reset(START_UNIT)
     store, noise = session.place.store, Noise(seed)
-    for number, (path, array) in enumerate(sorted(_float_states(session).items())):
-        noise.normal(START, number, array)
-        array *= np.float32(0.5 if path.startswith("carry") else 1.0)
+    for number, (path, array) in enumerate(sorted(_states(session).items())):
+        _fill(array, noise, number, 0.5 if path.startswith("carry") else 1.0)
     units = math.prod(ring.window + 1 for ring in store.rings.values()) - UNITS_TO_WRAP
     for ring in store.rings.values():
         ring.valid.fill(0)
@@ -106,7 +106,18 @@ def seed_state(session: Session, seed: int) -> None:
     session.program.set_host({**session.program.host(), "past": True})
 
 
-def _float_states(session: Session) -> dict[str, Array]:
+def _fill(array: Array, noise: Noise, number: int, size: float) -> None:
+    """Normal numbers of deviation ``size``; integers get a quarter of their range for it."""
+    if array.dtype == np.int8:
+        drawn = np.empty(array.shape, np.float32)
+        noise.normal(START, number, drawn)
+        array[...] = np.clip(np.round(drawn * np.float32(32 * size)), -127, 127)
+    else:
+        noise.normal(START, number, array)
+        array *= np.float32(size)
+
+
+def _states(session: Session) -> dict[str, Array]:
     states = {f"held/{path}": a for path, a in session.program.held().items()}
     for carries in session.place.store.carries.values():
         states |= {f"carry/{path}": a for path, a in carries.committed().items()}
@@ -144,9 +155,7 @@ def block_means(frames: Array) -> Array:
 
 def state_norms(session: Session) -> dict[str, Array]:
     """The length (L2) of every state, as one number each."""
-    return {
-        path: np.array([np.linalg.norm(array.astype(np.float64))]) for path, array in _float_states(session).items()
-    }
+    return {path: np.array([np.linalg.norm(array.astype(np.float64))]) for path, array in _states(session).items()}
 
 
 def relative_error(came: Array, wanted: Array) -> float:

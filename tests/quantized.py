@@ -16,7 +16,7 @@ import onnx_ir as ir
 from edge_streamer.quantization import graph
 from edge_streamer.runtime.bundle import MANIFEST, Bundle, write_bundle
 from edge_streamer.runtime.golden import made_unit
-from edge_streamer.runtime.manifest import EmbeddingSpec, parse
+from edge_streamer.runtime.manifest import EmbeddingSpec, GraphSpec, StateSpec, parse
 from edge_streamer.runtime.session import Session
 
 
@@ -27,9 +27,12 @@ def latents(session: Session, units: int = 3) -> np.ndarray:
     return np.concatenate([np.ravel(a) for a in session.streamer.wiring.past.values()])
 
 
-def changed(folder: Path, name: str, change: Callable[[ir.Model], None], precision: str = "float32") -> Bundle:
-    """The bundle in ``folder`` after ``change`` of its graph ``name``, which is then in ``precision``; its list of
-    files is made anew."""
+def changed(
+    folder: Path, name: str, change: Callable[[ir.Model], None], precision: str = "float32",
+    states: tuple[StateSpec, ...] | None = None, describe: Callable[[GraphSpec], GraphSpec] = lambda spec: spec,
+) -> Bundle:  # fmt: skip
+    """The bundle in ``folder`` after ``change`` of its graph ``name``, which is then in ``precision`` and as
+    ``describe`` says; its list of files is made anew, and its ``states`` may be others."""
     apart = own_table(folder, name)
     model = graph.load(folder / "graphs" / f"{name}.onnx")
     change(model)
@@ -42,8 +45,9 @@ def changed(folder: Path, name: str, change: Callable[[ir.Model], None], precisi
     manifest = parse((folder / MANIFEST).read_bytes())
     (folder / MANIFEST).unlink()
     replace = msgspec.structs.replace
-    graphs = tuple(replace(g, precision=precision) if g.name == name else g for g in manifest.graphs)
-    return write_bundle(folder, replace(manifest, graphs=graphs, files=(), embedding=apart or manifest.embedding))
+    graphs = tuple(describe(replace(g, precision=precision)) if g.name == name else g for g in manifest.graphs)
+    manifest = replace(manifest, graphs=graphs, states=manifest.states if states is None else states, files=())
+    return write_bundle(folder, replace(manifest, embedding=apart or manifest.embedding))
 
 
 def own_table(folder: Path, name: str) -> EmbeddingSpec | None:

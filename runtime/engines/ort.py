@@ -43,15 +43,18 @@ def aligned_empty(shape: tuple[int, ...], dtype: str) -> Array:
     return raw[start : start + size].view(item).reshape(shape)
 
 
+SIGNED = {"session.qdqisint8allowed": "1"}
 ENTRIES = {
-    "int8": {"session.qdqisint8allowed": "1"},
+    "int8": SIGNED,
     "int8 weights": {"session.disable_quant_qdq": "1"},
     "int4 weights": {"session.qdq_matmulnbits_accuracy_level": "4"},
-    "mixed": {"session.qdqisint8allowed": "1", "session.qdq_matmulnbits_accuracy_level": "4"},
+    "mixed": {**SIGNED, "session.qdq_matmulnbits_accuracy_level": "4"},
 }
 """Settings by a graph's precision: weights that are only stored in fewer bits become floats once, at load, not in every
-run; products of 4-bit weights take their inputs in 8 bits; signed inputs stay signed, for turning them into unsigned
-ones fails to load at opset 21 (1.32)."""
+run; products of 4-bit weights take their inputs in 8 bits; signed inputs (and rings) stay signed, for turning them into
+unsigned ones fails to load at opset 21 (1.32)."""
+NOT_ON_A_CPU = ("bf16", "nvfp4")
+"""Precisions without kernels in ONNX Runtime's CPU provider (1.32)."""
 LONG_OPERATIONS = 2_000_000_000
 """A graph whose longest run takes more operations than this is long: it gets every core."""
 
@@ -167,7 +170,8 @@ class OrtEngine:
     def options_for(self, spec: GraphSpec) -> ort.SessionOptions:
         """The settings that this graph is opened with."""
         options = session_options(self.threads_for(spec), spin=not is_long(spec))
-        for key, value in ENTRIES.get(spec.precision, {}).items():
+        small_rings = any(tensor.dtype == "int8" for tensor in spec.inputs)
+        for key, value in {**ENTRIES.get(spec.precision, {}), **(SIGNED if small_rings else {})}.items():
             options.add_session_config_entry(key, value)
         return options
 
@@ -178,7 +182,9 @@ class OrtEngine:
         try:
             session = ort.InferenceSession(str(path), self.options_for(spec), providers=["CPUExecutionProvider"])
         except Exception as error:
-            raise BundleError(f"ONNX Runtime {ort.__version__} cannot load {path.name}: {error}") from error
+            lacking = next((name for name in NOT_ON_A_CPU if spec.precision.startswith(name)), None)
+            why = f"a CPU does not compute in {lacking}: the bundle is for a board with TensorRT" if lacking else error
+            raise BundleError(f"ONNX Runtime {ort.__version__} cannot load {path.name}: {why}") from error
         _check_graph(session, spec)
         return OrtGraph(session, spec)
 

@@ -88,7 +88,10 @@ class CorePass:
         """``embeddings`` [1, T, width] and ``groups`` [T] are the caller's buffers, bound as they are."""
         core = place.graph("core")
         length = embeddings.shape[1]
-        self._arena, self.outputs = buffers(place.engine, core.spec.outputs, length)
+        appends = [tensor for tensor in core.spec.outputs if tensor.name.startswith("append.")]
+        floats, self.outputs = buffers(place.engine, [t for t in core.spec.outputs if t not in appends], length)
+        self._arena, appended = buffers(place.engine, appends, length)  # apart: rings may hold other numbers
+        self.outputs |= appended
         inputs = {"embeddings": embeddings, "cos": rotary.cos, "sin": rotary.sin, "group": groups}
         if "prefix" in place.store.rings:
             inputs |= {"prefix_cos": rotary.prefix_cos, "prefix_sin": rotary.prefix_sin}
@@ -97,7 +100,7 @@ class CorePass:
         self.hidden = self.outputs["hidden"]
         """[1, T, width]"""
         self._pass = Pass(
-            name, core, inputs | place.store.ring_inputs(), self.outputs, place.meter, pieces=[self._arena]
+            name, core, inputs | place.store.ring_inputs(), self.outputs, place.meter, pieces=[floats, self._arena]
         )
         self._routes: list[Route] = []
 

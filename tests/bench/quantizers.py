@@ -154,7 +154,7 @@ def ways(bundle: Bundle) -> Iterator[tuple[str, Make, str]]:
     """(name, how, precision)"""
     media = bundle.manifest.media
     assert media is not None
-    seen = observe(bundle, islice(usual(media).units(), CALIBRATION_UNITS))
+    seen = observe(bundle, islice(usual(media).units(), CALIBRATION_UNITS)).layers
     passes = recorded(bundle, STATIC_UNITS)
     yield "int8", ours(Scheme("int8"), seen), "int8"
     yield "int8 nearest", ours(Scheme("int8"), {}), "int8"

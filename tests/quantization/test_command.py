@@ -16,12 +16,13 @@ from edge_streamer.quantization.graph import layers
 from edge_streamer.quantization.graph import load as load_graph
 from edge_streamer.quantization.observe import observe
 from edge_streamer.quantization.schemes import CODECS, Scheme
+from edge_streamer.quantization.standin import StandIn
 from edge_streamer.quantization.streams import shipped
 from edge_streamer.runtime import cli
 from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.check import check
 from edge_streamer.runtime.demo import bundle_path
-from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.errors import BundleError, InputError
 from edge_streamer.runtime.golden import made_unit
 from edge_streamer.runtime.passes import Recorder
 from edge_streamer.runtime.session import open_session
@@ -36,6 +37,9 @@ def made_units(bundle: Bundle, count: int) -> list[Unit]:
 
 AIM = -20
 """dB, of auto."""
+HALVES, SMALL_FLOATS = ("fp16", "bf16"), ("fp8", "nvfp4")
+STRANGE = ("bf16", "nvfp4")
+"""What ONNX Runtime's CPU has no kernels for."""
 
 
 @dataclass
@@ -47,7 +51,9 @@ class Made:
     out: Path
 
 
-@pytest.fixture(scope="module", params=["int8 cpu", "int8 orin", "int4 cpu", "fp16 orin", "auto cpu"])
+@pytest.fixture(scope="module", params=[
+    "int8 cpu", "int8 orin", "int4 cpu", "fp16 orin", "bf16 orin", "fp8 thor", "nvfp4 thor", "auto cpu",
+])  # fmt: skip
 def made(request: pytest.FixtureRequest, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     scheme, target = request.param.split()
     out = tmp_path_factory.mktemp("quantized") / "small"
@@ -58,17 +64,23 @@ def made(request: pytest.FixtureRequest, tiny_bundle: Path, tmp_path_factory: py
 
 def test_a_quantized_bundle_opens_checks_and_is_small(made: Made, tiny_bundle: Path) -> None:
     bundle, source = Bundle.open(made.out), Bundle.open(tiny_bundle)
-    assert check(bundle).passed
+    assert check(bundle, StandIn()).passed
+    if made.scheme in STRANGE:
+        with pytest.raises(BundleError, match=f"does not compute in {made.scheme}: .* for a board"):
+            check(bundle)
+    else:
+        assert check(bundle).passed
     weights = [sum(g.weight_bytes for g in b.manifest.graphs) for b in (bundle, source)]
-    assert weights[0] < (0.7 if made.scheme == "fp16" else 0.5) * weights[1]
+    assert weights[0] < (0.7 if made.scheme in HALVES else 0.5) * weights[1]
     said = {g.name: g.precision for g in bundle.manifest.graphs}
-    assert said["decode"] == ("fp16" if made.scheme == "fp16" else "int8 weights")
+    codecs = made.scheme if made.scheme in HALVES else "fp16" if made.scheme in SMALL_FLOATS else "int8 weights"
+    assert said["decode"] == codecs
     assert said["core"] in {
-        "int8": ["int8"], "int4": ["int4 weights"], "fp16": ["fp16"], "auto": ["int8", "int4 weights", "mixed"],
-    }[made.scheme]  # fmt: skip
+        "int4": ["int4 weights"], "nvfp4": ["nvfp4 weights"], "auto": ["int8", "int4 weights", "mixed"],
+    }.get(made.scheme, [made.scheme])  # fmt: skip
     assert bundle.manifest.embedding is not None
     assert source.manifest.embedding is not None
-    assert bundle.manifest.embedding.dtype == ("float16" if made.scheme == "fp16" else "int8")
+    assert bundle.manifest.embedding.dtype == ("float16" if made.scheme in HALVES else "int8")
     rows = np.empty((2, 3, source.embedding_rows().width), np.float32)
     for out, one in zip(rows, (bundle, source), strict=True):
         one.embedding_rows().rows([0, 65, 259], out)
@@ -89,10 +101,11 @@ def test_a_target_gets_the_operators_it_has(made: Made) -> None:
         if made.scheme == "auto":
             assert not added & {"QuantizeLinear"}
             continue
-        if made.scheme == "fp16":
+        if made.scheme in HALVES or (made.scheme in SMALL_FLOATS and graph.name in CODECS):
             assert not added
-            types = {w.data_type for w in load(bundle.file(graph.file)).graph.initializer if w.name.endswith(".fp16")}
-            assert types == {TensorProto.FLOAT16}
+            kept = load(bundle.file(graph.file)).graph.initializer
+            kind = TensorProto.BFLOAT16 if made.scheme == "bf16" else TensorProto.FLOAT16
+            assert {w.data_type for w in kept if w.name.endswith(("fp16", "bf16"))} == {kind}
             continue
         if graph.name == "core":
             assert (
@@ -101,10 +114,25 @@ def test_a_target_gets_the_operators_it_has(made: Made) -> None:
                     ("int8", "cpu"): {"DynamicQuantizeLinear", "MatMulInteger"},
                     ("int8", "orin"): {"QuantizeLinear", "DequantizeLinear"},
                     ("int4", "cpu"): {"DequantizeLinear"},
+                    ("fp8", "thor"): {"QuantizeLinear", "DequantizeLinear"},
+                    ("nvfp4", "thor"): {"DequantizeLinear"},
                 }[made.scheme, made.target]
             )
         if graph.name in CODECS:
             assert added == {"DequantizeLinear"}
+
+
+@pytest.mark.parametrize(("scheme", "target", "wanted"), [
+    ("fp8", "orin", "--target thor"), ("nvfp4", "cpu", "--target thor"),
+    ("bf16", "cpu", "--target orin or --target thor"),
+])  # fmt: skip
+def test_a_target_without_the_numbers_is_an_error(
+    scheme: str, target: str, wanted: str, tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--out", str(tmp_path / "out")]
+    assert cli.main(["quantize", str(tiny_bundle), "--scheme", scheme, "--target", target, *out]) == 2
+    assert f"{target} does not compute in {scheme}; wanted {wanted}" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_silence_stays_silent() -> None:
@@ -127,10 +155,10 @@ def test_the_report_says_what_a_second_look_finds(made: Made, tiny_bundle: Path)
     bundle = Bundle.open(tiny_bundle)
     assert bundle.manifest.media is not None
     units = [unit for unit, _ in zip(shipped(bundle.manifest.media).units(), range(30), strict=False)]
-    again = drift(open_session(made.out), open_session(bundle), units, "forced")
+    again = drift(open_session(made.out, engine=StandIn()), open_session(bundle), units, "forced")
     for name in LATENTS:
         assert again.error_db[name] == pytest.approx(forced["error_db"][name], abs=0.5)
-    limits = {"int8": -20, "int4": -8, "fp16": -50, "auto": AIM}
+    limits = {"int8": -20, "int4": -8, "fp16": -50, "bf16": -30, "fp8": -15, "nvfp4": -8, "auto": AIM}
     assert again.error_db["latents.audio"] < limits[made.scheme]
     if made.scheme == "auto":
         assert max(forced["error_db"][name] for name in HEARD_AND_SEEN) <= AIM
@@ -161,12 +189,15 @@ def test_a_bundle_has_no_error_against_itself_and_much_against_another_history(t
 
 def test_what_is_seen_is_what_the_passes_got() -> None:
     bundle = Bundle.open(bundle_path())
-    seen = observe(bundle, made_units(bundle, 4))
-    session, rows = open_session(bundle), []
+    observed = observe(bundle, made_units(bundle, 4))
+    seen = observed.layers
+    session, rows, values = open_session(bundle), [], []
 
     def keep(name: str, inputs, outputs) -> None:
         if (name.startswith("solve.") and name.endswith(".in")) or name == "clean":
             rows.append(np.array(inputs["latents.audio"], np.float64))
+        if "append.1.v" in outputs:
+            values.append(np.abs(outputs["append.1.v"]).max((1, 2)))
 
     recorder: Recorder = keep
     with session.recording(recorder):
@@ -177,6 +208,7 @@ def test_what_is_seen_is_what_the_passes_got() -> None:
     assert np.allclose(came.together, together, rtol=1e-4)
     assert set(came.largest) >= {"clean", "solve.0.in"}, "the solver's steps are kept apart"
     assert ("core", "layers.0.attention.qkv") in seen
+    assert np.allclose(observed.appended["append.1.v"], np.max(values, 0), rtol=1e-6)
 
 
 def test_an_error_above_the_bound_leaves_nothing(

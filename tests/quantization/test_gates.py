@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
-from edge_streamer.quantization import graph
+from edge_streamer.quantization import graph, ways
 from edge_streamer.quantization.drift import LATENTS, drift
+from edge_streamer.quantization.make import rewrite
 from edge_streamer.quantization.numbers import INT8, Codes, Format, Matrix, to_nearest
+from edge_streamer.quantization.observe import Key, Seen, observe
+from edge_streamer.quantization.schemes import Scheme
 from edge_streamer.quantization.streams import shipped
 from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.demo import bundle_path
 from edge_streamer.runtime.session import open_session
+from edge_streamer.runtime.unit import Unit
 from tests.quantized import changed
 
 BOUND = -25.0
@@ -31,7 +38,7 @@ def int8(weight: Matrix) -> Codes:
 
 def int2(weight: Matrix) -> Codes:
     codes = to_nearest(weight, Format("int2", 1, bits=2))
-    return Codes(INT8, codes.integers, codes.scales)
+    return Codes(INT8, codes.values, codes.scales)
 
 
 def one_scale_for_all(weight: Matrix) -> Codes:
@@ -41,23 +48,38 @@ def one_scale_for_all(weight: Matrix) -> Codes:
 
 def twice_the_scale(weight: Matrix) -> Codes:
     codes = to_nearest(weight, INT8)
-    return Codes(INT8, codes.integers, codes.scales * np.float32(2))
+    return Codes(INT8, codes.values, codes.scales * np.float32(2))
 
 
 def error_of(rounding: Callable[[Matrix], Codes], folder: Path) -> float:
     """The latents' error over UNITS with the Transformer's weights rounded so, dB."""
-    source = bundle_path()
-    copy = Path(shutil.copytree(source, folder / "demo"))
 
     def store(model) -> None:
         for layer in graph.layers(model):
-            graph.store(model, layer, rounding(layer.matrix))
+            ways.store(model, layer, rounding(layer.matrix))
 
-    made, reference = changed(copy, "core", store, STORED), Bundle.open(source)
-    assert reference.manifest.media is not None
-    units = [unit for unit, _ in zip(shipped(reference.manifest.media).units(), range(UNITS), strict=False)]
-    found = drift(open_session(made), open_session(reference), units, "forced")
+    return error_after(store, STORED, folder)
+
+
+def error_after(change: Callable[[ir.Model], None], precision: str, folder: Path) -> float:
+    """The latents' error over UNITS after ``change`` of the Transformer, dB."""
+    source = bundle_path()
+    made = changed(Path(shutil.copytree(source, folder / "demo")), "core", change, precision)
+    found = drift(open_session(made), open_session(source), conversation(), "forced")
     return max(found.error_db[name] for name in LATENTS)
+
+
+def conversation() -> list[Unit]:
+    media = Bundle.open(bundle_path()).manifest.media
+    assert media is not None
+    return list(islice(shipped(media).units(), UNITS))
+
+
+def faint(unit: Unit) -> Unit:
+    """What is left of a unit in a dark and silent room."""
+    assert unit.samples is not None
+    assert unit.frames is not None
+    return Unit(samples=unit.samples * np.float32(1e-3), frames=unit.frames // 16)
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +99,20 @@ def test_coarse_rounding_is_seen(
     found = error_of(rounding, tmp_path)
     print(f"{rounding.__name__}: {found:.1f} dB, sound {sound:.1f} dB")
     assert found > sound + worse
+
+
+def test_ranges_of_a_silent_room_are_seen(tmp_path: Path) -> None:
+    """A calibration that is not silent to the letter, and shows nothing: what is said later is cut."""
+    found = {}
+    for name, units in (("talk", conversation()), ("silence", [faint(unit) for unit in conversation()])):
+        seen = observe(Bundle.open(bundle_path()), units).layers
+        scheme, folder = Scheme("int8", "orin"), tmp_path / name
+        folder.mkdir()
+        found[name] = error_after(partial(_rewritten, scheme=scheme, seen=seen), "int8", folder)
+    print(", ".join(f"{name} {error:.1f} dB" for name, error in found.items()))
+    assert found["talk"] < -20
+    assert found["silence"] > found["talk"] + 10
+
+
+def _rewritten(model: ir.Model, scheme: Scheme, seen: Mapping[Key, Seen]) -> None:
+    rewrite(model, "core", scheme, seen)

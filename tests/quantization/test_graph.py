@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 import pytest
 
-from edge_streamer.quantization import graph
-from edge_streamer.quantization.numbers import INT4, INT8, fits, to_nearest
+from edge_streamer.quantization import graph, ways
+from edge_streamer.quantization.numbers import FP16, INT4, INT8, fits, to_nearest
 from edge_streamer.quantization.schemes import CODECS
 from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.golden import made_unit
@@ -80,7 +80,7 @@ def test_stored_weights_are_the_codes(spoiled: Path, name: str) -> None:
 
     def store(model) -> None:
         for layer in graph.layers(model):
-            graph.store(model, layer, to_nearest(layer.matrix, INT8))
+            ways.store(model, layer, to_nearest(layer.matrix, INT8))
 
     wanted, came = latents_of(other, name, floats), latents_of(spoiled, name, store, "int8 weights")
     assert np.linalg.norm(came - wanted) < 1e-4 * np.linalg.norm(wanted)
@@ -91,7 +91,7 @@ def test_products_of_integers_are_near_and_standard(spoiled: Path) -> None:
 
     def compute(model) -> None:
         for layer in graph.layers(model):
-            graph.compute(model, layer, to_nearest(layer.matrix, INT8))
+            ways.compute(model, layer, to_nearest(layer.matrix, INT8))
 
     after = latents_of(spoiled, "core", compute)
     assert 1e-4 < np.linalg.norm(after - before) / np.linalg.norm(before) < 0.1
@@ -107,7 +107,7 @@ def test_half_precision_is_near_and_every_product_is_in_it(spoiled: Path, name: 
 
     def cast(model) -> None:
         for layer in graph.layers(model):
-            graph.cast(model, layer)
+            ways.cast(model, layer, FP16)
 
     after = answers(open_session(changed(spoiled, name, cast, "fp16")))
     assert 0 < max(np.linalg.norm(a - b) / np.linalg.norm(b) for a, b in zip(after, before, strict=True)) < 0.01
@@ -129,7 +129,7 @@ def test_four_bits_are_four_bits_in_the_file(spoiled: Path) -> None:
         for layer in graph.layers(model):
             assert fits(layer.shape[0], INT4)
             sizes[layer.name] = layer.shape[0] * layer.shape[1]
-            graph.store(model, layer, to_nearest(layer.matrix, INT4))
+            ways.store(model, layer, to_nearest(layer.matrix, INT4))
 
     before = (spoiled / "graphs" / "core.weights").stat().st_size
     latents_of(spoiled, "core", store)
@@ -143,7 +143,7 @@ def test_a_scale_off_by_two_is_far_away(spoiled: Path) -> None:
     def spoil(model) -> None:
         for layer in graph.layers(model):
             codes = to_nearest(layer.matrix, INT8)
-            graph.store(model, layer, type(codes)(codes.format, codes.integers, codes.scales * np.float32(2)))
+            ways.store(model, layer, type(codes)(codes.format, codes.values, codes.scales * np.float32(2)))
 
     after = latents_of(spoiled, "core", spoil)
     assert np.linalg.norm(after - before) > 0.1 * np.linalg.norm(before)
