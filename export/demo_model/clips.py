@@ -28,16 +28,20 @@ class Writer:
     lengths: list[int]
     """Of the phrases, in samples."""
     units: int
+    shown: tuple[Shown, ...] | None = None
+    """The cards; None draws some."""
+    spoken_into: float = 0.6
+    """Share of long answers during which somebody says something."""
 
     def __post_init__(self) -> None:
         self.said: list[Said] = []
         self.typed: list[Typed] = []
-        self.shown = self._cards()
+        self.cards = self._cards() if self.shown is None else self.shown
         self.speaking_until = 0
         self.last: tuple[int, int] | None = None  # phrase and start of the last answer
         self.at = int(self.rng.uniform(0.7, 2.2) * RATE)  # where the next word ends
 
-    def _cards(self) -> list[Shown]:
+    def _cards(self) -> tuple[Shown, ...]:
         """One or two cards, in most clips."""
         cards: list[Shown] = []
         frames, start = self.units * 4, int(self.rng.integers(2, 60))
@@ -45,7 +49,7 @@ class Writer:
             end = start + int(self.rng.integers(14, 60))
             cards.append(Shown(int(self.rng.integers(1, self.table.cards + 1)), start, min(end, frames)))
             start = end + int(self.rng.integers(20, 140))
-        return cards
+        return tuple(cards)
 
     def write(self) -> Script:
         """The whole script."""
@@ -53,12 +57,12 @@ class Writer:
             speaking = self.at < self.speaking_until
             self._ignored() if self.rng.random() < (0.4 if speaking else 0.28) else self._command(speaking)
             self.at += self._gap()
-        return Script(self.units, tuple(self.said), tuple(self.typed), tuple(self.shown))
+        return Script(self.units, tuple(self.said), tuple(self.typed), self.cards)
 
     def _gap(self) -> int:
         """Samples to the next word's end: during the answer, or some time after it."""
         left, soon = self.speaking_until - self.at, int(self.rng.uniform(0.75, 1.6) * RATE)
-        if left > RATE and self.rng.random() < 0.6:
+        if left > RATE and self.rng.random() < self.spoken_into:
             return soon
         return max(left, 0) + int((0.65 + self.rng.exponential(0.9)) * RATE)
 
@@ -98,7 +102,7 @@ class Writer:
 
     def _recallable(self) -> bool:
         """Whether a question for the colour has an answer that no one could call wrong."""
-        begun = [s.start * FRAME for s in self.shown if s.start * FRAME < self.at + 3 * UNIT]
+        begun = [s.start * FRAME for s in self.cards if s.start * FRAME < self.at + 3 * UNIT]
         if not begun:
             return bool(self.rng.random() < 0.15)
         newest = max(begun)
@@ -111,12 +115,5 @@ class Writer:
             return known
         if word == self.table.again:
             return len(self.lengths) - 1 if self.last is None else self.last[0]
-        seen = [s for s in self.shown if s.start * FRAME + 2 * UNIT < start]
+        seen = [s for s in self.cards if s.start * FRAME + 2 * UNIT < start]
         return self.table.phrase_of_card(seen[-1].card if seen else 0)
-
-
-def random_script(
-    rng: np.random.Generator, table: Table, others: tuple[str, ...], lengths: list[int], units: int
-) -> Script:
-    """A conversation of ``units`` units."""
-    return Writer(rng, table, others, lengths, units).write()

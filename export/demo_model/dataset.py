@@ -8,7 +8,7 @@ room and noise for the same conversation.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edge_streamer.export.config import Config
-from edge_streamer.export.demo_model.clips import random_script
+from edge_streamer.export.demo_model.clips import Writer
 from edge_streamer.export.demo_model.listening import SPLICED, Backdrops
 from edge_streamer.export.demo_model.speech import Bank, varied
 from edge_streamer.export.layers import Tails, start_state
@@ -34,6 +34,8 @@ REMEMBERED = 58
 """Units after a card's first one in which it is to be remembered: 9.3 s."""
 TRAIL = 3
 """Tokens after a phrase's last one that still belong to it: so the last unit knows where it is."""
+SPOKEN_INTO = 0.9
+"""Share of long answers that somebody speaks into, in clips that are rewritten."""
 FACE = 0.92
 """Share of clips in which somebody sits before the camera."""
 
@@ -111,6 +113,18 @@ class Clips:
         has = np.array([scene.identity for scene in self.scenes])
         return [np.flatnonzero(has == identity) for identity in range(IDENTITIES)]
 
+    def rewritten(self, numbers: Ints, others: tuple[str, ...], config: Config, rng: np.random.Generator) -> Clips:
+        """Clips ``numbers`` with other words at other times before the same camera, more of them spoken into the
+        agent's answers; the agent's latents, which fit no more, are left as they are."""
+        scenes = []
+        for scene in (self.scenes[n] for n in numbers):
+            lengths = [len(phrase) for phrase in scene.world.phrases[scene.identity]]
+            shown, units = scene.script.shown, scene.script.units
+            writer = Writer(rng, scene.world.table, others, lengths, units, shown, SPOKEN_INTO)
+            scenes.append(replace(scene, script=writer.write()))
+        picked = torch.from_numpy(numbers)
+        return clips_of(scenes, self.video[picked], self.audio[picked], self.camera[picked], config)
+
 
 def place_table(world: World) -> list[int]:
     """The first place of each phrase, then how many there are in all: a phrase has one every 40 ms, in the slowest
@@ -132,7 +146,7 @@ def random_scene(
     """Training scene ``number``."""
     rng = np.random.default_rng([seed, 4, number])
     identity = int(rng.integers(IDENTITIES))
-    script = random_script(rng, world.table, others, [len(p) for p in world.phrases[identity]], units)
+    script = Writer(rng, world.table, others, [len(p) for p in world.phrases[identity]], units).write()
     face = bool(rng.random() < FACE)
     return Scene(
         world, script, identity, random_view(rng, backgrounds), random_room(rng), int(rng.integers(2**31)), face

@@ -4,13 +4,15 @@ Receives a model with trained codecs, clips and a bank of words; trains the Tran
 token table, the head and the solver's ends in place. Stages:
 
     listen       streams of words, the user's sound alone (listening.py)
-    understand   slots from what the user does, on clips of both lengths: what is to be said and when
+    understand   slots from what the user does, on clips of both lengths: what is to be said and when. Every step tells
+                 new conversations before the clips' cameras: of the clips' own the model learns by heart who says what
+                 when, and then hears little of it (of words spoken into an answer it heeded 6 in 10)
     speak        the voice alone, answer upon answer, from the words in the slots (speaking.py); every third step is one
                  of ``understand``, whose lessons the voice would wipe out
     joint        short clips, slots and latents; the history's latents carry noise, and in some clips the pictures of
                  the history are another clip's: the agent must look at the camera instead of copying its own past;
-                 every third step is one of the voice alone, which the pictures would wipe out
-    whole        the same on long clips: recall over the whole window
+                 of five steps two are of the voice alone, which the pictures would wipe out, one of ``understand``
+    whole        the same on long clips, of four steps one each: recall over the whole window
     rollout      the history is what the model itself would have answered, so that free running stays on its path
 
 A solver of few steps draws the likeliest picture, and a blink is never that: so the noise tells it when to blink. In
@@ -48,8 +50,8 @@ from edge_streamer.export.model import Latents, WanStreamer
 from edge_streamer.runtime.scenes.motion import BLINK_CHANCE
 
 UNDERSTAND = Stage("understand", steps=240, rate=2e-3, turn=2e-3)
-JOINT = Stage("joint", steps=1260, rate=2e-3, turn=2e-3)
-WHOLE = Stage("whole", steps=240, rate=1e-3, turn=1e-3, average=0.98)
+JOINT = Stage("joint", steps=1500, rate=2e-3, turn=2e-3)
+WHOLE = Stage("whole", steps=280, rate=1e-3, turn=1e-3, average=0.98)
 ROLLOUT = Stage("rollout", steps=140, rate=5e-4, turn=5e-4, average=0.97)
 HISTORY_NOISE = 0.5
 """Largest deviation of the noise on the history's latents; drawn evenly up to it for each clip."""
@@ -62,6 +64,8 @@ FLOW = 2.0
 REHEARSED = 16
 """Streams of words that every later step listens to as well. Clips hold too few words: without these, other words in
 voices never heard were named as commands four to five times as often after `joint` as after `listen`."""
+CUTS = 3.0
+"""Weight of the slots of units in which an answer is cut."""
 PREFIX = 0.5
 """Share of batches with a pinned prefix."""
 PREFIX_UNITS = (1, 2, 3, 4, 5, 6)
@@ -107,7 +111,7 @@ class Lesson:
         """Losses of slots and notes, and of what ``listen`` taught."""
         notes = self.notes.commands(hidden.middle, batch.ended) | self.notes.cards(hidden.middle, batch.cards)
         again = self.ear.losses(batch.rng, REHEARSED)
-        return slot_loss(self.model, hidden, batch.tokens.slots) | notes | {"streams": again["heard"]}
+        return slot_loss(self.model, hidden, batch.tokens.slots, batch.ended > 0) | notes | {"streams": again["heard"]}
 
 
 class Tables(nn.Module):
@@ -144,8 +148,21 @@ def draw(lesson: Lesson, clips: Clips, stage: int, step: int, size: int, prefix:
     """The batch of this step."""
     rng = np.random.default_rng([lesson.seed, stage, step])
     torch.manual_seed(int(rng.integers(2**31)))
-    pinned_units = int(rng.choice(PREFIX_UNITS)) if prefix and rng.random() < PREFIX else 0
+    return batch_of(lesson, clips, rng.integers(0, len(clips.scenes), size), rng, prefix)
+
+
+def draw_words(lesson: Lesson, clips: Clips, stage: int, step: int, size: int) -> Batch:
+    """The batch of this step, with words of its own; of the agent's part only the slots hold."""
+    rng = np.random.default_rng([lesson.seed, stage, step])
+    torch.manual_seed(int(rng.integers(2**31)))
     numbers = rng.integers(0, len(clips.scenes), size)
+    some = clips.rewritten(numbers, lesson.others, lesson.model.config, rng)
+    return batch_of(lesson, some, np.arange(size), rng, prefix=False)
+
+
+def batch_of(lesson: Lesson, clips: Clips, numbers: Ints, rng: np.random.Generator, prefix: bool) -> Batch:
+    """Clips ``numbers``, newly heard."""
+    pinned_units = int(rng.choice(PREFIX_UNITS)) if prefix and rng.random() < PREFIX else 0
     samples = [microphone(clips.scenes[n], lesson.bank, lesson.commands, lesson.ear.backdrops, rng) for n in numbers]
     picked = torch.from_numpy(numbers)
     clean = (clips.video[picked], clips.audio[picked])
@@ -183,18 +200,25 @@ def disturb(lesson: Lesson, batch: Batch) -> Latents:
     return torch.where(blind, batch.other, video), audio
 
 
-def slot_loss(model: WanStreamer, hidden: Hidden, slots: Tensor) -> Losses:
-    """Cross entropy of all slots; silence is nearly all there is, so the first words of answers are shown apart."""
+def slot_loss(model: WanStreamer, hidden: Hidden, slots: Tensor, ended: Tensor) -> Losses:
+    """Cross entropy of all slots. Units in which a command that ``ended`` [B, U] cuts an answer count CUTS times: the
+    words that are being said go on by themselves. Silence is nearly all there is, so the first words of answers are
+    shown apart, and those that cut."""
     logits = model.logits(hidden.before_slots).float().flatten(0, 2)
     wanted = slots.flatten()
     each = F.cross_entropy(logits, wanted, reduction="none")
     right = (logits.argmax(-1) == wanted).reshape(slots.shape)
     padded = slots[..., 1] == model.config.token_pad
     first = ~padded & torch.cat([torch.zeros_like(padded[:, :1]), padded[:, :-1]], 1)
+    speaks = slots[..., 0] == model.config.token_speak
+    cuts = ended & torch.cat([torch.zeros_like(speaks[:, :1]), speaks[:, :-1]], 1)
+    by_unit = each.reshape(slots.shape).sum(-1)
+    share = lambda units: right[units].all(-1).float().mean() if bool(units.any()) else torch.ones(())  # noqa: E731
     return {
-        "slots": each.sum() / (slots.shape[0] * slots.shape[1]) * 3.0,
+        "slots": (by_unit * torch.where(cuts, CUTS, 1.0)).mean() * 3.0,
         "_state": each.reshape(slots.shape)[..., 0].mean().detach(),
-        "_first": right[first].all(-1).float().mean() if bool(first.any()) else torch.ones(()),
+        "_first": share(first),
+        "_cuts": share(cuts),
     }
 
 
@@ -223,16 +247,17 @@ def make_noisy(clean: Latents, blinks: Tensor, rng: np.random.Generator) -> Nois
 def flow_loss(lesson: Lesson, hidden: Hidden, batch: Batch, noisy: Noisy) -> Losses:
     """How far the predicted clean latents are off. A unit with voice counts twice for the sound: silence is easy.
 
-    The velocity's error is this one over t: the last step's result counts as it is heard and seen, and what is known
-    without any look at the answer, at t = 1, counts most.
+    The velocity's error is this one over t: the last step's result counts as it is heard, and what is known without
+    any look at the answer, at t = 1, counts most. Of pictures, which follow from what is seen, the end counts more.
     """
     assert hidden.noisy is not None
     assert hidden.noisy_middle is not None
     video, audio = lesson.model.predict(hidden.noisy, noisy.t, noisy.dt)
     weight = (1.0 + (batch.tokens.slots[..., 0] == lesson.model.config.token_speak).float())[..., None, None]
+    late = noisy.t[..., None].rsqrt()
     losses = {
-        "video": FLOW * (video.float() - batch.clean[0]).pow(2).mean(),
-        "looks": FLOW * lesson.sight.loss(video - batch.clean[0]),
+        "video": FLOW * (late * (video.float() - batch.clean[0])).pow(2).mean(),
+        "looks": FLOW * lesson.sight.loss(late * (video - batch.clean[0])),
         "audio": FLOW * (weight * (audio.float() - batch.clean[1]).pow(2)).mean() / weight.mean(),
     }
     picture = batch.places[..., -1:].expand(-1, -1, video.shape[2])  # where the unit's last frame is
@@ -280,7 +305,7 @@ def understood(lesson: Lesson, number: int) -> Callable[[int], Losses]:
     def losses(step: int) -> Losses:
         with torch.autocast("cpu", torch.bfloat16):
             clips, size = (lesson.long, 12) if step % 3 == 2 else (lesson.short, 24)
-            batch = draw(lesson, clips, number, step, size, prefix=False)
+            batch = draw_words(lesson, clips, number, step, size)
             return lesson.words(forward(lesson.model, batch.tokens, None), batch)
 
     return losses
@@ -305,21 +330,34 @@ def converse(lesson: Lesson, clips: Clips, size: int, own: bool, number: int) ->
     return losses
 
 
+def in_turn(*lessons: Callable[[int], Losses]) -> Callable[[int], Losses]:
+    """One after the other; each counts its own steps."""
+    taken = {lesson: lessons.count(lesson) for lesson in lessons}
+
+    def losses(step: int) -> Losses:
+        rounds, place = divmod(step, len(lessons))
+        lesson = lessons[place]
+        return lesson(rounds * taken[lesson] + lessons[:place].count(lesson))
+
+    return losses
+
+
 def speak(lesson: Lesson, folder: Path, tell: Tell, stage: Stage = SPEAK) -> None:
     """The voice, and now and then words."""
     voice, words = lesson.voice(11), understood(lesson, 12)
-    fit(stage, lesson.parts(), lambda n: words(n // 3) if n % 3 == 2 else voice(n), folder, tell)
+    fit(stage, lesson.parts(), in_turn(voice, voice, words), folder, tell)
 
 
 def joint(lesson: Lesson, folder: Path, tell: Tell, stage: Stage = JOINT) -> None:
-    """Slots and latents on short clips, and the voice alone."""
-    voice, talk = lesson.voice(13), converse(lesson, lesson.short, 12, False, 6)
-    fit(stage, lesson.parts(), lambda n: voice(n) if n % 3 == 2 else talk(n), folder, tell)
+    """Slots and latents on short clips, the voice alone, and words."""
+    voice, words, talk = lesson.voice(13), understood(lesson, 14), converse(lesson, lesson.short, 12, False, 6)
+    fit(stage, lesson.parts(), in_turn(talk, voice, talk, words, voice), folder, tell)
 
 
 def whole(lesson: Lesson, folder: Path, tell: Tell, stage: Stage = WHOLE) -> None:
-    """Slots and latents on long clips."""
-    fit(stage, lesson.parts(), converse(lesson, lesson.long, 6, False, 7), folder, tell)
+    """The same on long clips."""
+    voice, words, talk = lesson.voice(16), understood(lesson, 15), converse(lesson, lesson.long, 6, False, 7)
+    fit(stage, lesson.parts(), in_turn(talk, voice, talk, words), folder, tell)
 
 
 def rollout(lesson: Lesson, folder: Path, tell: Tell, stage: Stage = ROLLOUT) -> None:

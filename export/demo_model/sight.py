@@ -17,7 +17,7 @@ from edge_streamer.runtime.scenes.avatar import Looks
 
 RIDGE = 1e-3
 """Of the regression, in units of a unit's looks."""
-LOOKS = 0.25
+LOOKS = 0.4
 """Weight of the error of the looks."""
 
 

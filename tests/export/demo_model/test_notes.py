@@ -56,6 +56,20 @@ def test_notes_of_commands_stand_where_answers_start() -> None:
         assert {words[int(n) - 1] for u, n in enumerate(ended) if n and u not in starts} <= {TABLE.stop}
 
 
+def test_rewritten_clips_keep_the_camera_and_nothing_that_was_said() -> None:
+    made, numbers = clips(), np.array([3, 3, 8])
+    told = made.rewritten(numbers, others(TABLE), DEMO, np.random.default_rng(1))
+    for n, scene in zip(numbers, told.scenes, strict=True):
+        assert scene.script.shown == made.scenes[n].script.shown
+        assert scene.script.said != made.scenes[n].script.said
+    assert told.scenes[0].script.said != told.scenes[1].script.said
+    assert torch.equal(told.cards, made.cards[numbers])
+    assert torch.equal(told.slots[0, :, 0] == DEMO.token_speak, torch.from_numpy(told.scenes[0].intent.speaking))
+    cut = lambda some: np.mean([a.cut for scene in some for a in scene.intent.answers])  # noqa: E731
+    many = made.rewritten(np.arange(30), others(TABLE), DEMO, np.random.default_rng(2))
+    assert cut(many.scenes) > 1.2 * cut(made.scenes)
+
+
 def test_cards_that_nobody_is_asked_for_teach_nothing() -> None:
     notes, hidden = Notes(192, 3, 5, 9, seed=0), torch.randn(2, 4, 192)
     cards = torch.tensor([[1, -1, 2, 0], [-1, 5, 0, -1]])

@@ -12,7 +12,7 @@ from torch import nn
 
 from edge_streamer.export.config import PRESETS
 from edge_streamer.export.demo_model import learning, speech, train
-from edge_streamer.export.demo_model.clips import random_script
+from edge_streamer.export.demo_model.clips import Writer
 from edge_streamer.export.demo_model.codecs import even_looks, voice_clip
 from edge_streamer.export.demo_model.dataset import slot_tokens
 from edge_streamer.export.demo_model.fitting import Losses, Stage, fit
@@ -34,7 +34,7 @@ def unknown() -> tuple[str, ...]:
 
 
 def scripts(count: int) -> list[Script]:
-    return [random_script(np.random.default_rng(i), TABLE, unknown(), LENGTHS, UNITS) for i in range(count)]
+    return [Writer(np.random.default_rng(i), TABLE, unknown(), LENGTHS, UNITS).write() for i in range(count)]
 
 
 def test_held_out_means_held_out() -> None:
