@@ -30,6 +30,7 @@ from edge_streamer.quantization.graph import Layer
 from edge_streamer.quantization.numbers import BF16, FP8, FP16, INT4, INT8, NVFP4, Format, fits
 from edge_streamer.quantization.observe import Key
 from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.manifest import DYNAMIC
 
 SchemeName = Literal["int8", "int4", "fp16", "bf16", "fp8", "nvfp4"]
 Target = Literal["cpu", "orin", "thor"]
@@ -105,7 +106,9 @@ class Scheme:
             return "fp16" if graph in CODECS else "nvfp4 weights" if self.name == "nvfp4" else "fp8"
         if graph in CODECS:
             return "int8 weights"
-        return "int4 weights" if self.name == "int4" else "int8"
+        if self.name == "int4":
+            return "int4 weights"
+        return "int8" + DYNAMIC if self.target == "cpu" else "int8"
 
 
 @dataclass(frozen=True)
@@ -130,4 +133,5 @@ class Mixture:
             return next(iter(found))[0]
         if found <= {("int8", "stored"), ("int4", "stored")}:
             return "int4 weights" if ("int4", "stored") in found else "int8 weights"
-        return "int8" if {name for name, _ in found} == {"int8"} else "mixed"
+        numbers = "int8" if {name for name, _ in found} == {"int8"} else "mixed"
+        return numbers + DYNAMIC if "computed" in {way for _, way in found} else numbers

@@ -16,6 +16,7 @@ from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.engine import Array, Engine
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.golden import Golden, load_golden, relative_error, replay
+from edge_streamer.runtime.manifest import DYNAMIC
 from edge_streamer.runtime.session import open_session
 
 HELP = "replay a bundle's golden units here and say how far the answers differ"
@@ -64,7 +65,8 @@ def check(bundle: Bundle, engine: Engine | None = None) -> Verdict:
     manifest = bundle.manifest
     if manifest.golden is None:
         raise InputError(f"bundle {manifest.name!r} carries no golden units, so there is nothing to check it against")
-    precision = max((g.precision for g in manifest.graphs), key=lambda p: TOLERANCE.get(p, 1.0))
+    found = (g.precision.removesuffix(DYNAMIC) for g in manifest.graphs)
+    precision = max(found, key=lambda p: TOLERANCE.get(p, 1.0))
     tolerance = TOLERANCE.get(precision)
     if tolerance is None:
         raise InputError(f"no tolerance is known for precision {precision!r}; upgrade edge-streamer on this device")

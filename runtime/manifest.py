@@ -25,6 +25,9 @@ FORMAT = 1
 MASKED = -30000.0
 """Added to an attention score to hide a key: far below any score, yet inside float16's range."""
 
+DYNAMIC = " dynamic"
+"""Ends the precision of a graph that takes its inputs' ranges anew in every run."""
+
 DType = Literal["float32", "float16", "bfloat16", "int8", "uint8", "int32", "int64", "bool"]
 
 

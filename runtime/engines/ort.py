@@ -17,8 +17,9 @@ import numpy as np
 import onnxruntime as ort
 
 from edge_streamer.runtime.engine import Array
+from edge_streamer.runtime.engines.overflow import products_overflow
 from edge_streamer.runtime.errors import BundleError, EngineError
-from edge_streamer.runtime.manifest import GraphSpec, TensorSpec
+from edge_streamer.runtime.manifest import DYNAMIC, GraphSpec, TensorSpec
 
 ORT_TYPES = {
     "float32": "tensor(float)",
@@ -44,6 +45,8 @@ def aligned_empty(shape: tuple[int, ...], dtype: str) -> Array:
 
 
 SIGNED = {"session.qdqisint8allowed": "1"}
+EXACT = {"session.x64quantprecision": "1"}
+"""For products whose inputs' range is taken in every run, on a processor where they overflow (overflow.py)."""
 ENTRIES = {
     "int8": SIGNED,
     "int8 weights": {"session.disable_quant_qdq": "1"},
@@ -171,7 +174,10 @@ class OrtEngine:
         """The settings that this graph is opened with."""
         options = session_options(self.threads_for(spec), spin=not is_long(spec))
         small_rings = any(tensor.dtype == "int8" for tensor in spec.inputs)
-        for key, value in {**ENTRIES.get(spec.precision, {}), **(SIGNED if small_rings else {})}.items():
+        entries = {**ENTRIES.get(spec.precision.removesuffix(DYNAMIC), {}), **(SIGNED if small_rings else {})}
+        if spec.precision.endswith(DYNAMIC) and products_overflow():
+            entries |= EXACT
+        for key, value in entries.items():
             options.add_session_config_entry(key, value)
         return options
 

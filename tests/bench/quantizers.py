@@ -156,9 +156,9 @@ def ways(bundle: Bundle) -> Iterator[tuple[str, Make, str]]:
     assert media is not None
     seen = observe(bundle, islice(usual(media).units(), CALIBRATION_UNITS)).layers
     passes = recorded(bundle, STATIC_UNITS)
-    yield "int8", ours(Scheme("int8"), seen), "int8"
-    yield "int8 nearest", ours(Scheme("int8"), {}), "int8"
-    yield "dynamic", dynamic, "int8"
+    yield "int8", ours(Scheme("int8"), seen), "int8 dynamic"
+    yield "int8 nearest", ours(Scheme("int8"), {}), "int8 dynamic"
+    yield "dynamic", dynamic, "int8 dynamic"
     yield "int8 orin", ours(Scheme("int8", "orin"), seen), "int8"
     yield "static", static(passes), "int8"
     yield "int4", ours(Scheme("int4"), seen), "int4 weights"
