@@ -15,12 +15,13 @@ from pathlib import Path
 
 import msgspec
 
+from edge_streamer.quantization.advice import Advice, advise, read
 from edge_streamer.quantization.auto import BOUND, Choice, choose
 from edge_streamer.quantization.fit import ESTIMATORS
 from edge_streamer.quantization.make import quantize
 from edge_streamer.quantization.observe import observe
 from edge_streamer.quantization.page import render
-from edge_streamer.quantization.report import Report, measure
+from edge_streamer.quantization.report import Report, measure, named
 from edge_streamer.quantization.schemes import ESTIMATOR, SCHEMES, TARGETS, Mixture, Scheme
 from edge_streamer.quantization.streams import Stream, recordings, scenes, usual
 from edge_streamer.runtime.bundle import Bundle
@@ -70,6 +71,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-error", type=float, metavar="DB",
                         help="make nothing where the latents' error is above this, e.g. -25 (auto: what it aims "
                         f"at, for samples and frames too; default {BOUND:g})")  # fmt: skip
+    parser.add_argument("--beside", type=Path, nargs="+", metavar="REPORT.json", default=[],
+                        help="earlier reports of the same bundle and target: the page says which of all to "
+                        "ship")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
@@ -82,6 +86,7 @@ def main(args: argparse.Namespace) -> int:
     check_new_folder(args.out)
     source = Bundle.open(args.bundle)
     _check_source(source)
+    beside = {str(path.with_suffix("")): read(path, named(source), args.target) for path in args.beside}
     media = source.manifest.media
     assert media is not None
     calibration = recordings(args.calibrate, media) if args.calibrate else usual(media)
@@ -104,13 +109,15 @@ def main(args: argparse.Namespace) -> int:
             if args.max_error is not None and not report.worst_db <= args.max_error:
                 came = f"the latents' error over {args.units} units is {report.worst_db:.1f} dB"
                 raise TooFar(f"{came}, above --max-error {args.max_error:g}; nothing was kept; try another scheme")
-            shown, read = render(report, kept).encode(), msgspec.json.format(msgspec.json.encode(report))
+            advice = advise({**beside, str(args.out): report})
+            shown = render(report, kept, advice).encode()
+            written = msgspec.json.format(msgspec.json.encode(report))
         write_file(page, shown)
-        write_file(data, read)
+        write_file(data, written)
     if args.json:
-        sys.stdout.write(read.decode() + "\n")
+        sys.stdout.write(written.decode() + "\n")
     else:
-        _show(report, args.out, page)
+        _show(report, advice, args.out, page)
     return 0
 
 
@@ -138,7 +145,7 @@ class _Counted:
             yield unit
 
 
-def _show(report: Report, out: Path, page: Path) -> None:
+def _show(report: Report, advice: Advice, out: Path, page: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -160,4 +167,5 @@ def _show(report: Report, out: Path, page: Path) -> None:
     shown.add_row("who speaks agrees", "", f"{free.same_states:.2%}", "on its own history")
     console = Console(file=sys.stdout)
     console.print(shown)
+    console.print(advice.words)
     console.print(f"the report is {page}; does it still behave? edge-streamer eval {out} --float BUNDLE --out report")

@@ -1,7 +1,7 @@
 """``OUT.html``: the report as one page that needs nothing else.
 
-Receives a report and what was kept of the runs; hands on the page: first what the precision buys and costs, then the
-error over time, pictures and voices side by side, and the layers that hurt most.
+Receives a report and what was kept of the runs; hands on the page: first what to ship, then what the precision buys and
+costs, the error over time, pictures and voices side by side, and the layers that hurt most.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from edge_streamer.quantization.advice import Advice
 from edge_streamer.quantization.drift import Drift
 from edge_streamer.quantization.report import Kept, Report
 from edge_streamer.runtime.evaluation.page import data, document, table
@@ -28,7 +29,7 @@ SMOOTH = 5
 """Units that a point of a curve is the mean of."""
 
 
-def render(report: Report, kept: Kept) -> str:
+def render(report: Report, kept: Kept, advice: Advice) -> str:
     """The whole page."""
     forced, free = report.drifts
     before, after = report.bytes
@@ -41,7 +42,7 @@ def render(report: Report, kept: Kept) -> str:
         f"measured over {forced.units} units of {report.measured_on}; {report.engine}; {report.machine['processor']}"
     )
     parts = [
-        head, f'<p class="facts">{escape(facts)}</p>', _first(report, forced, free),
+        head, f'<p class="facts">{escape(facts)}</p>', *_advice(advice), _first(report, forced, free),
         "<h2>Error over time: its own arithmetic</h2><p>Each unit is given the float bundle's words and last answer. A "
         "line that rises gathers error in rings and tails.</p>", curves(forced.curve_db),
         "<h2>Error over time: on its own history</h2><p>Each bundle goes its own way, as in use. After a word that "
@@ -61,6 +62,22 @@ def render(report: Report, kept: Kept) -> str:
         *_choices(report),
     ]  # fmt: skip
     return document(f"{report.scheme}: what it costs", parts)
+
+
+def _advice(advice: Advice) -> list[str]:
+    """What to ship, and beside what."""
+    rows = [
+        (escape(row.name), f"{row.weights:.2f}x", "-" if row.unit_time is None else f"{row.unit_time:.2f}x",
+         "-" if row.error_db is None else f"{row.error_db:.1f} dB", f"{row.same_slots:.2%}",
+         '<span class="holds">ship this</span>' if row is advice.ship
+         else f'<span class="short">{escape(row.against)}</span>' if row.against else "")
+        for row in advice.rows
+    ]  # fmt: skip
+    return [
+        f"<p><b>S{escape(advice.words[1:])}.</b></p>",
+        table(("", "weights", "unit time", "latents, at worst", "words that agree", ""), rows),
+        "<p>More schemes in this table: <code>quantize --beside REPORT.json ...</code></p>" if len(rows) == 2 else "",
+    ]
 
 
 def _choices(report: Report) -> list[str]:

@@ -65,6 +65,11 @@ class Report(msgspec.Struct, kw_only=True):
     machine: dict[str, object]
 
     @property
+    def label(self) -> str:
+        """The scheme, and what else was chosen."""
+        return self.scheme + (", rings int8" if self.ring_bytes[0] != self.ring_bytes[1] else "")
+
+    @property
     def timed_on(self) -> str:
         """What the unit times are of."""
         return "this CPU" if self.target == "cpu" else f"this CPU; {self.target} was not measured"
@@ -115,7 +120,7 @@ def measure(
     float_ms, made_ms = (float(v) for v in 1e3 * np.median(seconds, 0))
     worst = sorted(layers, key=lambda layer: -(layer.error_db if layer.error_db is not None else -1e9))
     return Report(
-        format=FORMAT, scheme=scheme.name, target=scheme.target, source=f"{source.manifest.name} {source.hash}",
+        format=FORMAT, scheme=scheme.name, target=scheme.target, source=named(source),
         bytes=(_weights(source), _weights(made)), bundle_bytes=(source.size, made.size),
         ring_bytes=(ring_bytes(source.manifest.states), ring_bytes(made.manifest.states)),
         unit_ms=(float_ms, made_ms),
@@ -124,6 +129,11 @@ def measure(
         calibration_units=calibration_units, measured_on=stream.name, engine=tested.engine.name, versions=versions(),
         machine=machine(),
     ), kept  # fmt: skip
+
+
+def named(bundle: Bundle) -> str:
+    """A report's ``source``."""
+    return f"{bundle.manifest.name} {bundle.hash}"
 
 
 def _weights(bundle: Bundle) -> int:
