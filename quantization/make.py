@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -48,6 +48,8 @@ class Quantized:
     """Of its output, over calibration: 10 log10 of the share of its energy; None where nothing was seen of it."""
     cut: float | None = None
     """Share of its inputs that are beyond their range; None where the range is no constant."""
+    largest: dict[str, float] = field(default_factory=dict)
+    """Pass -> the largest of its inputs over calibration, before scales are moved."""
 
 
 def quantize(bundle: Bundle, scheme: Scheme | Mixture, observed: Observed, folder: Path, small_rings: bool = False,
@@ -141,12 +143,13 @@ def _round(
     model: ir.Model, name: str, layer: graph.Layer, plan: Plan, inputs: _Inputs | None, estimator: fit.Estimator
 ) -> Quantized:
     weight, error, cut = layer.matrix, None, None
+    largest = {} if inputs is None else inputs.seen.largest_of_passes
     if plan.way == "cast":
         half = in_half(weight, plan.format, layer.name).astype(np.float32)
         if inputs is not None:
             error = _decibels(fit.share_lost(weight, weight - half, inputs.together))
         ways.cast(model, layer, plan.format)
-        return Quantized(name, layer.name, plan.words, plan.format.bytes(*weight.shape), error)
+        return Quantized(name, layer.name, plan.words, plan.format.bytes(*weight.shape), error, cut, largest)
     if inputs is None:
         codes = to_nearest(weight, plan.format)
         plan = replace(plan, way="stored") if plan.way == "bound" else plan  # no range is known
@@ -156,12 +159,12 @@ def _round(
     if plan.way == "computed":
         ways.compute(model, layer, codes)
     elif plan.way == "bound" and inputs is not None:
-        largest = fit.input_range(float(inputs.largest.max()), inputs.sample, estimator, plan.format)
-        cut = float((np.abs(inputs.sample) > largest).mean())
-        ways.bound(model, layer, codes, largest)
+        edge = fit.input_range(float(inputs.largest.max()), inputs.sample, estimator, plan.format)
+        cut = float((np.abs(inputs.sample) > edge).mean())
+        ways.bound(model, layer, codes, edge)
     else:
         ways.store(model, layer, codes)
-    return Quantized(name, layer.name, plan.words, codes.format.bytes(*weight.shape), error, cut)
+    return Quantized(name, layer.name, plan.words, codes.format.bytes(*weight.shape), error, cut, largest)
 
 
 def _decibels(share: float) -> float:

@@ -3,8 +3,7 @@
 Receives a bundle and units of real recordings; hands on :class:`Observed`: for every layer how its inputs vary
 together, and how large each of them gets, per pass (the solver's steps are passes of their own), and for every ring how
 large keys and values get. The bundle runs through the project's own session, so that tails, rings and latents are where
-they are in use; only the engine is another one,
-which opens the graphs with their layers' inputs as further outputs.
+they are in use; only the engine is another one, which opens the graphs with their layers' inputs as further outputs.
 
 Raises InputError for a stream that shows nothing: no unit, or silence in all of them.
 """
@@ -61,6 +60,11 @@ class Seen:
         self.together += rows.T @ rows
         peak = np.abs(rows).max(0)
         self.largest[name] = np.maximum(self.largest[name], peak) if name in self.largest else peak
+
+    @property
+    def largest_of_passes(self) -> dict[str, float]:
+        """Pass -> the largest magnitude of any input."""
+        return {name: round(float(peaks.max()), 5) for name, peaks in self.largest.items()}
 
 
 @dataclass

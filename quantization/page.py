@@ -51,17 +51,25 @@ def render(report: Report, kept: Kept, advice: Advice) -> str:
         f'<img src="{_png(_pairs(kept))}" alt="">' if kept.frames else "<p>None.</p>",
         "<h2>Voices</h2><p>Spectrograms up to 8 kHz, loudest first answers: above float, below quantized.</p>",
         f'<img src="{_png(_voices(kept))}" alt="">',
-        "<h2>Layers that hurt most</h2><p>Error of the layer's output over calibration, from its weights alone; and "
-        "the share of its inputs beyond a constant range, which are cut.</p>",
-        table(("layer", "format", "bytes", "error", "inputs cut"), [
+        "<h2>Layers that hurt most</h2><p>Error of the layer's output over calibration, from its weights alone; "
+        "its largest input, in the pass where that is least and in the one where it is most; the share of inputs "
+        "beyond a constant range, which are cut.</p>",
+        table(("layer", "format", "bytes", "error", "largest input", "inputs cut"), [
             (escape(f"{one['graph']}: {one['layer']}"), escape(str(one["format"])), f"{one['bytes']}",
-             "-" if one["error_db"] is None else f"{one['error_db']:.1f} dB",
+             "-" if one["error_db"] is None else f"{one['error_db']:.1f} dB", _largest(one["largest"]),
              "-" if one["cut"] is None else f"{one['cut']:.3%}")
             for one in report.layers[:LAYERS_SHOWN]
         ]),
         *_choices(report),
     ]  # fmt: skip
     return document(f"{report.scheme}: what it costs", parts)
+
+
+def _largest(passes: object) -> str:
+    """The least and the most of all passes."""
+    assert isinstance(passes, dict)
+    sizes = sorted(passes.values())
+    return f"{sizes[0]:.3g} .. {sizes[-1]:.3g}" if sizes else "-"
 
 
 def _advice(advice: Advice) -> list[str]:
