@@ -108,7 +108,9 @@ def compute(model: ir.Model, layer: Layer, codes: Codes) -> None:
     taken = _taken_as_integers(model, layer)
     weights = constant(model, ir.Tensor(codes.values, name=f"{name}.int8"))
     scales = constant(model, ir.Tensor(codes.scales[0], name=f"{name}.scales"))
-    product = ir.node("MatMulInteger", [taken.outputs[0], weights, taken.outputs[2]], name=f"{name}.product")
+    # Zero by default too, but ONNX Runtime 1.23.2 dies where it is left out and weights become unsigned (overflow.py).
+    zero = constant(model, ir.Tensor(np.zeros((), np.int8), name=f"{name}.zero"))
+    product = ir.node("MatMulInteger", [taken.outputs[0], weights, taken.outputs[2], zero], name=f"{name}.product")
     floats = ir.node("Cast", [product.outputs[0]], {"to": ir.DataType.FLOAT}, name=f"{name}.cast")
     scale = ir.node("Mul", [taken.outputs[1], scales], name=f"{name}.scale")
     out = layer.node.outputs[0]

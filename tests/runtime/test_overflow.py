@@ -66,10 +66,13 @@ def test_the_model_is_what_onnx_makes() -> None:
     rows, inner, columns = overflow.ROWS, overflow.INNER, overflow.COLUMNS
     helper, kinds = onnx.helper, onnx.TensorProto
     weight = helper.make_tensor("w", kinds.INT8, [inner, columns], b"\x7f" * inner * columns, raw=True)
+    zeros = [
+        helper.make_tensor(f"{x}0", kind, [], b"\0", raw=True) for x, kind in (("x", kinds.UINT8), ("w", kinds.INT8))
+    ]
     graph = helper.make_graph(
-        [helper.make_node("MatMulInteger", ["x", "w"], ["y"])], "g",
+        [helper.make_node("MatMulInteger", ["x", "w", "x0", "w0"], ["y"])], "g",
         [helper.make_tensor_value_info("x", kinds.UINT8, [rows, inner])],
-        [helper.make_tensor_value_info("y", kinds.INT32, [rows, columns])], [weight],
+        [helper.make_tensor_value_info("y", kinds.INT32, [rows, columns])], [weight, *zeros],
     )  # fmt: skip
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
     assert model.SerializeToString(deterministic=True) == overflow.PRODUCT
