@@ -27,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=DEFAULT_OUT, metavar="DIR",
                         help=f"folder for the results (default: {DEFAULT_OUT}; numbered where in use)")  # fmt: skip
     parser.add_argument("--bundle", action="store_true", help="only print where the bundle is")
+    parser.add_argument("--float", action="store_true", dest="floats",
+                        help="the float32 bundle, which the shipped one was quantized from")  # fmt: skip
     parser.add_argument("--commands", action="store_true", help="only print what it understands, as JSON")
     parser.add_argument("--seconds", type=positive_seconds, metavar="S", help="at most so much of the demo")
 
@@ -34,12 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run the demo, or print the bundle's path; returns the exit status."""
     if args.bundle:
-        print(bundle_path())
+        print(bundle_path(args.floats))
         return 0
     if args.commands:
         print(json.dumps(read_table().shown(), indent=2))
         return 0
-    bundle = bundle_path()
+    bundle = bundle_path(args.floats)
     folder = make_folder(args.out)
     try:
         status = execute(demo_plan(bundle, folder, args.seconds))
@@ -51,9 +53,10 @@ def main(args: argparse.Namespace) -> int:
     return status
 
 
-def bundle_path() -> Path:
-    """The embedded bundle's folder. BundleError where this package was built without it."""
-    path = EMBEDDED / "demo"
+def bundle_path(floats: bool = False) -> Path:
+    """The folder of the embedded bundle, or of the float32 one that it was quantized from. BundleError where this
+    package was built without it."""
+    path = EMBEDDED / ("demo-float" if floats else "demo")
     if not (path / "manifest.json").is_file():
         raise BundleError(f"this edge-streamer ships no demo bundle ({path} is missing); name a BUNDLE")
     return path

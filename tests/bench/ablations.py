@@ -67,7 +67,7 @@ def rows(bundle: Path, quiet: Path | None, seed: int) -> dict[str, Callable[[], 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="What each part of the demo is worth.")
-    parser.add_argument("--bundle", type=Path, default=bundle_path())
+    parser.add_argument("--bundle", type=Path, default=bundle_path(floats=True))
     parser.add_argument("--quiet-history", type=Path, help="a bundle trained with --history-noise 0")
     parser.add_argument("--minutes", type=float, default=5.0, help="of scenes in each row (default 5)")
     parser.add_argument("--seed", type=int, default=0)

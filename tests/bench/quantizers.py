@@ -172,7 +172,9 @@ def ways(bundle: Bundle) -> Iterator[tuple[str, Make, str]]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Our rounding beside that of others.")
-    parser.add_argument("--bundle", type=Path, default=bundle_path(), help="a float32 bundle (default: the demo)")
+    parser.add_argument(
+        "--bundle", type=Path, default=bundle_path(floats=True), help="a float32 bundle (default: the demo)"
+    )
     parser.add_argument("--units", type=int, default=500)
     args = parser.parse_args()
     logging.disable(logging.WARNING)  # ONNX Runtime's quantizers tell of every layer

@@ -17,12 +17,13 @@ import pytest
 
 import edge_streamer
 from edge_streamer.runtime import cli
+from edge_streamer.runtime.demo import bundle_path
 
 
-@pytest.fixture
-def bundle(capsys: pytest.CaptureFixture[str]) -> Path:
-    """The embedded bundle's folder, as a user finds it."""
-    assert cli.main(["demo", "--bundle"]) == 0
+@pytest.fixture(params=[[], ["--float"]], ids=["shipped", "float"])
+def bundle(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Path:
+    """An embedded bundle's folder, as a user finds it."""
+    assert cli.main(["demo", "--bundle", *request.param]) == 0
     return Path(capsys.readouterr().out.strip())
 
 
@@ -30,6 +31,13 @@ def test_the_base_install_is_all_there_is() -> None:
     if os.environ.get("EDGE_STREAMER_DEVICE_JOB") != "1":
         pytest.skip("only the device job promises an install without torch and onnx; set EDGE_STREAMER_DEVICE_JOB=1")
     assert [name for name in cli.EXTRAS if importlib.util.find_spec(name)] == []
+
+
+def test_what_ships_is_quantized_and_small() -> None:
+    shipped, floats = (edge_streamer.open(bundle_path(floats=f)).bundle for f in (False, True))
+    assert {g.precision for g in floats.manifest.graphs} == {"float32"}
+    assert {g.precision for g in shipped.manifest.graphs} == {"int8 dynamic", "int8 weights"}
+    assert shipped.size + floats.size < 35e6
 
 
 def test_the_embedded_bundle_passes_its_check(bundle: Path) -> None:

@@ -140,7 +140,8 @@ def test_silence_stays_silent() -> None:
     """The voice's last layers are the float bundle's: in 8 bits they hum."""
     scheme = Scheme("int8")
     found = {
-        layer.name: scheme.plan("decode", layer) for layer in layers(load_graph(bundle_path() / "graphs/decode.onnx"))
+        layer.name: scheme.plan("decode", layer)
+        for layer in layers(load_graph(bundle_path(floats=True) / "graphs/decode.onnx"))
     }
     floats = {name for name, plan in found.items() if plan is None}
     assert "audio_vae.decoder.out" in floats
@@ -170,6 +171,9 @@ def test_the_report_says_what_a_second_look_finds(made: Made, tiny_bundle: Path)
         assert not report["choices"]
     assert report["bytes"][1] == sum(g.weight_bytes for g in Bundle.open(made.out).manifest.graphs)
     assert 100 < report["calibration_units"] < 300, "all of the demo's conversation"
+    solver = next(layer for layer in report["layers"] if layer["layer"] == "solver.video_in")
+    assert set(solver["largest"]) == {"clean", "solve.0.in", "solve.1.in"}
+    assert len(set(solver["largest"].values())) == 3, "a solver's steps have ranges of their own"
     page = made.out.with_name("small.html").read_text()
     assert page.count("<svg") == 2
     assert page.count("data:image/png") == 2
@@ -189,7 +193,7 @@ def test_a_bundle_has_no_error_against_itself_and_much_against_another_history(t
 
 
 def test_what_is_seen_is_what_the_passes_got() -> None:
-    bundle = Bundle.open(bundle_path())
+    bundle = Bundle.open(bundle_path(floats=True))
     observed = observe(bundle, made_units(bundle, 4))
     seen = observed.layers
     session, rows, values = open_session(bundle), [], []
@@ -220,6 +224,23 @@ def test_an_error_above_the_bound_leaves_nothing(
     assert cli.main([*words, "--max-error", "-150"]) == 1
     assert "above --max-error -150; nothing was kept" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_the_page_says_which_of_all_to_ship(
+    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for scheme, beside in (("int4", []), ("int8", ["--beside", str(tmp_path / "int4.json")])):
+        words = ["quantize", str(tiny_bundle), "--scheme", scheme, "--out", str(tmp_path / scheme), "--units", "12"]
+        assert cli.main([*words, *beside]) == 0
+    page = (tmp_path / "int8.html").read_text()
+    assert page.count("ship this") == 1
+    assert page.index("ship this") < page.index("Error over time")
+    assert all(f"<td>{name}</td>" in page for name in ("float32", "int4", "int8"))
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.count("ship float32: of what holds -25 dB") + said.count("ship int") == 2
+    words = ["quantize", str(tiny_bundle), "--scheme", "int8", "--target", "orin", "--out", str(tmp_path / "orin")]
+    assert cli.main([*words, "--beside", str(tmp_path / "int4.json")]) == 2
+    assert "of target cpu; wanted orin" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("name", "says"), [("silent", "is silent"), ("square", "is clipped in"), ("none", "none.wav")])
@@ -258,7 +279,7 @@ def test_scenes_to_measure_on_come_without_end_and_fit_only_the_toy_world(tiny_b
     media = Bundle.open(tiny_bundle).manifest.media
     assert media is not None
     assert streams.scenes(media) is None
-    demo = Bundle.open(bundle_path()).manifest.media
+    demo = Bundle.open(bundle_path(floats=True)).manifest.media
     assert demo is not None
     stream = streams.scenes(demo)
     assert stream is not None

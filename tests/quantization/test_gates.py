@@ -63,14 +63,14 @@ def error_of(rounding: Callable[[Matrix], Codes], folder: Path) -> float:
 
 def error_after(change: Callable[[ir.Model], None], precision: str, folder: Path) -> float:
     """The latents' error over UNITS after ``change`` of the Transformer, dB."""
-    source = bundle_path()
+    source = bundle_path(floats=True)
     made = changed(Path(shutil.copytree(source, folder / "demo")), "core", change, precision)
     found = drift(open_session(made), open_session(source), conversation(), "forced")
     return max(found.error_db[name] for name in LATENTS)
 
 
 def conversation() -> list[Unit]:
-    media = Bundle.open(bundle_path()).manifest.media
+    media = Bundle.open(bundle_path(floats=True)).manifest.media
     assert media is not None
     return list(islice(shipped(media).units(), UNITS))
 
@@ -105,7 +105,7 @@ def test_ranges_of_a_silent_room_are_seen(tmp_path: Path) -> None:
     """A calibration that is not silent to the letter, and shows nothing: what is said later is cut."""
     found = {}
     for name, units in (("talk", conversation()), ("silence", [faint(unit) for unit in conversation()])):
-        seen = observe(Bundle.open(bundle_path()), units).layers
+        seen = observe(Bundle.open(bundle_path(floats=True)), units).layers
         scheme, folder = Scheme("int8", "orin"), tmp_path / name
         folder.mkdir()
         found[name] = error_after(partial(_rewritten, scheme=scheme, seen=seen), "int8", folder)

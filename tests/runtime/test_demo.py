@@ -23,7 +23,7 @@ def names(folder: Path) -> list[str]:
 def embedded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeSession:
     """The session that the command opens."""
     session = use(FakeSession(), monkeypatch)
-    monkeypatch.setattr(demo, "bundle_path", lambda: tmp_path / "bundle")
+    monkeypatch.setattr(demo, "bundle_path", lambda floats=False: tmp_path / "bundle")
     return session
 
 

@@ -43,7 +43,7 @@ def case() -> Case:
 
 @pytest.fixture(scope="module")
 def session() -> Iterator[Session]:
-    return open_session(bundle_path())
+    return open_session(bundle_path(floats=True))
 
 
 def parity(tested: Session, session: Session) -> Parity:
@@ -67,7 +67,7 @@ def test_numbers_see_every_fault_of_the_runtime(fault: str, session: Session) ->
 
 @pytest.mark.parametrize("fault", SPOILERS)
 def test_numbers_see_spoiled_weights(fault: str, session: Session, tmp_path: Path) -> None:
-    assert seen(parity(spoiled(bundle_path(), fault, tmp_path), session))
+    assert seen(parity(spoiled(bundle_path(floats=True), fault, tmp_path), session))
 
 
 # ---- what a person would notice ----
@@ -121,5 +121,5 @@ def sound(session: Session) -> Scores:
 @pytest.mark.parametrize("fault", NOTICED)
 def test_behaviour_sees_what_a_person_would_notice(fault: str, session: Session, sound: Scores, tmp_path: Path) -> None:
     assert not beyond(sound, fault), "the sound bundle would be called broken"
-    tested = broken(session, fault) if fault in FAULTS else spoiled(bundle_path(), fault, tmp_path)
+    tested = broken(session, fault) if fault in FAULTS else spoiled(bundle_path(floats=True), fault, tmp_path)
     assert beyond(behaviour(tested), fault)
