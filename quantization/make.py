@@ -60,17 +60,15 @@ def quantize(bundle: Bundle, scheme: Scheme | Mixture, observed: Observed, folde
     copy_files(bundle, folder, graphs=False)
     (folder / "graphs").mkdir(exist_ok=True)
     specs = []
-    for number, spec in enumerate(manifest.graphs):
-        tell("graphs", number, len(manifest.graphs))
+    for spec in manifest.graphs:
         model = graph.load(bundle.file(spec.file))
-        layers = rewrite(model, spec.name, scheme, observed.layers)
+        layers = rewrite(model, spec.name, scheme, observed.layers, tell)
         if small_rings and spec.name == "core":
             rings.quantize_rings(model, manifest.states, observed.appended)
             spec = rings.described(spec)
         graph.save(model, folder / "graphs", spec.name)
         specs.append(_described(spec, model, scheme.precision(spec.name)) if layers else spec)
         done += layers
-    tell("graphs", len(manifest.graphs), len(manifest.graphs))
     embedding = write_table(bundle, "float16" if scheme.name in ("fp16", "bf16") else "int8", folder)
     states = rings.described_states(manifest.states) if small_rings else manifest.states
     manifest = msgspec.structs.replace(manifest, graphs=tuple(specs), states=states, files=(), embedding=embedding)
@@ -127,16 +125,24 @@ def _answer_anew(bundle: Bundle, name: str) -> None:
     Golden(golden.meta, answers | words).save(bundle.path / name)
 
 
-def rewrite(model: ir.Model, name: str, scheme: Scheme | Mixture, seen: Mapping[Key, Seen]) -> list[Quantized]:
+def rewrite(
+    model: ir.Model, name: str, scheme: Scheme | Mixture, seen: Mapping[Key, Seen], tell: Tell = lambda *_: None
+) -> list[Quantized]:
     """The graph ``name`` in place, and what became of its layers."""
     found = [(layer, seen.get((name, layer.name))) for layer in graph.layers(model)]
     planned = [(layer, scheme.plan(name, layer), None if one is None else _Inputs(one)) for layer, one in found]
     layers = [(layer, plan, inputs) for layer, plan, inputs in planned if plan is not None]
-    if name not in CODECS:
-        for layer, plan, inputs in layers:
-            if inputs is not None and plan.way != "cast":
-                _move(model, layer, plan, inputs)
-    return [_round(model, name, layer, plan, inputs, scheme.estimator) for layer, plan, inputs in layers]
+    moved = [] if name in CODECS else [one for one in layers if one[2] is not None and one[1].way != "cast"]
+    steps = len(moved) + len(layers)
+    for number, (layer, plan, inputs) in enumerate(moved, 1):
+        assert inputs is not None
+        _move(model, layer, plan, inputs)
+        tell(name, number, steps)
+    done = []
+    for number, (layer, plan, inputs) in enumerate(layers, 1 + len(moved)):
+        done.append(_round(model, name, layer, plan, inputs, scheme.estimator))
+        tell(name, number, steps)
+    return done
 
 
 def _round(

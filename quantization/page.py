@@ -42,7 +42,8 @@ def render(report: Report, kept: Kept, advice: Advice) -> str:
         f"measured over {forced.units} units of {report.measured_on}; {report.engine}; {report.machine['processor']}"
     )
     parts = [
-        head, f'<p class="facts">{escape(facts)}</p>', *_advice(advice), _first(report, forced, free),
+        head, f'<p class="facts">{escape(facts)}</p>', *_advice(advice),
+        f"<h2>{escape(report.label)} beside float32</h2>", _first(report, forced, free),
         "<h2>Error over time: its own arithmetic</h2><p>Each unit is given the float bundle's words and last answer. A "
         "line that rises gathers error in rings and tails.</p>", curves(forced.curve_db),
         "<h2>Error over time: on its own history</h2><p>Each bundle goes its own way, as in use. After a word that "
