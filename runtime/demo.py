@@ -70,6 +70,8 @@ def demo_plan(bundle: Path, folder: Path, seconds: Fraction | None = None) -> Pl
         mic=media / "speech.flac",
         camera=media / "camera.mp4",
         captions=media / "captions.srt",
+        # Without it the first 160 ms are a mixture of all that the agent may be: nothing yet says who it is.
+        prefix=media / "persona.png",
         voice=folder / "voice.wav",
         film=folder / "film.mp4",
         side_by_side=folder / "side-by-side.mp4",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -74,7 +74,7 @@ def agent_media(media: MediaSpec) -> MediaSpec:
     return msgspec.structs.replace(media, user_size=media.agent_size)
 
 
-def picture_units(path: Path, media: MediaSpec) -> Iterator[Unit]:
+def picture_units(path: Path, media: MediaSpec) -> Generator[Unit, None, None]:
     """Units of a picture or film without sound, letterboxed to the agent's size, without end."""
     camera = _device("video_file").VideoFile(path, agent_media(media))
     try:

@@ -106,7 +106,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--transcript", type=file, metavar="OUT.txt", help="the agent's words, a line of seconds<TAB>text per answer"
     )
-    parser.add_argument("--prefix", type=file, metavar="FILE", help="start from a snapshot made by 'prefix'")
+    parser.add_argument(
+        "--prefix",
+        type=file,
+        metavar="FILE",
+        help="start from a snapshot by 'prefix' (.npz), or a picture of the agent",
+    )
     parser.add_argument("--steps", type=int, metavar="N", help="solver steps per unit (default: the bundle's)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of sampling and solver noise (default: 0)")
     parser.add_argument("--temperature", type=float, default=0.0, metavar="X", help="of sampling (default: 0, greedy)")
@@ -134,7 +139,7 @@ def execute(plan: Plan) -> int:
     session = open_session(plan.bundle, knobs=plan.knobs)
     media = session.media
     if plan.prefix:
-        session.restore(load_snapshot(plan.prefix))
+        _start_from(session, plan.prefix)
     with ExitStack() as inputs:
         ends = _open_inputs(plan, media, inputs)
         captions = _device("captions").read_captions(plan.captions) if plan.captions else ()
@@ -301,6 +306,17 @@ def _plan(args: argparse.Namespace) -> Plan:
         voice=args.speaker, film=args.display, side_by_side=side_by_side, transcript=args.transcript, json=args.json,
         knobs=knobs, pace=args.pace, seconds=args.seconds,
     )  # fmt: skip
+
+
+def _start_from(session: Session, prefix: Path) -> None:
+    """A snapshot is taken up; a picture is pinned, as `prefix --image` does it."""
+    from edge_streamer.runtime.prefix import picture_units  # which imports from here
+
+    if prefix.suffix.lower() == ".npz":
+        session.restore(load_snapshot(prefix))
+    else:
+        with closing(picture_units(prefix, session.media)) as units:
+            session.prefill(next(units))
 
 
 def _demo_bundle() -> Path:

@@ -54,6 +54,7 @@ class FakeSession:
         self.streamer = SimpleNamespace(constants=SimpleNamespace(default_steps=4))
         self.knobs = Knobs()
         self.restored: list[Any] = []
+        self.pinned: list[Any] = []
         self.seen: list[Seen] = []
         self.settled: list[int] = []
         """Units answered when ``settle`` was called."""
@@ -82,6 +83,10 @@ class FakeSession:
 
     def settle(self) -> None:
         self.settled.append(self.answered)
+
+    def prefill(self, *parts: Any) -> int:
+        self.pinned += parts
+        return 0
 
     def restore(self, snapshot: Any) -> None:
         self.restored.append(snapshot)

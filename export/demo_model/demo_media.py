@@ -1,9 +1,9 @@
 """``python -m edge_streamer.export.demo_model.demo_media [DIR]``: what the demo hears and sees.
 
 Receives nothing but the program ``espeak-ng``; hands on ``speech.flac`` (16 kHz), ``camera.mp4`` (384x256, 25 frames
-a second) and ``captions.srt`` (what is said and shown when, for people): a short conversation by a voice that training
-has never heard, before a background that it has never seen. Everything is drawn and said here, seeded: the same tools
-make the same files.
+a second), ``captions.srt`` (what is said and shown when, for people) and ``persona.png`` (who the agent is): a short
+conversation by a voice that training has never heard, before a background that it has never seen. Everything is drawn
+and said here, seeded: the same tools make the same files.
 
     hello | weather | story, interrupted by stop | a word that is no command | a red card | colour | again | goodbye
 """
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_streamer.export.demo_model.speech import HELD_OUT_VARIANTS, Voice, agent_phrases, say
+from edge_streamer.runtime.scenes.avatar import Looks, draw_avatar
 from edge_streamer.runtime.scenes.backgrounds import HELD_OUT_BACKGROUNDS
 from edge_streamer.runtime.scenes.camera import View
 from edge_streamer.runtime.scenes.scene import Scene, World
@@ -36,6 +37,8 @@ CAPTION_SECONDS = 1.5
 """A word is read for so long after it was said, or until the next caption."""
 ENLARGED = 4
 SEED = 12
+PERSONA = 2
+"""The identity of the demo's agent."""
 
 
 def spoken(table: Table) -> list[tuple[float, str, bool]]:
@@ -109,6 +112,16 @@ def write_captions(path: Path, entries: list[tuple[float, float, str]]) -> None:
     path.write_text("\n".join(blocks), encoding="utf-8")
 
 
+def write_persona(path: Path) -> None:
+    """The agent at rest, as it is to look throughout."""
+    one = np.ones(1, np.float32)
+    looks = Looks(
+        identity=np.full(1, PERSONA), mouth=0 * one, gaze=np.zeros((1, 2), np.float32), eyes=one, sway=0 * one,
+        icon=np.zeros(1, np.int64),
+    )  # fmt: skip
+    Image.fromarray(draw_avatar(looks)[0]).save(path, optimize=True)
+
+
 def _clock(seconds: float) -> str:
     """``00:00:13,000``"""
     minutes, milliseconds = divmod(round(seconds * 1000), 60_000)
@@ -125,6 +138,7 @@ def main() -> None:
     write_flac(folder / "speech.flac", heard)
     write_film(folder / "camera.mp4", scene.camera())
     write_captions(folder / "captions.srt", captions(scene.world.table))
+    write_persona(folder / "persona.png")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from edge_streamer.runtime import cli, run
 from edge_streamer.runtime.errors import MediaError
@@ -350,6 +351,18 @@ def test_the_prefix_is_restored(session: FakeSession, media: Path, out: Path, mo
     (media / "persona.npz").touch()
     assert cli.main(words(media, out, "--prefix", f"{media}/persona.npz")) == 0
     assert session.restored == ["snapshot of persona.npz"]
+    assert not session.pinned
+
+
+def test_a_picture_is_pinned(session: FakeSession, media: Path, out: Path) -> None:
+    height, width = session.media.agent_size
+    Image.new("RGB", (2 * width, 2 * height), (250, 20, 20)).save(media / "persona.png")
+    assert cli.main(words(media, out, "--prefix", f"{media}/persona.png")) == 0
+    (unit,) = session.pinned
+    assert unit.frames.shape == (session.media.unit_frames, height, width, 3)
+    assert unit.frames[..., 0].min() > 200
+    assert unit.frames[..., 1:].max() < 60
+    assert not session.restored
 
 
 def test_a_failing_open_leaves_no_temporary_files(

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from edge_streamer.runtime import cli
 from edge_streamer.runtime.engines.ort import OrtEngine
@@ -94,6 +95,22 @@ def test_a_disk_that_fills_ends_the_run_and_leaves_nothing(
     lines = [line for line in ran.stderr.splitlines() if line.startswith("edge-streamer: ")]
     assert len(lines) == 1, ran.stderr
     assert list(out.iterdir()) == []
+
+
+def test_a_picture_as_prefix_is_the_snapshot_of_it(
+    tiny_bundle: Path, speech: Path, camera: Path, tmp_path: Path
+) -> None:
+    picture, snapshot = tmp_path / "persona.png", tmp_path / "persona.npz"
+    Image.fromarray(np.random.default_rng(1).integers(0, 256, (48, 64, 3), np.uint8)).save(picture)
+    assert cli.main(["prefix", str(tiny_bundle), "--image", str(picture), "--out", str(snapshot)]) == 0
+    voices = []
+    for name, more in (("picture", [picture]), ("snapshot", [snapshot]), ("neither", [])):
+        (tmp_path / name).mkdir()
+        prefix = [word for path in more for word in ("--prefix", str(path))]
+        assert cli.main([*command(tiny_bundle, speech, camera, tmp_path / name), *prefix]) == 0
+        voices.append(decoded_sound(tmp_path / name / "voice.wav")[0])
+    np.testing.assert_array_equal(voices[0], voices[1])
+    assert not np.array_equal(voices[0], voices[2])
 
 
 def test_a_disk_that_fills_ends_a_prefix_and_leaves_nothing(tiny_bundle: Path, tmp_path: Path) -> None:
