@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_streamer.export.demo_model.speech import HELD_OUT_VARIANTS, Voice, agent_phrases, say
-from edge_streamer.runtime.scenes.avatar import Looks, draw_avatar
+from edge_streamer.runtime.scenes.avatar import draw_avatar, resting
 from edge_streamer.runtime.scenes.backgrounds import HELD_OUT_BACKGROUNDS
 from edge_streamer.runtime.scenes.camera import View
 from edge_streamer.runtime.scenes.scene import Scene, World
@@ -114,12 +114,7 @@ def write_captions(path: Path, entries: list[tuple[float, float, str]]) -> None:
 
 def write_persona(path: Path) -> None:
     """The agent at rest, as it is to look throughout."""
-    one = np.ones(1, np.float32)
-    looks = Looks(
-        identity=np.full(1, PERSONA), mouth=0 * one, gaze=np.zeros((1, 2), np.float32), eyes=one, sway=0 * one,
-        icon=np.zeros(1, np.int64),
-    )  # fmt: skip
-    Image.fromarray(draw_avatar(looks)[0]).save(path, optimize=True)
+    Image.fromarray(draw_avatar(resting(1, PERSONA))[0]).save(path, optimize=True)
 
 
 def _clock(seconds: float) -> str:

@@ -104,6 +104,15 @@ class Looks:
     """[n] 0..ICONS-1."""
 
 
+def resting(count: int, identity: int = 0) -> Looks:
+    """``count`` frames with open eyes that look straight, a closed mouth and no icon."""
+    return Looks(
+        identity=np.full(count, identity, np.int64), mouth=np.zeros(count, np.float32),
+        gaze=np.zeros((count, 2), np.float32), eyes=np.ones(count, np.float32), sway=np.zeros(count, np.float32),
+        icon=np.zeros(count, np.int64),
+    )  # fmt: skip
+
+
 def _wall(identity: int) -> Floats:
     """The background [96, 160, 3]: one colour, a soft glow behind the head, a little darker to the floor."""
     x, y = grid(slice(0, HEIGHT), slice(0, WIDTH))

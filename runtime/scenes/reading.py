@@ -10,7 +10,7 @@ first, then the sway, and the face is measured where the head then is.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -33,10 +33,10 @@ from edge_streamer.runtime.scenes.avatar import (
     SWAY_STEPS,
     SWAY_X,
     SWAY_Y,
-    Looks,
     draw_avatar,
     head_layer,
     icon_layer,
+    resting,
 )
 from edge_streamer.runtime.scenes.icons import ICONS
 from edge_streamer.runtime.scenes.shapes import INK, Box, Bytes, Floats, Ints, Numbers, circle, cover, grid, rounded
@@ -75,23 +75,6 @@ def _softened(pictures: Numbers | Bytes, sigma: float, axes: tuple[int, int]) ->
     return soft
 
 
-def _looks(count: int, identity: int = 0) -> dict[str, Ints | Floats]:
-    """The fields of ``count`` resting looks with open eyes."""
-    return {
-        "identity": np.full(count, identity, np.int64),
-        "mouth": np.zeros(count, np.float32),
-        "gaze": np.zeros((count, 2), np.float32),
-        "eyes": np.ones(count, np.float32),
-        "sway": np.zeros(count, np.float32),
-        "icon": np.zeros(count, np.int64),
-    }
-
-
-def _drawn(fields: dict[str, Ints | Floats]) -> Bytes:
-    """Those looks' picture."""
-    return draw_avatar(Looks(**fields))  # type: ignore[arg-type]
-
-
 @dataclass(frozen=True)
 class _Pose:
     """Whose head is in some frames, and where."""
@@ -115,7 +98,7 @@ def _patches(frames: Bytes) -> Floats:
 @cache
 def _palette_patches() -> Floats:
     """The same of our own drawings, [identities, 6]."""
-    return _patches(np.concatenate([_drawn(_looks(1, identity)) for identity in range(IDENTITIES)]))
+    return _patches(np.concatenate([draw_avatar(resting(1, identity)) for identity in range(IDENTITIES)]))
 
 
 def _find_identity(frames: Bytes) -> Ints:
@@ -229,12 +212,11 @@ def _lid_share(pose: _Pose) -> Floats:
 def _eye_scale(identity: int) -> tuple[Floats, Floats]:
     """Lid shares in rising order and the openness that each means."""
     steps = 41
-    fields = _looks(steps, identity)
-    fields["eyes"] = np.linspace(1, 0, steps, dtype=np.float32)
+    looks = replace(resting(steps, identity), eyes=np.linspace(1, 0, steps, dtype=np.float32))
     share = np.zeros(steps, np.float32)
     for right, down in ((0, 0), (-0.6, 0), (0.6, 0), (0, -0.6), (0, 0.6)):
-        fields["gaze"] = np.tile(np.asarray([[right, down]], np.float32), (steps, 1))
-        share += _lid_share(_resting(_drawn(fields), identity))
+        gaze = np.tile(np.asarray([[right, down]], np.float32), (steps, 1))
+        share += _lid_share(_resting(draw_avatar(replace(looks, gaze=gaze)), identity))
     return np.maximum.accumulate(share / 5), np.linspace(1, 0, steps, dtype=np.float32)
 
 
@@ -314,10 +296,8 @@ def _mouth_area(pose: _Pose) -> Floats:
 def _mouth_scale(identity: int) -> tuple[Floats, Floats]:
     """Ink areas in rising order and the opening that each means."""
     steps = 41
-    fields = _looks(steps, identity)
     opening = np.linspace(0, 1, steps, dtype=np.float32)
-    fields["mouth"] = opening
-    area = _mouth_area(_resting(_drawn(fields), identity))
+    area = _mouth_area(_resting(draw_avatar(replace(resting(steps, identity), mouth=opening)), identity))
     return np.maximum.accumulate(area), opening
 
 

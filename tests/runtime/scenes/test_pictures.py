@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_streamer.runtime.scenes import avatar, backgrounds, camera, reading
-from edge_streamer.runtime.scenes.avatar import Looks, draw_avatar
+from edge_streamer.runtime.scenes.avatar import Looks, draw_avatar, resting
 from edge_streamer.runtime.scenes.camera import View, draw_camera, random_view
 from edge_streamer.runtime.scenes.icons import ICONS
 from edge_streamer.runtime.scenes.shapes import Bytes, Floats
@@ -18,18 +18,6 @@ MANY = 240
 PLAIN = View(
     background=5, skin=1, hair=0, shirt=0, brightness=1.0, tint=(1.0, 1.0, 1.0), noise=0.0, size=1.0
 )  # fmt: skip
-
-
-def still(count: int, identity: int = 0) -> Looks:
-    """Resting looks with open eyes and no icon."""
-    return Looks(
-        identity=np.full(count, identity, np.int64),
-        mouth=np.zeros(count, np.float32),
-        gaze=np.zeros((count, 2), np.float32),
-        eyes=np.ones(count, np.float32),
-        sway=np.zeros(count, np.float32),
-        icon=np.zeros(count, np.int64),
-    )
 
 
 def anyhow(count: int, open_eyes: bool) -> Looks:
@@ -71,22 +59,22 @@ def test_an_avatar_frame_does_not_depend_on_its_neighbours() -> None:
     for at in (0, 31, 32, 69):
         one = Looks(**{name: values[at : at + 1] for name, values in vars(looks).items()})
         np.testing.assert_array_equal(draw_avatar(one)[0], whole[at])
-    assert draw_avatar(still(0)).shape == (0, 96, 160, 3)
+    assert draw_avatar(resting(0)).shape == (0, 96, 160, 3)
 
 
 def test_looks_beyond_their_range_are_cut_to_it() -> None:
     one, two = np.full(1, 1, np.float32), np.full(1, 2, np.float32)
-    beyond = replace(still(1), mouth=two, gaze=np.full((1, 2), 2, np.float32), eyes=two, sway=two)
-    ends = replace(still(1), mouth=one, gaze=np.ones((1, 2), np.float32), eyes=one, sway=one)
+    beyond = replace(resting(1), mouth=two, gaze=np.full((1, 2), 2, np.float32), eyes=two, sway=two)
+    ends = replace(resting(1), mouth=one, gaze=np.ones((1, 2), np.float32), eyes=one, sway=one)
     np.testing.assert_array_equal(draw_avatar(beyond), draw_avatar(ends))
 
 
 def test_mouth_gaze_and_icon_change_only_their_own_places() -> None:
-    rest = draw_avatar(still(1))[0]
+    rest = draw_avatar(resting(1))[0]
     one = np.ones(1, np.float32)
-    mouth = changed(draw_avatar(replace(still(1), mouth=one))[0], rest)
-    eyes = changed(draw_avatar(replace(still(1), gaze=np.ones((1, 2), np.float32)))[0], rest)
-    icon = changed(draw_avatar(replace(still(1), icon=np.asarray([2])))[0], rest)
+    mouth = changed(draw_avatar(replace(resting(1), mouth=one))[0], rest)
+    eyes = changed(draw_avatar(replace(resting(1), gaze=np.ones((1, 2), np.float32)))[0], rest)
+    icon = changed(draw_avatar(replace(resting(1), icon=np.asarray([2])))[0], rest)
     assert mouth.any()
     assert not np.delete(mouth, np.arange(56, 83), axis=0).any()
     assert eyes.any()
@@ -100,17 +88,17 @@ def test_mouth_gaze_and_icon_change_only_their_own_places() -> None:
 def test_motion_is_smooth_below_a_pixel(name: str) -> None:
     """Equal small steps change the picture by similar small amounts: nothing jumps from pixel to pixel."""
     steps = np.linspace(0.1, 0.9, 33, dtype=np.float32)
-    frames = draw_avatar(Looks(**{**vars(still(33)), name: steps})).astype(np.float32)
+    frames = draw_avatar(Looks(**{**vars(resting(33)), name: steps})).astype(np.float32)
     change = np.abs(np.diff(frames, axis=0)).sum(axis=(1, 2, 3))
     assert change.min() > 0
     assert change.max() < 2.5 * np.median(change)
 
 
 def test_identities_and_icons_differ_strongly() -> None:
-    heads = np.concatenate([draw_avatar(still(1, identity)) for identity in range(avatar.IDENTITIES)]).astype(
+    heads = np.concatenate([draw_avatar(resting(1, identity)) for identity in range(avatar.IDENTITIES)]).astype(
         np.float32
     )
-    icons = draw_avatar(replace(still(ICONS), icon=np.arange(ICONS)))[:, 26:70, 110:154].astype(np.float32)
+    icons = draw_avatar(replace(resting(ICONS), icon=np.arange(ICONS)))[:, 26:70, 110:154].astype(np.float32)
     wall, head = heads[:, 30:84, :10].mean(axis=(1, 2)), heads[:, 22:32, 44:74].mean(axis=(1, 2))
     for colours, least in ((wall, 40), (head, 80)):
         apart = np.linalg.norm(colours[:, None] - colours[None], axis=2)
