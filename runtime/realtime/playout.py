@@ -1,0 +1,188 @@
+"""The sound that waits to be played, kept at a target.
+
+Receives units of the agent's voice; hands them to a speaker and keeps the *margin*, the sound still waiting when a new
+unit arrives, near its target. Too little and the speaker runs dry; all of it is delay.
+
+    margin at arrival       what is done
+    none (it ran dry)       the target's length of silence goes before the unit; the target grows
+    near the target         the speaker is paced a little faster or slower: this absorbs the clocks' drift
+    above it on the mean    quiet samples are cut out of the unit
+    far above it            loud ones too, where there is no other way
+
+Choices: pacing is proportional to the mean error only. A drift of d ppm then leaves a constant error of
+``d * CORRECTION_SECONDS`` (6 ms at 300 ppm), which costs nothing and cannot swing. Its bound, 1000 ppm, is 1.7 cents of
+pitch, which nobody hears.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge_streamer.runtime.media import Samples
+from edge_streamer.runtime.realtime.ports import LiveSpeaker
+
+TARGET_SECONDS = 0.06
+"""The margin wanted where nothing else is asked: covers a step that takes 60 ms longer than the usual one."""
+
+LARGEST_TARGET = 0.32
+"""Beyond two units a larger buffer is no cure: the model is too slow."""
+
+GROWTH_SECONDS = 0.02
+"""By which the target grows each time that the speaker ran dry."""
+
+SHRINKING = 1e-4
+"""The share of a grown target's excess that is given back per unit: half of it in 18 minutes."""
+
+CORRECTION_SECONDS = 20.0
+"""An error of the margin is paced away at its own size over this time (10 ms: 500 ppm)."""
+
+FASTEST_PPM = 1000.0
+
+SMOOTHING = 1 / 16
+"""Weight of the newest unit in the mean margin: 2.6 s, so that one late unit does not change the pace."""
+
+QUIET_SURPLUS_SECONDS = 0.03
+"""So far above its target the mean margin is cut in the next pause: pacing would take half a minute."""
+
+SURPLUS_SECONDS = 0.08
+"""So far above its target a margin is cut at once."""
+
+QUIET = 0.004
+"""Root mean square of 5 ms that may be cut without being missed: -48 dB of full scale."""
+
+PIECE_SECONDS = 0.005
+"""Sound is judged, and cut, in pieces of this length."""
+
+FADE_SECONDS = 0.002
+"""Of the cross-fade where a piece was cut."""
+
+
+@dataclass
+class PlayoutCounts:
+    """In samples at the model's rate, but for ``dry``."""
+
+    dry: int = 0
+    """Units that arrived after the speaker had run dry: deadline misses."""
+    prefilled: int = 0
+    """Silence put before units so that the margin was the target again, the conversation's beginning not counted."""
+    made_room: int = 0
+    """Silence put between quiet units, for a step that will take longer."""
+    cut_quiet: int = 0
+    cut_loud: int = 0
+
+
+class Playout:
+    """Writes units to ``speaker``. ``target``: the margin wanted, in seconds."""
+
+    def __init__(self, speaker: LiveSpeaker, rate: int, target: float = TARGET_SECONDS) -> None:
+        self._speaker, self._rate = speaker, rate
+        self._least_target = self.target = target
+        self._mean: float | None = None
+        self._started = False
+        self.counts = PlayoutCounts()
+        self.position = 0
+        """Samples written, silence included: where the next one will lie in the speaker's stream."""
+        self.ratio = 1.0
+
+    def margin(self) -> float:
+        """Seconds until the speaker runs dry."""
+        return self._speaker.waiting()
+
+    def write(self, samples: Samples) -> tuple[float, int]:
+        """Queue one unit. Returns the margin that it found and the position of its first sample."""
+        margin = self._speaker.waiting()
+        if not self._speaker.state().open:  # it takes nothing, so there is no margin to keep
+            self._started, self._mean = False, None
+        elif not self._started or margin <= 0:
+            self._prefill()
+        else:
+            samples = self._keep(margin, samples)
+        position = self.position
+        self._put(samples)
+        self.target += (self._least_target - self.target) * SHRINKING
+        return margin, position
+
+    def make_room(self, seconds: float) -> None:
+        """Let the margin grow by silence, now. For units in which the agent is quiet."""
+        silence = np.zeros(round(seconds * self._rate), np.float32)
+        self.counts.made_room += len(silence)
+        self._mean = None
+        self._put(silence)
+
+    @property
+    def drift_ppm(self) -> float:
+        """How much faster the speaker's clock is than the one that units come by, as the pacing found it."""
+        return 1e6 * (1.0 - self.ratio)
+
+    def _prefill(self) -> None:
+        silence = np.zeros(round(self.target * self._rate), np.float32)
+        if self._started:
+            self.counts.dry += 1
+            self.counts.prefilled += len(silence)
+            self.target = min(self.target + GROWTH_SECONDS, LARGEST_TARGET)
+        self._started, self._mean = True, None
+        self._put(silence)
+
+    def _keep(self, margin: float, samples: Samples) -> Samples:
+        """Pace, or cut."""
+        self._mean = margin if self._mean is None else self._mean + SMOOTHING * (margin - self._mean)
+        excess, usual = margin - self.target, self._mean - self.target
+        if excess > SURPLUS_SECONDS:
+            return self._cut(samples, round(excess * self._rate), loud_too=True)
+        if usual > QUIET_SURPLUS_SECONDS:
+            return self._cut(samples, round(usual * self._rate), loud_too=False)
+        ppm = 1e6 * usual / CORRECTION_SECONDS
+        self.ratio = 1.0 + 1e-6 * min(max(ppm, -FASTEST_PPM), FASTEST_PPM)
+        self._speaker.pace(self.ratio)
+        return samples
+
+    def _cut(self, samples: Samples, count: int, loud_too: bool) -> Samples:
+        fade = round(FADE_SECONDS * self._rate)
+        kept = cut_quiet(samples, count, round(PIECE_SECONDS * self._rate), fade)
+        self.counts.cut_quiet += len(samples) - len(kept)
+        rest = count - (len(samples) - len(kept))
+        if loud_too and rest > SURPLUS_SECONDS * self._rate:
+            before, kept = kept, cut(kept, 0, rest, fade)
+            self.counts.cut_loud += len(before) - len(kept)
+        if len(kept) < len(samples):
+            self._mean = None
+        return kept
+
+    def _put(self, samples: Samples) -> None:
+        self._speaker.write(samples)
+        self.position += len(samples)
+
+
+def is_quiet(samples: Samples) -> bool:
+    """Whether nothing in it would be missed."""
+    return bool(np.square(samples, dtype=np.float32).mean() < QUIET * QUIET)
+
+
+def cut(samples: Samples, begin: int, count: int, fade: int) -> Samples:
+    """``samples`` without ``count`` of them from ``begin`` on (or as many as leave room to fade), cross-faded."""
+    count = min(count, len(samples) - begin - fade)
+    if count <= 0:
+        return samples
+    kept = np.concatenate((samples[:begin], samples[begin + count :]))
+    ramp = np.linspace(0.0, 1.0, fade, dtype=np.float32)
+    old, new = samples[begin : begin + fade], samples[begin + count : begin + count + fade]
+    kept[begin : begin + fade] = old * (1 - ramp) + new * ramp
+    return kept
+
+
+def cut_quiet(samples: Samples, count: int, piece: int, fade: int) -> Samples:
+    """``samples`` without up to ``count`` of them, all from quiet pieces, the latest first (so that the places of
+    earlier pieces stay)."""
+    pieces = len(samples) // piece
+    power = np.square(samples[: pieces * piece], dtype=np.float32).reshape(pieces, piece).mean(axis=1)
+    left = count
+    for index in range(pieces - 1, -1, -1):
+        if left < piece:
+            break
+        if power[index] < QUIET * QUIET:
+            before = len(samples)
+            samples = cut(samples, index * piece, piece, min(fade, piece))
+            left -= before - len(samples)
+    return samples
