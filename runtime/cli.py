@@ -47,6 +47,10 @@ COMMANDS = {
     "eval": _Entry(
         "edge_streamer.runtime.evaluation.command", "play conversations to a bundle and score how it behaves"
     ),
+    "replay": _Entry(
+        "edge_streamer.runtime.realtime.replay",
+        "replay a recorded live conversation and compare every answer bit for bit",
+    ),
     "prefix": _Entry(
         "edge_streamer.runtime.prefix", "fill the pinned prefix (text, picture or clip) and save it as a snapshot"
     ),

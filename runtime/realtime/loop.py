@@ -169,6 +169,8 @@ class _LiveLoop:
         self._settle_took = 0.0
         self._open = dict.fromkeys(ends.devices(), True)
         self._perceiving = 0.0
+        self._unanswered = ""
+        """Typed in a unit that failed: the next one gets it."""
 
     def done(self) -> bool:
         """Whether the loop has come to its own end."""
@@ -215,7 +217,7 @@ class _LiveLoop:
         """The unit as the model gets it."""
         ends, counters = self._ends, self.counters
         self._read_microphone()
-        text = ends.keys.text()
+        text, self._unanswered = self._unanswered + ends.keys.text(), ""
         if ends.keys.muted():
             self._samples[:] = 0.0
             counters.muted += 1
@@ -270,6 +272,7 @@ class _LiveLoop:
         if journal:
             journal.unit(unit, self._steps, response)
         if response is None:
+            self._unanswered = unit.text
             return self._conceal(why)
         self._failures = 0
         self._held[:] = response.frames[-1]

@@ -1,0 +1,208 @@
+"""``edge-streamer replay DIR``: a recorded conversation again, compared bit for bit.
+
+Receives a folder by `journal.py`; hands on how many units came out the same and which was the first that did not, and
+the agent's voice and film where asked for. Exit status: 0 all the same, 1 some differ, 2 it cannot be replayed.
+
+The same answers are promised on the same engine, its version and the same processor only; where the recording was made
+on another one it says so, and goes on. A recording that was cut short (a killed process) is replayed as far as it goes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from rich.console import Console
+from rich.text import Text
+
+from edge_streamer.runtime.errors import InputError, MediaError, StepError
+from edge_streamer.runtime.files import new_folder
+from edge_streamer.runtime.live import bars
+from edge_streamer.runtime.manifest import MediaSpec
+from edge_streamer.runtime.realtime import journal
+from edge_streamer.runtime.realtime.journal import Event, Header
+from edge_streamer.runtime.report import machine, versions
+from edge_streamer.runtime.session import Session, open_session
+from edge_streamer.runtime.snapshot import load_snapshot
+from edge_streamer.runtime.unit import Knobs, Response, Unit
+
+HELP = "replay a recorded live conversation and compare every answer bit for bit"
+
+
+@dataclass
+class Replayed:
+    """How a replay went."""
+
+    units: int = 0
+    same: int = 0
+    failed: int = 0
+    """Units that had failed when they were recorded; they left no trace and are passed over."""
+    first_different: int | None = None
+    ended: str | None = None
+    """Why the recording ended, by its own last line; None where it was cut."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recording", type=Path, metavar="DIR", help="a folder by 'run --record'")
+    parser.add_argument("--bundle", type=Path, help="the bundle, where it is no longer where it was")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write the agent's voice and film into a new folder")
+    parser.add_argument("--json", action="store_true", help="the result for machines")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Replay; returns the exit status."""
+    folder: Path = args.recording
+    header = read_header(folder)
+    session = _open(header, args.bundle)
+    session.restore(load_snapshot(folder / journal.START))
+    notes = differences(header, session)
+    for note in notes:
+        Console(stderr=True).print(Text(note), soft_wrap=True)
+    if args.out:
+        with new_folder(args.out) as place, _writing(place, session.media) as outputs:
+            result = replay(folder, session, Knobs(**header.knobs), outputs)
+    else:
+        result = replay(folder, session, Knobs(**header.knobs), [])
+    _tell(result, notes, args.json)
+    return 0 if result.same == result.units else 1
+
+
+def read_header(folder: Path) -> Header:
+    """InputError for what is no recording of ours."""
+    try:
+        header = msgspec.json.decode((folder / journal.HEADER).read_bytes(), type=Header)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise InputError(f"{folder} is no recording by 'run --record' ({error}); name its folder") from error
+    if header.format != journal.FORMAT:
+        raise InputError(f"{folder}: recording format {header.format}; this edge-streamer reads {journal.FORMAT}")
+    return header
+
+
+def read_events(folder: Path) -> Iterator[Event]:
+    """The lines of units.jsonl, up to the last whole one."""
+    try:
+        lines = (folder / journal.EVENTS).read_bytes().split(b"\n")
+    except OSError as error:
+        raise InputError(f"{folder / journal.EVENTS}: {error.strerror}; the recording is not whole") from error
+    for number, line in enumerate(lines[:-1], 1):  # what follows the last line's end was cut
+        try:
+            yield msgspec.json.decode(line, type=Event)
+        except msgspec.MsgspecError as error:
+            raise MediaError(f"{folder / journal.EVENTS}, line {number}: {error}; the recording is damaged") from error
+
+
+def replay(folder: Path, session: Session, knobs: Knobs, outputs: list[Any]) -> Replayed:
+    """Step ``session``, which stands where the recording began, through it. ``outputs``: called with each answer."""
+    media, result = session.media, Replayed()
+    samples = np.zeros(media.unit_samples, np.float32)
+    frames = np.zeros((media.unit_frames, *media.user_size, 3), np.uint8)
+    events = list(read_events(folder))
+    total = sum(event.unit is not None for event in events)
+    steps = None
+    with ExitStack() as stack, bars("units") as bar:
+        sound = stack.enter_context((folder / journal.SOUND).open("rb"))
+        pictures = import_module("edge_streamer.devices.lossless").LosslessReader(folder / journal.PICTURES)
+        stack.enter_context(closing(pictures))
+        for event in events:
+            result.ended = event.ended
+            if event.settled:
+                session.settle()
+            if event.unit is None:
+                continue
+            raw = sound.read(samples.nbytes)
+            if len(raw) < samples.nbytes or not pictures.read(frames):
+                break
+            samples[:] = np.frombuffer(raw, "<f4")
+            if not event.digest:
+                result.failed += 1
+                continue
+            if event.steps != steps:
+                steps = event.steps
+                session.turn(replace(knobs, steps=steps))
+            _one(session, Unit(samples=samples, frames=frames, text=event.text), event, result, outputs)
+            bar("replay", event.unit + 1, total)
+    return result
+
+
+def _one(session: Session, unit: Unit, event: Event, result: Replayed, outputs: list[Any]) -> None:
+    result.units += 1
+    try:
+        response: Response = session.step(unit)
+    except StepError as error:
+        raise MediaError(f"unit {event.unit} was answered when it was recorded and fails now: {error}") from error
+    if journal.digest(response) == event.digest:
+        result.same += 1
+    elif result.first_different is None:
+        result.first_different = event.unit
+    for write in outputs:
+        write(response)
+
+
+def differences(header: Header, session: Session) -> list[str]:
+    """What is not as it was when the recording was made, as far as answers may depend on it."""
+    then = {"engine": header.engine, **header.versions, "processor": str(header.machine.get("processor"))}
+    here = {"engine": session.engine.name, **versions(), "processor": str(machine().get("processor"))}
+    matters = ("engine", "numpy", "onnxruntime", "processor", "edge-streamer")
+    return [
+        f"recorded with {name} {then.get(name)}, replayed with {here.get(name)}: the same bits are not promised"
+        for name in matters
+        if then.get(name) != here.get(name)
+    ]
+
+
+def _open(header: Header, named: Path | None) -> Session:
+    path = named or Path(header.bundle["path"])
+    if not path.exists():
+        raise InputError(f"the bundle is no longer at {path}; name it with --bundle")
+    session = open_session(path, knobs=Knobs(**header.knobs))
+    if session.bundle.hash != header.bundle["hash"]:
+        raise InputError(
+            f"{path} is bundle {session.bundle.hash[:12]}, the recording was made with {header.bundle['name']} "
+            f"{header.bundle['hash'][:12]}; name that one with --bundle"
+        )
+    return session
+
+
+class _writing(ExitStack):
+    """The agent's voice and film in ``folder``, as functions that take an answer."""
+
+    def __init__(self, folder: Path, media: MediaSpec) -> None:
+        super().__init__()
+        self._voice = import_module("edge_streamer.devices.audio_file").WavSpeaker(folder / "voice.wav", media)
+        self.callback(self._voice.discard)
+        self._film = import_module("edge_streamer.devices.video_file").FilmDisplay(folder / "face.mp4", media)
+        self.callback(self._film.discard)
+
+    def __enter__(self) -> Any:
+        return [
+            lambda response: self._voice.write(response.samples),
+            lambda response: self._film.write(response.frames, response.samples),
+        ]
+
+    def __exit__(self, kind: Any, *more: Any) -> bool | None:
+        if kind is None:
+            self._voice.close()
+            self._film.close()
+        return super().__exit__(kind, *more)
+
+
+def _tell(result: Replayed, notes: list[str], as_json: bool) -> None:
+    if as_json:
+        figures = {**result.__dict__, "notes": notes}
+        print(json.dumps(figures))
+        return
+    console = Console()
+    console.print(Text(f"{result.same} of {result.units} answers are the same, bit for bit"))
+    if result.first_different is not None:
+        console.print(Text(f"the first that differs is unit {result.first_different}"))
+    if result.failed:
+        console.print(Text(f"{result.failed} units had failed when they were recorded, and were passed over"))
+    console.print(Text(f"the recording ended: {result.ended or 'it was cut short'}"))
