@@ -28,7 +28,7 @@ from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.evaluation.bench import Tell
 from edge_streamer.runtime.files import check_new_folder, new_folder, size_text, write_file
-from edge_streamer.runtime.live import bars
+from edge_streamer.runtime.show import bars
 from edge_streamer.runtime.unit import Unit
 
 HELP = "make a bundle smaller and faster, and measure what that costs over minutes"

@@ -34,7 +34,7 @@ class _Entry(NamedTuple):
 
 
 COMMANDS = {
-    "run": _Entry("edge_streamer.runtime.run", "run a bundle on recorded sound and film"),
+    "run": _Entry("edge_streamer.runtime.run", "converse with a bundle: live, or on recorded sound and film"),
     "demo": _Entry("edge_streamer.runtime.demo", "run the bundle that ships with this package on media that ship too"),
     "quantize": _Entry(
         "edge_streamer.quantization.command",
@@ -46,6 +46,9 @@ COMMANDS = {
     "inspect": _Entry("edge_streamer.runtime.inspect", "show a bundle's graphs, states, sizes and costs"),
     "eval": _Entry(
         "edge_streamer.runtime.evaluation.command", "play conversations to a bundle and score how it behaves"
+    ),
+    "devices": _Entry(
+        "edge_streamer.devices.live.listing", "list microphones, speakers, cameras and displays, and what is missing"
     ),
     "replay": _Entry(
         "edge_streamer.runtime.realtime.replay",
@@ -66,6 +69,8 @@ EXTRAS = {
     "safetensors": "export",
     "transformers": "dev",
     "pyaudio": "audio",
+    "pywebrtc_audio": "audio",
+    "pygame": "screen",
     "picamera2": "camera",
 }
 """Optional module -> the extra that installs it."""
@@ -153,6 +158,7 @@ def _run(words: Sequence[str]) -> int:
         if name == chosen:
             module = _load(entry.module)
             module.add_arguments(sub)
+            words = _configured(sub, words, name)
     try:
         args = parser.parse_args(words)
     except SystemExit as stop:  # argparse has printed why: --help, --version or a wrong word
@@ -167,6 +173,16 @@ def _add_debug(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
     )
+
+
+def _configured(parser: argparse.ArgumentParser, words: Sequence[str], command: str) -> list[str]:
+    """The words with those of a ``--config`` file after the command's name."""
+    if not any(word.startswith("--config") for word in words):
+        return list(words)
+    from edge_streamer.runtime.config import with_config
+
+    place = list(words).index(command) + 1
+    return [*words[:place], *with_config(parser, list(words)[place:])]
 
 
 def _load(name: str) -> Command:

@@ -14,7 +14,9 @@ from itertools import count
 from pathlib import Path
 
 from edge_streamer.runtime.errors import BundleError, InputError
-from edge_streamer.runtime.run import Plan, execute, positive_seconds
+from edge_streamer.runtime.plan import Plan
+from edge_streamer.runtime.run import execute
+from edge_streamer.runtime.run_options import positive_seconds
 from edge_streamer.runtime.scenes.table import read_table
 
 HELP = "run the bundle that ships with this package on media that ship too"

@@ -7,12 +7,11 @@ Receives text, a picture or a clip of the agent (how it looks and sounds); hands
 from __future__ import annotations
 
 import argparse
-import importlib
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -21,8 +20,10 @@ from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.manifest import MediaSpec
 from edge_streamer.runtime.outputs import check_outputs
-from edge_streamer.runtime.run import positive_seconds
+from edge_streamer.runtime.recording import device
+from edge_streamer.runtime.run_options import positive_seconds
 from edge_streamer.runtime.session import Session, open_session
+from edge_streamer.runtime.snapshot import load_snapshot
 from edge_streamer.runtime.unit import Unit
 
 HELP = "fill the pinned prefix (text, picture or clip) and save it as a snapshot"
@@ -76,7 +77,7 @@ def agent_media(media: MediaSpec) -> MediaSpec:
 
 def picture_units(path: Path, media: MediaSpec) -> Generator[Unit, None, None]:
     """Units of a picture or film without sound, letterboxed to the agent's size, without end."""
-    camera = _device("video_file").VideoFile(path, agent_media(media))
+    camera = device("video_file").VideoFile(path, agent_media(media))
     try:
         while True:
             frames = np.empty((media.unit_frames, *media.agent_size, 3), np.uint8)
@@ -88,7 +89,7 @@ def picture_units(path: Path, media: MediaSpec) -> Generator[Unit, None, None]:
 
 def clip_units(path: Path, media: MediaSpec, seconds: Fraction | None) -> Iterator[Unit]:
     """Units of a film with sound, up to its sound's end or ``seconds``."""
-    microphone = _device("audio_file").AudioFile(path, media)
+    microphone = device("audio_file").AudioFile(path, media)
     limit = np.inf if seconds is None else float(seconds) / media.unit_seconds
     try:
         for index, unit in enumerate(picture_units(path, media)):
@@ -100,6 +101,10 @@ def clip_units(path: Path, media: MediaSpec, seconds: Fraction | None) -> Iterat
         microphone.close()
 
 
-def _device(name: str) -> Any:
-    """A device module by name: the runtime never imports devices."""
-    return importlib.import_module(f"edge_streamer.devices.{name}")
+def start_from(session: Session, prefix: Path) -> None:
+    """A snapshot is taken up; a picture is pinned, as ``--image`` does it."""
+    if prefix.suffix.lower() == ".npz":
+        session.restore(load_snapshot(prefix))
+    else:
+        with closing(picture_units(prefix, session.media)) as units:
+            session.prefill(next(units))

@@ -25,10 +25,10 @@ class Clock(Protocol):
 
 
 class MonotonicClock:
-    """The machine's own clock, which no change of the date disturbs."""
+    """The machine's own clock, which no change of the date disturbs and which all processes share."""
 
     def now(self) -> float:
-        return time.perf_counter()
+        return time.monotonic()
 
     def sleep_until(self, when: float) -> None:
         rest = when - self.now()

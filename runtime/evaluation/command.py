@@ -20,11 +20,11 @@ from edge_streamer.runtime.evaluation.page import render
 from edge_streamer.runtime.evaluation.score import Scores, differences
 from edge_streamer.runtime.evaluation.suite import Suite, duplex, read_suite
 from edge_streamer.runtime.files import check_new_folder, new_folder
-from edge_streamer.runtime.live import bars
 from edge_streamer.runtime.scenes.assets import HELD_OUT, HeldOut, load_assets
 from edge_streamer.runtime.scenes.scene import World
 from edge_streamer.runtime.scenes.table import SHIPPED
 from edge_streamer.runtime.session import Session, open_session
+from edge_streamer.runtime.show import bars
 from edge_streamer.runtime.unit import Knobs
 
 HELP = "play conversations to a bundle and score how it behaves"

@@ -214,5 +214,6 @@ def _text(times: Durations) -> str:
 def _device(state: DeviceState) -> dict[str, Any]:
     return {
         "name": state.name, "open": state.open, "lost": state.lost, "reopened": state.reopened,
-        "error": state.error or None, "latency_ms": round(1000 * state.latency, 3), **dict(state.counts or {}),
+        "error": state.error or None, "latency_ms": round(1000 * state.latency, 3), **(state.counts or {}),
+        **(state.figures or {}),
     }  # fmt: skip

@@ -33,6 +33,8 @@ class DeviceState:
     """Seconds between the world and us, as the driver tells them: in for a microphone, out for a speaker."""
     counts: Mapping[str, int] | None = None
     """The device's own counters by name: overflows of the driver, overruns of our rings, garbage cleaned away."""
+    figures: Mapping[str, float] | None = None
+    """What the device measures of itself: how long its callbacks take, what slack they leave."""
 
 
 class LiveDevice(Protocol):

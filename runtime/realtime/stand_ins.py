@@ -15,14 +15,15 @@ from edge_streamer.runtime.timing import Clock
 GREY = 128
 """The picture of a camera that is off."""
 
-_OFF = DeviceState("none", open=True)
-
 
 class _Off:
     """A device that is switched off cannot be lost."""
 
+    def __init__(self, name: str = "none") -> None:
+        self._state = DeviceState(name, open=True)
+
     def state(self) -> DeviceState:
-        return _OFF
+        return self._state
 
     def reopen(self) -> None: ...
 
@@ -33,6 +34,7 @@ class NoMicrophone(_Off):
     """Silence at the clock's pace."""
 
     def __init__(self, rate: int, clock: Clock) -> None:
+        super().__init__()
         self._rate, self._clock = rate, clock
         self._begun = clock.now()
         self._taken = 0
@@ -59,6 +61,7 @@ class NoSpeaker(_Off):
     """Plays to nobody, at the clock's pace."""
 
     def __init__(self, rate: int, clock: Clock) -> None:
+        super().__init__()
         self._rate, self._clock = rate, clock
         self._written = 0
         self._ends = clock.now()

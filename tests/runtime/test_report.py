@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from edge_streamer.runtime.live import SPARSE_SECONDS, LiveLine, show_end
 from edge_streamer.runtime.report import RunReport, live_line, machine, peak_megabytes, versions
+from edge_streamer.runtime.show import SPARSE_SECONDS, StatusLine, show_end
 from edge_streamer.runtime.timing import Durations, FakeClock, MonotonicClock
 from tests.fakes import FakeSession
 from tests.media_files import MEDIA
@@ -114,9 +114,9 @@ def test_a_watcher_that_goes_away_does_not_end_the_run(monkeypatch: pytest.Monke
 
     monkeypatch.setattr("sys.stderr", Gone())
     report, clock = report_of([40]), FakeClock()
-    with LiveLine("demo", None, clock=clock) as line:
+    with StatusLine("demo", clock=clock) as line:
         clock.advance(SPARSE_SECONDS)
-        line.show(report, FakeSession().step(_unit()))
+        line.show("word0", lambda said: live_line(report, said, None))
 
 
 def test_only_the_first_failures_are_kept() -> None:
@@ -137,11 +137,11 @@ def test_where_nobody_watches_lines_are_sparse() -> None:
     clock, console = FakeClock(), Console(file=io.StringIO(), force_terminal=False, width=200)
     response = FakeSession().step(_unit())
     report = RunReport(unit_seconds=0.16)
-    with LiveLine("demo", None, console, clock) as line:
+    with StatusLine("demo", console, clock) as line:
         for _ in range(300):  # 48 s
             report.add(0.04, 0.03, 0.04)
             clock.advance(0.16)
-            line.show(report, response)
+            line.show(response.text, lambda said: live_line(report, said, 300))
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().splitlines()
     assert lines[0] == "demo"
@@ -154,11 +154,11 @@ def test_on_a_terminal_one_line_is_drawn_over_and_over() -> None:
     clock, console = FakeClock(), Console(file=io.StringIO(), force_terminal=True, width=80)
     response = FakeSession().step(_unit())
     report = RunReport(unit_seconds=0.16)
-    with LiveLine("demo", 300, console, clock) as line:
+    with StatusLine("demo", console, clock) as line:
         for _ in range(300):
             report.add(0.04, 0.03, 0.04)
             clock.advance(0.16)
-            line.show(report, response)
+            line.show(response.text, lambda said: live_line(report, said, 300))
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
     assert text.count("\n") <= 3

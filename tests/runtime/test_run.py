@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_streamer.runtime import cli, run
+from edge_streamer.runtime import cli, prefix
 from edge_streamer.runtime.errors import MediaError
 from edge_streamer.runtime.unit import Knobs
 from tests.fakes import FakeSession, level, use
@@ -347,7 +347,7 @@ def test_outputs_inside_the_bundle_are_refused(
 
 
 def test_the_prefix_is_restored(session: FakeSession, media: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "load_snapshot", lambda path: f"snapshot of {path.name}")
+    monkeypatch.setattr(prefix, "load_snapshot", lambda path: f"snapshot of {path.name}")
     (media / "persona.npz").touch()
     assert cli.main(words(media, out, "--prefix", f"{media}/persona.npz")) == 0
     assert session.restored == ["snapshot of persona.npz"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from rich.console import Console
 from rich.live import Live
@@ -16,9 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from edge_streamer.runtime.report import RunReport, live_line
 from edge_streamer.runtime.timing import Clock, MonotonicClock
-from edge_streamer.runtime.unit import Response
 
 REFRESH_SECONDS = 0.25
 """The line changes four times a second: more cannot be read and takes time from the units."""
@@ -37,20 +36,18 @@ class _Unheard(Console):
         self.quiet = True
 
 
-class LiveLine:
-    """The summary line of a run; a context manager. ``total``: units expected, None where unknown."""
+class StatusLine:
+    """The line that tells how a run stands; a context manager."""
 
-    def __init__(
-        self, title: str, total: int | None, console: Console | None = None, clock: Clock | None = None
-    ) -> None:
+    def __init__(self, title: str, console: Console | None = None, clock: Clock | None = None) -> None:
         self._console = console or _Unheard(stderr=True)
         self._clock = clock or MonotonicClock()
-        self._title, self._total = title, total
+        self._title = title
         self._said = ""
         self._due = self._clock.now()
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
 
-    def __enter__(self) -> LiveLine:
+    def __enter__(self) -> StatusLine:
         self._console.print(Text(self._title))
         if self._console.is_terminal:
             self._live.start()
@@ -61,19 +58,23 @@ class LiveLine:
     def __exit__(self, *unused: object) -> None:
         self._live.stop()
 
-    def show(self, report: RunReport, response: Response) -> None:
-        """Take note of one unit; write when it is time."""
-        self._said = (self._said + response.text)[-RECENT_CHARACTERS:]
+    def show(self, said: str, line: Callable[[str], str]) -> None:
+        """Take note of what the agent said in one unit; write ``line`` of its recent words when it is time."""
+        self._said = (self._said + said)[-RECENT_CHARACTERS:]
         now = self._clock.now()
         if now < self._due:
             return
-        line = live_line(report, self._said, self._total)
+        text = line(self._said)
         if self._console.is_terminal:
             self._due = now + REFRESH_SECONDS
-            self._live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
+            self._live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
         else:
             self._due = now + SPARSE_SECONDS
-            self._console.print(Text(line), soft_wrap=True)
+            self._console.print(Text(text), soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """Write a line that stays, above the one that changes."""
+        self._console.print(Text(text), soft_wrap=True)
 
 
 @contextmanager
@@ -94,7 +95,15 @@ def bars(counted: str = "") -> Iterator[Callable[[str, int, int], None]]:
         yield tell
 
 
-def show_end(report: RunReport, files: Mapping[str, Path], console: Console | None = None) -> None:
+class Shown(Protocol):
+    """A report that has rows."""
+
+    units: int
+
+    def rows(self) -> list[tuple[str, str]]: ...
+
+
+def show_end(report: Shown, files: Mapping[str, Path], console: Console | None = None) -> None:
     """The table at the end of a run. ``files``: what each file is -> where it is."""
     console = console or Console()
     if not report.units:

@@ -1,0 +1,114 @@
+"""Cameras that the kernel drives: USB webcams, HDMI grabbers, sensors with an image processor.
+
+Receives a device file; hands on frames by FFmpeg's V4L2 reader, which PyAV brings along: YUYV, NV12, MJPEG and what
+else it knows.
+
+Choices. FFmpeg asks the driver for a size and a rate and takes what it gets: of a few usual ones the first that is
+large enough and that the camera has. Compressed pictures (MJPEG) are asked for only where raw ones are refused: they
+cost a decoder. The driver stamps pictures on the monotonic clock; where it does not, the time of arrival stands in.
+The worker reads as fast as pictures come, so the driver's queue stays empty.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import av
+import av.error
+
+from edge_streamer.devices.live.camera_back_ends import Need
+from edge_streamer.devices.live.worker import Unopened
+
+SIZES = ((320, 240), (640, 360), (640, 480), (1280, 720), (1920, 1080))
+"""Widths and heights that cameras have, small first: what is larger than needed costs time to shrink."""
+
+FORMATS = ("yuyv422", "nv12", "mjpeg")
+"""Asked for in this order."""
+
+OLDEST_STAMP = 5.0
+"""Seconds; a driver's stamp further off than this is on another clock."""
+
+
+class _V4L2:
+    def __init__(self, container: Any, path: str, name: str) -> None:
+        self._container, self._path = container, path
+        video = container.streams.video[0]
+        rate = float(video.average_rate) if video.average_rate else 0.0
+        self.facts: dict[str, object] = {"format": name, "size": [video.height, video.width], "rate": round(rate, 2)}
+
+    def frames(self) -> Iterator[tuple[float, Any]]:
+        """Ends where the device has gone."""
+        try:
+            for frame in self._container.decode(video=0):
+                yield _stamp(frame), frame
+        except av.error.FFmpegError as error:
+            raise Unopened(f"{self._path} was lost: {_reason(error)}") from None
+
+    def close(self) -> None:
+        self._container.close()
+
+
+def _stamp(frame: Any) -> float:
+    now = time.monotonic()
+    told = float(frame.pts * frame.time_base) if frame.pts is not None and frame.time_base is not None else None
+    return told if told is not None and 0.0 <= now - told < OLDEST_STAMP else now
+
+
+def open_source(address: str, need: Need) -> _V4L2:
+    """Raises Unopened."""
+    _check(address)
+    why = ""
+    for name in FORMATS:
+        for width, height in _sizes(need):
+            try:
+                return _V4L2(_open(address, name, width, height, need.frame_rate), address, name)
+            except (av.error.FFmpegError, OSError) as error:
+                why = _reason(error)
+                if getattr(error, "errno", None) in (errno.EBUSY, errno.EACCES, errno.ENODEV, errno.ENOENT):
+                    raise Unopened(_said(address, error.errno or 0)) from None
+    raise Unopened(f"{address} gives none of {', '.join(FORMATS)} at a usual size: {why}")
+
+
+def _sizes(need: Need) -> list[tuple[int, int]]:
+    """Those that are large enough first, then the largest of the others."""
+    enough = [size for size in SIZES if size[0] >= need.width and size[1] >= need.height]
+    return [*enough, *[size for size in reversed(SIZES) if size not in enough]]
+
+
+def _open(path: str, name: str, width: int, height: int, rate: int) -> Any:
+    """A container whose pictures are exactly as asked for; FFmpegError otherwise. Rates that a camera lacks are the
+    driver's to round."""
+    options = {"input_format": name, "video_size": f"{width}x{height}", "framerate": str(rate)}
+    container = av.open(path, format="v4l2", options=options, container_options=options)
+    video = container.streams.video[0]
+    if (video.width, video.height) != (width, height):
+        container.close()
+        raise OSError(errno.EINVAL, f"it gives {video.width}x{video.height} instead of {width}x{height}")
+    video.codec_context.thread_count = 1
+    return container
+
+
+def _check(path: str) -> None:
+    """Faults that the system names better than FFmpeg does."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK))
+    except OSError as error:
+        raise Unopened(_said(path, error.errno or 0), hopeless=error.errno == errno.EACCES) from None
+
+
+def _said(path: str, number: int) -> str:
+    known = {
+        errno.ENOENT: "does not exist; 'edge-streamer devices' lists the cameras",
+        errno.ENODEV: "is no camera, or was unplugged",
+        errno.EACCES: "may not be opened; add this user to the group video: sudo usermod -aG video $USER",
+        errno.EBUSY: "is in use by another program; close that",
+    }
+    return f"{path} {known.get(number, os.strerror(number))}"
+
+
+def _reason(error: BaseException) -> str:
+    return (getattr(error, "strerror", None) or str(error)).splitlines()[0]

@@ -1,0 +1,103 @@
+"""The files that a run leaves, opened together and kept together.
+
+Receives the :class:`~edge_streamer.runtime.plan.Outputs` of a plan; hands on the open outputs, each under a temporary
+name, and at the end all of them under their own or none. Devices are found by dotted name: the runtime never imports
+them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from edge_streamer.runtime.manifest import MediaSpec
+from edge_streamer.runtime.media import Display, Output, Speaker, Watcher
+from edge_streamer.runtime.plan import Outputs
+
+OutputName = Literal["voice", "film", "side by side", "transcript"]
+
+WATCHERS: tuple[OutputName, ...] = ("side by side", "transcript")
+"""Outputs that see both sides of a unit."""
+
+
+class Recorded:
+    """The open outputs of one run."""
+
+    def __init__(self) -> None:
+        self.outputs: dict[OutputName, Any] = {}
+        self.files: dict[str, Path] = {}
+        self._report: Any = None
+
+    def open(self, plan: Outputs, media: MediaSpec, captions: Sequence[object]) -> None:
+        """Open what the plan wants, each under a temporary name. InputError where one cannot be made."""
+        wanted: tuple[tuple[OutputName, Path | None, str, str, tuple[object, ...]], ...] = (
+            ("voice", plan.voice, "audio_file", "WavSpeaker", ()),
+            ("film", plan.film, "video_file", "FilmDisplay", ()),
+            ("side by side", plan.side_by_side, "side_by_side", "SideBySide", (captions,)),
+            ("transcript", plan.transcript, "transcript", "Transcript", ()),
+        )
+        for name, path, module, kind, more in wanted:
+            if path:
+                self.outputs[name] = getattr(device(module), kind)(path, media, *more)
+                self.files[name] = path
+        if plan.json:  # last, so that the films are named first at the end
+            self._report = device("whole_file").WholeFile(plan.json)
+            self.files["report"] = plan.json
+
+    @property
+    def voice(self) -> Speaker | None:
+        return self.outputs.get("voice")
+
+    @property
+    def film(self) -> Display | None:
+        return self.outputs.get("film")
+
+    @property
+    def watchers(self) -> dict[str, Watcher]:
+        """Outputs that see both sides of a unit, by name."""
+        return {name: self.outputs[name] for name in WATCHERS if name in self.outputs}
+
+    @property
+    def clipped(self) -> int:
+        """Samples of the voice beyond full scale."""
+        return int(self.outputs["voice"].clipped) if "voice" in self.outputs else 0
+
+    def keep(self, figures: Mapping[str, object]) -> None:
+        """Complete every file under its temporary name, then give all their names. ``figures``: of the report."""
+        files: list[Output] = list(self.outputs.values())
+        for file in files:
+            file.finish()
+        if self._report:
+            with self._report.writing():
+                self._report.partial.write_bytes(msgspec.json.format(msgspec.json.encode(figures)))
+            self._report.publish()
+        for file in files:
+            file.close()
+
+    def discard(self) -> None:
+        """Remove what was not kept."""
+        for file in self.outputs.values():
+            file.discard()
+        if self._report:
+            self._report.discard()
+
+
+@contextmanager
+def recording(plan: Outputs, media: MediaSpec, captions: Sequence[object] = ()) -> Iterator[Recorded]:
+    """The outputs of ``plan``, open inside the block; what was not kept in it is gone after it."""
+    recorded = Recorded()
+    try:
+        recorded.open(plan, media, captions)
+        yield recorded
+    finally:
+        recorded.discard()  # harmless to what was kept
+
+
+def device(name: str) -> Any:
+    """A device module by name: the runtime never imports devices."""
+    return importlib.import_module(f"edge_streamer.devices.{name}")

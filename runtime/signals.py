@@ -1,0 +1,40 @@
+"""Signals, noted and answered at a time that suits.
+
+Receives nothing; hands on :class:`Signals`, a context in which SIGINT and SIGTERM are noted (the run ends after the
+unit in progress and keeps what it has), and SIGHUP too where ``hangup`` is asked for (devices are opened anew).
+"""
+
+from __future__ import annotations
+
+import signal
+
+
+class Signals:
+    """Catches the first SIGINT or SIGTERM; a second SIGINT is a KeyboardInterrupt, as everywhere."""
+
+    def __init__(self, *, hangup: bool = False) -> None:
+        self.caught = 0
+        """The signal's number; 0 while there was none."""
+        self._numbers = [signal.SIGINT, signal.SIGTERM] + ([signal.SIGHUP] if hangup else [])
+        self._hung_up = False
+
+    def __enter__(self) -> Signals:
+        self._before = {number: signal.signal(number, self._catch) for number in self._numbers}
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def hung_up(self) -> bool:
+        """Whether SIGHUP came since the last call."""
+        came, self._hung_up = self._hung_up, False
+        return came
+
+    def _catch(self, number: int, frame: object) -> None:
+        if number == signal.SIGHUP:
+            self._hung_up = True
+            return
+        if self.caught and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.caught = self.caught or number

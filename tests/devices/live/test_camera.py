@@ -1,0 +1,229 @@
+"""A camera through its worker process: pictures, ages, losses. Kernel drivers are in tests/emulated."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_streamer.devices.live import camera as under_test
+from edge_streamer.devices.live.camera import Camera
+from edge_streamer.devices.live.camera_back_ends import Need, pattern, picamera2
+from edge_streamer.devices.live.camera_worker import PICTURE
+from edge_streamer.devices.live.wire import OPENED, Message
+from edge_streamer.devices.live.worker import Unopened
+from tests.media_files import MEDIA
+
+PATIENCE = 30.0
+SHAPE = (MEDIA.unit_frames, *MEDIA.user_size, 3)
+
+
+def until(true: Callable[[], bool]) -> None:
+    ends = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < ends, "it did not come about"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[[str], Camera]]:
+    cameras: list[Camera] = []
+
+    def begin(name: str) -> Camera:
+        cameras.append(Camera(name, MEDIA))
+        return cameras[-1]
+
+    yield begin
+    for camera in cameras:
+        camera.close()
+
+
+def newest(camera: Camera) -> np.ndarray:
+    """A unit of the newest pictures, as soon as there are some."""
+    out = np.zeros(SHAPE, np.uint8)
+    until(lambda: camera.read(out, time.monotonic()) is not None)
+    return out
+
+
+def test_the_pattern_moves_and_is_now(opened: Callable[[str], Camera]) -> None:
+    camera = opened("pattern")
+    assert camera.wait() == ""
+    newest(camera)
+    time.sleep(0.5)
+    out = np.zeros(SHAPE, np.uint8)
+    age = camera.read(out, time.monotonic())
+    assert age is not None
+    assert age < 0.5
+    assert (out[0] != out[-1]).any()
+    assert camera.state().name == f"pattern, rgb24 {MEDIA.user_size[1]}x{MEDIA.user_size[0]} at {MEDIA.frame_rate}"
+    # The picture shows the time at which it was taken.
+    want = pattern.open_source("", Need(*MEDIA.user_size, MEDIA.frame_rate)).picture(time.monotonic())
+    assert want.shape == out[0].shape
+
+
+def test_a_film_is_played_in_real_time_again_and_again(opened: Callable[[str], Camera], tmp_path: Path) -> None:
+    from edge_streamer.devices.film import Film
+
+    film = Film(tmp_path / "two.mp4", (64, 96), 25, 16000, 1)
+    for count in range(20):
+        film.picture(np.full((64, 96, 3), 200 if count < 10 else 40, np.uint8))
+    film.close()
+    camera = opened(f"film:{tmp_path / 'two.mp4'}")
+    assert camera.wait() == ""
+    begun, seen = time.monotonic(), list[bool]()
+    while len(seen) < 6 and time.monotonic() < begun + PATIENCE:
+        bright = int(newest(camera)[-1].max()) > 120
+        if not seen or seen[-1] != bright:
+            seen.append(bright)
+    assert len(seen) == 6
+    assert time.monotonic() - begun > 1.2  # five changes 0.4 s apart, less the first's rest
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("film:nowhere.mp4", "nowhere.mp4 does not exist"),
+        ("/dev/video77", "/dev/video77 does not exist; 'edge-streamer devices' lists the cameras"),
+        ("Umbrella", "no camera is named 'Umbrella'; there are: "),
+        ("csi:x", "wanted a sensor's number, such as csi:0"),
+        ("gst:", "gst: needs a pipeline"),
+    ],
+)
+def test_what_cannot_be_opened_is_one_clear_line(opened: Callable[[str], Camera], name: str, why: str) -> None:
+    camera = opened(name)
+    assert why in camera.wait()
+    out = np.zeros(SHAPE, np.uint8)
+    assert camera.read(out, time.monotonic()) is None
+    assert (out == under_test.GREY).all()
+
+
+def test_a_lost_camera_is_opened_again_and_its_last_picture_ages(opened: Callable[[str], Camera]) -> None:
+    camera = opened("pattern")
+    camera.wait()
+    newest(camera)
+    pid = camera._supervisor.pid
+    assert pid is not None
+    os.kill(pid, 9)
+    until(lambda: camera.state().lost == 1)
+    out = np.zeros(SHAPE, np.uint8)
+    assert camera.read(out, time.monotonic()) is not None  # still shown, and older
+    until(lambda: camera.state().open)
+    assert camera.state().reopened == 1
+    until(lambda: (camera.read(out, time.monotonic()) or 9) < 0.3)
+
+
+def test_a_pipeline_of_gstreamer_gives_pictures_and_its_end_is_a_loss(opened: Callable[[str], Camera]) -> None:
+    if shutil.which("gst-launch-1.0") is None:
+        pytest.skip("needs the Debian packages gstreamer1.0-tools and gstreamer1.0-plugins-base")
+    camera = opened("gst:videotestsrc pattern=red is-live=true")
+    assert camera.wait() == ""
+    picture = newest(camera)[-1]
+    middle = picture[picture.shape[0] // 2, picture.shape[1] // 2].astype(int)
+    assert middle[0] > 180
+    assert middle[1] < 80
+    short = opened("gst:videotestsrc num-buffers=3")
+    until(lambda: short.state().lost > 0)
+    broken = opened("gst:nosuchelement")
+    assert "nosuchelement" in broken.wait()
+
+
+class Still(Camera):
+    """A camera whose pictures come when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__("pattern", MEDIA)
+        self.wait()
+        self._supervisor.close()
+        self._history.clear()
+
+    def give(self, seconds: float, grey: int) -> None:
+        payload = np.full((*MEDIA.user_size, 3), grey, np.uint8).tobytes()
+        self._hear(Message(PICTURE, round(1e9 * seconds), 1, 0, payload))
+
+
+def test_each_frame_of_a_unit_gets_the_picture_that_was_newest_at_its_end() -> None:
+    camera = Still()
+    for count in range(40):
+        camera.give(10.0 + count / 30, count)
+    out = np.zeros(SHAPE, np.uint8)
+    step = 1 / MEDIA.frame_rate
+    age = camera.read(out, 11.21)
+    wanted = [int((1.21 - index * step) * 30) for index in range(MEDIA.unit_frames - 1, -1, -1)]
+    assert [int(picture[0, 0, 0]) for picture in out] == wanted
+    assert age == pytest.approx(11.21 - (10 + wanted[-1] / 30))
+    assert camera.read(out, 20.0) == pytest.approx(20.0 - (10 + 39 / 30))
+    assert (out == 39).all()
+    assert len(camera._history) == under_test.KEPT  # never a queue
+    camera._hear(Message(OPENED, payload=b"{}"))
+
+
+class FakeRequest:
+    def __init__(self, size: tuple[int, int]) -> None:
+        self._size, self.released = size, False
+
+    def make_array(self, name: str) -> np.ndarray:
+        picture = np.zeros((self._size[1], self._size[0], 3), np.uint8)
+        picture[..., 2] = 200  # blue, green, red: a red picture
+        return picture
+
+    def get_metadata(self) -> dict[str, int]:
+        return {"SensorTimestamp": 5_000_000_000}
+
+    def release(self) -> None:
+        self.released = True
+
+
+class FakePicamera2:
+    def __init__(self, number: int) -> None:
+        self.started = self.closed = False
+
+    @staticmethod
+    def global_camera_info() -> list[dict[str, Any]]:
+        return [{"Model": "imx219"}]
+
+    def create_video_configuration(self, **wanted: Any) -> dict[str, Any]:
+        self.wanted = wanted
+        return wanted
+
+    def configure(self, configuration: dict[str, Any]) -> None: ...
+
+    def start(self) -> None:
+        self.started = True
+
+    def stop(self) -> None: ...
+
+    def close(self) -> None:
+        self.closed = True
+
+    def camera_configuration(self) -> dict[str, Any]:
+        return self.wanted
+
+    def capture_request(self) -> FakeRequest:
+        return FakeRequest(self.wanted["main"]["size"])
+
+
+def test_picamera2_gives_red_as_red_at_the_sensors_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("picamera2")
+    module.Picamera2 = FakePicamera2  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "picamera2", module)
+    source = picamera2.open_source("0", Need(64, 96, 25))
+    seconds, frame = next(source.frames())
+    assert seconds == 5.0
+    assert frame.to_ndarray(format="rgb24")[10, 10].tolist() == [200, 0, 0]
+    source.close()
+    with pytest.raises(Unopened, match="libcamera has 1 cameras; picamera2:3 is not there"):
+        picamera2.open_source("3", Need(64, 96, 25))
+
+
+def test_without_picamera2_the_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "picamera2", None)
+    with pytest.raises(Unopened, match="install the package python3-picamera2"):
+        picamera2.open_source("0", Need(64, 96, 25))
