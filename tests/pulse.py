@@ -40,22 +40,31 @@ set-default-sink speaker
 """
 
 
-class Pulse:
-    """One server. ``environment``: what a process needs to use it and no other."""
+ECHO = """
+load-module module-loopback source=speaker.monitor sink=room latency_msec={ms} source_dont_move=true sink_dont_move=true
+set-sink-input-volume 0 32768
+"""
+"""The air between speaker and microphone. Half the volume's scale is -18 dB."""
 
-    def __init__(self, folder: Path) -> None:
+
+class Pulse:
+    """One server. ``environment``: what a process needs to use it and no other. ``room_ms``: what the speaker plays is
+    in the room so much later, an eighth as loud."""
+
+    def __init__(self, folder: Path, room_ms: int | None = None) -> None:
         self.folder = folder
         folder.mkdir(exist_ok=True)
         (folder / "asoundrc").write_text(ALSA_CONFIG)
         self._socket = folder / "native"
-        (folder / "default.pa").write_text(MODULES.format(socket=self._socket))
+        modules = MODULES.format(socket=self._socket) + ("" if room_ms is None else ECHO.format(ms=room_ms))
+        (folder / "default.pa").write_text(modules)
         self.environment = {
             **os.environ, "HOME": str(folder), "XDG_RUNTIME_DIR": str(folder), "XDG_CONFIG_HOME": str(folder),
             "PULSE_SERVER": f"unix:{self._socket}", "PULSE_COOKIE": str(folder / "cookie"),
             "PULSE_RUNTIME_PATH": str(folder / "run"), "ALSA_CONFIG_PATH": str(self._alsa()),
         }  # fmt: skip
         self._server: subprocess.Popen[bytes] | None = None
-        self._hurrying: list[subprocess.Popen[bytes]] = []
+        self._players: list[subprocess.Popen[bytes]] = []
 
     def _alsa(self) -> Path:
         """The system's configuration, which knows the plugin, and ours after it."""
@@ -68,7 +77,7 @@ class Pulse:
         self._socket.unlink(missing_ok=True)
         self._server = subprocess.Popen(
             ["pulseaudio", "-n", "--daemonize=no", "--use-pid-file=no", "--exit-idle-time=-1", "--disallow-exit",
-             "--realtime=no", "--high-priority=no", "-F", str(self.folder / "default.pa")],
+             "--realtime=yes", "--high-priority=yes", "-F", str(self.folder / "default.pa")],
             env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         ends = time.monotonic() + 30
@@ -77,7 +86,8 @@ class Pulse:
             assert time.monotonic() < ends, "PulseAudio does not answer"
             time.sleep(0.05)
         # A null sink that nobody hurries works in pieces of 2 s; a card never does.
-        self._hurrying = [self._play_file(Path("/dev/zero"), sink, 10) for sink in ("room", "speaker")]
+        for sink in ("room", "speaker"):
+            self._play_file(Path("/dev/zero"), sink, 10)
         time.sleep(2.2)  # the piece in progress
 
     def stop(self) -> None:
@@ -86,28 +96,30 @@ class Pulse:
             self._server.kill()
             self._server.wait()
             self._server = None
-        for player in self._hurrying:
+        for player in self._players:
             player.kill()
             player.wait()
-        self._hurrying = []
+        self._players = []
 
     def _pactl(self, *words: str) -> int:
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         return subprocess.run(["pactl", *words], env=self.environment, check=False, **quiet).returncode  # type: ignore[call-overload,no-any-return]
 
-    def play(self, samples: np.ndarray, sink: str = "room", latency_ms: int = 20) -> subprocess.Popen[bytes]:
-        """Play [n] samples of 48 kHz, full scale 1, in the background."""
+    def play(self, samples: np.ndarray, sink: str = "room", latency_ms: int = 80) -> subprocess.Popen[bytes]:
+        """Play [n] samples of 48 kHz, full scale 1, in the background; it ends with the server at the latest."""
         file = self.folder / f"play-{time.monotonic_ns()}.f32"
         np.asarray(samples, "<f4").tofile(file)
         return self._play_file(file, sink, latency_ms)
 
     def _play_file(self, file: Path, sink: str, latency_ms: int) -> subprocess.Popen[bytes]:
         with file.open("rb") as source:
-            return subprocess.Popen(
+            player = subprocess.Popen(
                 ["pacat", "--playback", f"--device={sink}", f"--rate={RATE}", "--channels=1", "--format=float32le",
                  f"--latency-msec={latency_ms}"],
                 env=self.environment, stdin=source, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
+        self._players.append(player)
+        return player
 
     @contextmanager
     def recording(self, source: str = "speaker.monitor", channels: int = 1) -> Iterator[Recording]:
@@ -146,14 +158,14 @@ class Recording:
 
 
 @contextmanager
-def pulse_server(folder: Path) -> Iterator[Pulse]:
+def pulse_server(folder: Path, room_ms: int | None = None) -> Iterator[Pulse]:
     """A running server; skips where its programs are not installed."""
     missing = sorted({package for program, package in PROGRAMS.items() if shutil.which(program) is None})
     if missing:
         pytest.skip(f"needs the Debian packages {', '.join(missing)}")
     if not list(Path("/usr/lib").glob("*/alsa-lib/libasound_module_pcm_pulse.so")):
         pytest.skip("needs the Debian package libasound2-plugins")
-    server = Pulse(folder)
+    server = Pulse(folder, room_ms)
     server.start()
     try:
         yield server

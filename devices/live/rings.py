@@ -38,6 +38,8 @@ class SampleRing:
             self.overruns += 1
             self.lost += count
             return False
+        if not count:
+            return True
         begin = self._written % self.capacity
         first = min(count, self.capacity - begin)
         rows = block.reshape(count, -1)
@@ -49,6 +51,8 @@ class SampleRing:
     def read(self, out: Samples) -> int:
         """The oldest into ``out`` [n] or [n, channels]; returns how many there were."""
         count = min(len(out), len(self))
+        if not count:
+            return 0
         begin = self._read % self.capacity
         first = min(count, self.capacity - begin)
         rows = out.reshape(len(out), -1)

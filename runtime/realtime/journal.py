@@ -177,7 +177,7 @@ class Journal:
             while (item := self._queue.get()) is not None:
                 self._write(*item)
         except Exception as error:  # the disk is full, above all; the conversation goes on whatever it is
-            self._stop(str(error) or type(error).__name__)
+            self._stop(f"{self.folder}: {getattr(error, 'strerror', None) or error or type(error).__name__}")
         finally:
             self._finish()
         while self.stopped and self._queue.get() is not None:  # so that nobody waits for room in the queue

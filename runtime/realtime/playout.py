@@ -91,10 +91,12 @@ class Playout:
         return self._speaker.waiting()
 
     def write(self, samples: Samples) -> tuple[float, int]:
-        """Queue one unit. Returns the margin that it found and the position of its first sample."""
-        margin = self._speaker.waiting()
+        """Queue one unit. Returns the margin that it found (the target where the sound only begins) and the position of
+        its first sample."""
+        margin = self._speaker.waiting() if self._started else self.target
         if not self._speaker.state().open:  # it takes nothing, so there is no margin to keep
             self._started, self._mean = False, None
+            margin = self.target
         elif not self._started or margin <= 0:
             self._prefill()
         else:

@@ -38,7 +38,7 @@ class Scene:
 
 def test_the_first_unit_waits_for_the_target() -> None:
     scene = Scene()
-    assert [scene.unit() for _ in range(3)] == pytest.approx([0.0, 0.06, 0.06])
+    assert [scene.unit() for _ in range(3)] == pytest.approx([0.06, 0.06, 0.06])
     assert scene.playout.counts.dry == 0
     assert not scene.speaker.heard[0].any()
 
