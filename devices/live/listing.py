@@ -82,11 +82,13 @@ def _sound(listing: Listing) -> None:
         explained = {sound_names.explained(str(error), direction) for direction in both}
         listing.missing += sorted(explained)
         return
-    for direction, kind in (("in", "mic"), ("out", "speaker")):
-        rows = [_row(device, direction, kind, devices) for device in devices if device.channels(direction)]  # type: ignore[arg-type]
+    sides: list[tuple[sound_names.Direction, str]] = [("in", "mic"), ("out", "speaker")]
+    for direction, kind in sides:
+        able = [device for device in devices if device.channels(direction) and not device.is_converter]
+        rows = [_row(device, direction, kind, devices) for device in able]
         listing.rows += rows
         if not rows:
-            listing.missing.append(sound_names.nothing(direction))  # type: ignore[arg-type]
+            listing.missing.append(sound_names.nothing(direction))
 
 
 def _row(

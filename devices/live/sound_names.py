@@ -27,6 +27,11 @@ PREFERRED_RATE = 48000
 
 LIST_SECONDS = 20.0
 
+_CONVERTER = re.compile(
+    r"lavrate|samplerate|speexrate|speex|upmix|vdownmix|sysdefault|dmix|dsnoop|front|rear|center_lfe|side|iec958|spdif"
+    r"|hdmi|modem|phoneline|surround\d+"
+)
+
 
 class NoSuchDevice(Exception):
     """The word means no device; the text says which there are."""
@@ -61,6 +66,11 @@ class SoundDevice:
         """Whether it is a sound server or a plugin of ALSA, and not a card."""
         return "hw:" not in self.name
 
+    @property
+    def is_converter(self) -> bool:
+        """Whether it is one of ALSA's ways to another device: of use to those who know its name, noise in a list."""
+        return self.host == "ALSA" and _CONVERTER.fullmatch(self.name) is not None
+
 
 def device_of(index: int, info: Mapping[str, Any], host: str, defaults: tuple[int, int]) -> SoundDevice:
     """From PortAudio's own record."""
@@ -86,7 +96,10 @@ def choose(word: str, direction: Direction, devices: Sequence[SoundDevice], card
         fitting = [device for device in able if f"(hw:{cards[word]}," in device.name]
     fitting = exact or fitting
     if not fitting:
-        raise NoSuchDevice(f"no {kind} is named {word!r}; there are: {_names(able)}")
+        raise NoSuchDevice(
+            f"no {kind} is named {word!r}; there are: {_names(able)} (PortAudio does not list what another program has "
+            "opened)"
+        )
     if len({_card(device) for device in fitting}) > 1:
         raise NoSuchDevice(f"{word!r} is the name of several {kind}s: {_names(fitting)}; give more of it")
     return fitting[0]

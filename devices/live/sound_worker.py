@@ -32,8 +32,9 @@ from edge_streamer.devices.live.worker import Unopened
 
 BLOCK, QUEUE, PLAYED, STATS = 16, 17, 18, 19
 
-BLOCK_SECONDS = 0.01
-"""Shorter ones cost more wake-ups and save nothing: drivers deliver in 5 to 20 ms."""
+BLOCK_SECONDS = float(os.environ.get("EDGE_STREAMER_SOUND_BLOCK_MS", "10")) / 1000
+"""Shorter ones cost more wake-ups and save nothing: drivers deliver in 5 to 20 ms. Where a driver overflows all the
+same, because the machine is too slow (an emulated one is), longer ones trade delay for it."""
 
 QUEUE_SECONDS = 2.0
 """What may wait to be played: more than any play-out target."""

@@ -28,7 +28,7 @@ State = Literal["starting", "open", "lost", "hopeless", "closed"]
 BACK_OFF_SECONDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Between tries, the last one repeated: soon after a glitch, and no storm against a device that is gone."""
 
-STARTUP_SECONDS = 15.0
+STARTUP_SECONDS = 30.0
 """A worker that has said nothing for so long after its start hangs: libraries on a cold SD card take 5 s."""
 
 END_SECONDS = 2.0

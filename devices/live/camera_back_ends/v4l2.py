@@ -3,10 +3,10 @@
 Receives a device file; hands on frames by FFmpeg's V4L2 reader, which PyAV brings along: YUYV, NV12, MJPEG and what
 else it knows.
 
-Choices. FFmpeg asks the driver for a size and a rate and takes what it gets: of a few usual ones the first that is
-large enough and that the camera has. Compressed pictures (MJPEG) are asked for only where raw ones are refused: they
-cost a decoder. The driver stamps pictures on the monotonic clock; where it does not, the time of arrival stands in.
-The worker reads as fast as pictures come, so the driver's queue stays empty.
+Choices. FFmpeg asks the driver for a size and a rate, and the driver answers with the nearest that it has: of a few
+usual ones the first whose answer is large enough, else the largest. Compressed pictures (MJPEG) are asked for only
+where raw ones are refused: they cost a decoder. The driver stamps pictures on the monotonic clock; where it does not,
+the time of arrival stands in. The worker reads as fast as pictures come, so the driver's queue stays empty.
 """
 
 from __future__ import annotations
@@ -65,29 +65,37 @@ def open_source(address: str, need: Need) -> _V4L2:
     for name in FORMATS:
         for width, height in _sizes(need):
             try:
-                return _V4L2(_open(address, name, width, height, need.frame_rate), address, name)
+                container = _open(address, name, width, height, need.frame_rate)
             except (av.error.FFmpegError, OSError) as error:
                 why = _reason(error)
                 if getattr(error, "errno", None) in (errno.EBUSY, errno.EACCES, errno.ENODEV, errno.ENOENT):
                     raise Unopened(_said(address, error.errno or 0)) from None
+                continue
+            video = container.streams.video[0]
+            if _enough((video.width, video.height), need) or not _enough((width, height), need):
+                return _V4L2(container, address, name)
+            why = f"it gives {video.width}x{video.height} instead of {width}x{height}"
+            container.close()
     raise Unopened(f"{address} gives none of {', '.join(FORMATS)} at a usual size: {why}")
 
 
 def _sizes(need: Need) -> list[tuple[int, int]]:
     """Those that are large enough first, then the largest of the others."""
-    enough = [size for size in SIZES if size[0] >= need.width and size[1] >= need.height]
+    enough = [size for size in SIZES if _enough(size, need)]
     return [*enough, *[size for size in reversed(SIZES) if size not in enough]]
 
 
+def _enough(size: tuple[int, int], need: Need) -> bool:
+    """Whether pictures of ``size`` (width, height) hold all that the model sees."""
+    return size[0] >= need.width and size[1] >= need.height
+
+
 def _open(path: str, name: str, width: int, height: int, rate: int) -> Any:
-    """A container whose pictures are exactly as asked for; FFmpegError otherwise. Rates that a camera lacks are the
-    driver's to round."""
+    """A container of the size that the driver has nearest to this; FFmpegError where it has not the format."""
     options = {"input_format": name, "video_size": f"{width}x{height}", "framerate": str(rate)}
-    container = av.open(path, format="v4l2", options=options, container_options=options)
+    # Not as `options`, which would tell the decoder too that the pictures have the size that was asked for.
+    container = av.open(path, format="v4l2", container_options=options)
     video = container.streams.video[0]
-    if (video.width, video.height) != (width, height):
-        container.close()
-        raise OSError(errno.EINVAL, f"it gives {video.width}x{video.height} instead of {width}x{height}")
     video.codec_context.thread_count = 1
     return container
 

@@ -9,7 +9,7 @@ import time
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -182,7 +182,10 @@ class FakeRequest:
 
 
 class FakePicamera2:
-    def __init__(self, number: int) -> None:
+    camera_controls: ClassVar = {"FrameDurationLimits": (33333, 120000, None)}
+
+    def __init__(self, number: int, allocator: Any = None) -> None:
+        self.camera = object()
         self.started = self.closed = False
 
     @staticmethod
@@ -214,6 +217,7 @@ def test_picamera2_gives_red_as_red_at_the_sensors_time(monkeypatch: pytest.Monk
     module = types.ModuleType("picamera2")
     module.Picamera2 = FakePicamera2  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "picamera2", module)
+    monkeypatch.setattr(picamera2, "DMA_HEAPS", Path("/"))
     source = picamera2.open_source("0", Need(64, 96, 25))
     seconds, frame = next(source.frames())
     assert seconds == 5.0
