@@ -24,8 +24,8 @@ from edge_streamer.devices.live.echo import Untouched
 from edge_streamer.devices.live.microphone import Microphone
 from edge_streamer.devices.live.speaker import Speaker
 from edge_streamer.devices.video_file import Letterbox
-from tests.devices.live.test_sound import noise, place
 from tests.media_files import MEDIA
+from tests.sounds import noise, place
 
 DRIVERS = {"sound": Path("/sys/bus/platform/drivers/snd_aloop"), "camera": Path("/sys/bus/platform/drivers/vivid")}
 SPEAKER, MICROPHONE = "Loopback: PCM (hw:0,0)", "Loopback: PCM (hw:0,1)"
