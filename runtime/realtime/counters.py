@@ -157,11 +157,13 @@ class Counters:
     def troubles(self) -> dict[str, int]:
         """What went wrong and how often, without what did not."""
         reopened = sum(state.reopened for state in self.devices.values())
-        xruns = sum(count for state in self.devices.values() for count in (state.counts or {}).values())
+        named = [item for state in self.devices.values() for item in (state.counts or {}).items()]
+        # How many samples each cost is told apart.
+        events = sum(count for name, count in named if "samples" not in name)
         counts = {
             "skipped": self.skipped, "failed": self.failed, "starved": self.starved, "hasty": self.hasty,
             "held": self.held, "stale pictures": self.stale_pictures, "slow steps": self.slow_steps,
-            "reopened": reopened, "device events": xruns, "log lost": self.log_lost,
+            "reopened": reopened, "device events": events, "log lost": self.log_lost,
         }  # fmt: skip
         return {name: count for name, count in counts.items() if count}
 

@@ -105,10 +105,11 @@ def test_what_the_speaker_plays_the_microphone_hears_sample_by_sample(speaker: S
     microphone.skip(microphone.available())
     lost = (microphone.state().counts or {})["samples_lost"]  # nobody read while the speaker was opened
     heard = play_and_hear(speaker, microphone, noise(3.0, RATE, 5))
-    print(speaker.state(), microphone.state())
+    speaker_state, microphone_state = speaker.state(), microphone.state()  # from here on nobody reads
+    print(speaker_state, microphone_state)
     assert_whole(heard, noise(3.0, RATE, 5))
-    assert (speaker.state().counts or {})["dropped_samples"] == 0
-    assert (microphone.state().counts or {})["samples_lost"] == lost
+    assert (speaker_state.counts or {})["dropped_samples"] == 0
+    assert (microphone_state.counts or {})["samples_lost"] == lost
 
 
 def test_a_rate_that_the_card_does_not_have_now_is_not_asked_for() -> None:
