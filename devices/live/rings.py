@@ -38,11 +38,9 @@ class SampleRing:
             self.overruns += 1
             self.lost += count
             return False
-        if not count:
-            return True
         begin = self._written % self.capacity
         first = min(count, self.capacity - begin)
-        rows = block.reshape(count, -1)
+        rows = block.reshape(count, self._buffer.shape[1])
         self._buffer[begin : begin + first] = rows[:first]
         self._buffer[: count - first] = rows[first:]
         self._written += count  # last: only now may the reader see it
@@ -51,11 +49,9 @@ class SampleRing:
     def read(self, out: Samples) -> int:
         """The oldest into ``out`` [n] or [n, channels]; returns how many there were."""
         count = min(len(out), len(self))
-        if not count:
-            return 0
         begin = self._read % self.capacity
         first = min(count, self.capacity - begin)
-        rows = out.reshape(len(out), -1)
+        rows = out.reshape(len(out), self._buffer.shape[1])
         rows[:first] = self._buffer[begin : begin + first]
         rows[first:count] = self._buffer[: count - first]
         self._read += count
