@@ -131,13 +131,28 @@ def work(wire: Wire, options: Mapping[str, Any]) -> None:
         device = sound_names.choose(options["name"], direction, sound_names.listed(audio), sound_names.read_cards())
     except sound_names.NoSuchDevice as error:
         raise Unopened(str(error), hopeless=True) from None
-    rate, channels = pick_format(audio, pyaudio, device, direction)
-    stream = (_Recording if direction == "in" else _Playing)(wire, rate, channels)
-    stream.is_plugin = device.is_plugin
-    stream.open(audio, pyaudio, device)
-    wire.tell(OPENED, name=device.name, host=device.host, rate=rate, channels=channels, latency=stream.latency)
-    stream.told = True
+    stream = _opened(wire, audio, pyaudio, device, direction)
+    wire.tell(OPENED, name=device.name, host=device.host, rate=stream.rate, channels=stream.channels,
+              latency=stream.latency)  # fmt: skip
+    stream.announced = True
     stream.run()
+
+
+def _opened(
+    wire: Wire, audio: Any, pyaudio: Any, device: sound_names.SoundDevice, direction: sound_names.Direction
+) -> _Stream:
+    """An open stream. Tried twice, with a format picked anew: the other direction of the same device may have been
+    opened meanwhile, and have fixed another. Raises Unopened."""
+    why = ""
+    for _ in range(2):
+        rate, channels = pick_format(audio, pyaudio, device, direction)
+        stream = (_Recording if direction == "in" else _Playing)(wire, rate, channels)
+        try:
+            stream.open(audio, pyaudio, device)
+            return stream
+        except OSError as error:
+            why = str(error.args[-1])
+    raise Unopened(f"{device.name!r} cannot be opened: {why}; is another program using it?")
 
 
 def pick_format(audio: Any, pyaudio: Any, device: sound_names.SoundDevice, direction: str) -> tuple[int, int]:
@@ -180,24 +195,20 @@ class _Stream:
         self.gone = False
         """Nobody listens any more."""
         self.is_plugin = False
-        self.told = False
+        """It is opened through a sound server or a plugin of ALSA."""
+        self.announced = False
         """The loop knows that the device is open: only then do its blocks mean anything to it."""
         self._told = 0.0
         self._stream: Any = None
 
     def open(self, audio: Any, pyaudio: Any, device: sound_names.SoundDevice) -> None:
-        """Until the first callback. Raises Unopened."""
-        self._continue = pyaudio.paContinue
-        try:
-            self._stream = audio.open(
-                rate=self.rate, channels=self.channels, format=pyaudio.paFloat32,
-                frames_per_buffer=self.block, stream_callback=self.called_back,
-                **{self.word: True, f"{self.word}_device_index": device.index},
-            )  # fmt: skip
-        except OSError as error:
-            raise Unopened(
-                f"{device.name!r} cannot be opened: {error.args[-1]}; is another program using it?"
-            ) from None
+        """Until the first callback. Raises OSError where PortAudio refuses, Unopened where nothing comes."""
+        self._continue, self.is_plugin = pyaudio.paContinue, device.is_plugin
+        self._stream = audio.open(
+            rate=self.rate, channels=self.channels, format=pyaudio.paFloat32,
+            frames_per_buffer=self.block, stream_callback=self.called_back,
+            **{self.word: True, f"{self.word}_device_index": device.index},
+        )  # fmt: skip
         ends = time.monotonic() + START_SECONDS
         while not self.called:
             if time.monotonic() > ends:
@@ -253,7 +264,7 @@ class _Recording(_Stream):
         age = _sane(times["current_time"] - times["input_buffer_adc_time"])
         first = self.called - (self.latency if age is None else age)
         two = flags & 0xFF | self._refused << 8
-        if self.told and not self.wire.offer(BLOCK, int(1e9 * first), self.position, two, data):
+        if self.announced and not self.wire.offer(BLOCK, int(1e9 * first), self.position, two, data):
             self._refused += 1
         self.position += count
 
@@ -293,7 +304,7 @@ class _Playing(_Stream):
         if self.is_plugin:
             delay = max(delay - COUNTED_TWICE * count / self.rate, 0.0)
         head = PlayedHead(self._real, self._concealed, self._dry, int(1e9 * self.called), flags & ~PRIMING)
-        if self.told:
+        if self.announced:
             self.wire.offer(PLAYED, int(1e9 * (self.called + delay)), self.position, 0, head.pack() + block.tobytes())
         self.position += count
         return block.tobytes() if self.channels == 1 else block.repeat(self.channels).tobytes()
