@@ -158,6 +158,19 @@ class Recording:
 
 
 @contextmanager
+def pulse_server_here(folder: Path) -> Iterator[Pulse]:
+    """A running server that this process and what it starts use, and no other."""
+    with pulse_server(folder) as server:
+        old = dict(os.environ)
+        os.environ.update(server.environment)
+        try:
+            yield server
+        finally:
+            os.environ.clear()
+            os.environ.update(old)
+
+
+@contextmanager
 def pulse_server(folder: Path, room_ms: int | None = None) -> Iterator[Pulse]:
     """A running server; skips where its programs are not installed."""
     missing = sorted({package for program, package in PROGRAMS.items() if shutil.which(program) is None})

@@ -11,8 +11,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,25 +25,20 @@ from edge_streamer.devices.live.echo import Untouched
 from edge_streamer.devices.live.microphone import Microphone
 from edge_streamer.devices.live.speaker import Speaker
 from edge_streamer.devices.video_file import Letterbox
+from tests import waiting
 from tests.media_files import MEDIA
-from tests.sounds import noise, place
+from tests.sounds import noise, offsets_of_tenths
 
 DRIVERS = {"sound": Path("/sys/bus/platform/drivers/snd_aloop"), "camera": Path("/sys/bus/platform/drivers/vivid")}
 SPEAKER, MICROPHONE = "Loopback: PCM (hw:0,0)", "Loopback: PCM (hw:0,1)"
 RATE = MEDIA.sample_rate
 PATIENCE = 120.0
 """Seconds. An emulated machine takes ten to start a worker."""
+until = partial(waiting.until, patience=PATIENCE)
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("EDGE_STREAMER_EMULATED") != "1", reason="takes drivers away; .ci/real-devices emulates a machine"
 )
-
-
-def until(true: Callable[[], bool], what: str) -> None:
-    ends = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < ends, f"in {PATIENCE:.0f} s never {what}"
-        time.sleep(0.02)
 
 
 @contextmanager
@@ -91,12 +87,29 @@ def play_and_hear(speaker: Speaker, microphone: Microphone, sound: np.ndarray) -
     return np.concatenate(heard)
 
 
+def driver_faults(speaker: Speaker, microphone: Microphone) -> int:
+    """What both drivers have counted so far, and how often either was lost."""
+    out, into = speaker.state(), microphone.state()
+    return (out.counts or {})["driver_flags"] + (into.counts or {})["overflows"] + out.lost + into.lost
+
+
+def play_and_hear_undisturbed(speaker: Speaker, microphone: Microphone, sound: np.ndarray) -> np.ndarray:
+    """As :func:`play_and_hear`, again where a driver counted a fault meanwhile: an emulated machine that has just
+    started two workers overflows. What is lost without being counted stays lost, and is for the caller to see."""
+    for _ in range(4):
+        until(lambda: microphone.available() > 0, "a sample came")
+        microphone.skip(microphone.available())
+        before = driver_faults(speaker, microphone)
+        heard = play_and_hear(speaker, microphone, sound)
+        if driver_faults(speaker, microphone) == before:
+            return heard
+    raise AssertionError(f"no try without a driver's fault: {speaker.state()}, {microphone.state()}")
+
+
 def assert_whole(heard: np.ndarray, wanted: np.ndarray) -> None:
     """Every tenth of a second of ``wanted`` is there, at one distance from the one before."""
-    length = RATE // 10
-    found = [place(heard, wanted[begin : begin + length]) for begin in range(0, len(wanted) - length + 1, length)]
-    offsets = np.array([at - length * index for index, (at, alike) in enumerate(found) if alike > 0.98])
-    assert len(offsets) >= len(found) - 2, found  # an emulated machine may stumble once as it begins
+    offsets, missing = offsets_of_tenths(heard, wanted, RATE, 0.98)
+    assert missing <= 2  # an emulated machine may stumble once as it begins
     assert np.count_nonzero(np.abs(np.diff(offsets)) > 1) <= 1, offsets
 
 
@@ -104,7 +117,7 @@ def test_what_the_speaker_plays_the_microphone_hears_sample_by_sample(speaker: S
     until(lambda: microphone.available() > 0, "a sample came")
     microphone.skip(microphone.available())
     lost = (microphone.state().counts or {})["samples_lost"]  # nobody read while the speaker was opened
-    heard = play_and_hear(speaker, microphone, noise(3.0, RATE, 5))
+    heard = play_and_hear_undisturbed(speaker, microphone, noise(3.0, RATE, 5))
     speaker_state, microphone_state = speaker.state(), microphone.state()  # from here on nobody reads
     print(speaker_state, microphone_state)
     assert_whole(heard, noise(3.0, RATE, 5))
@@ -149,8 +162,7 @@ def test_an_unplugged_card_is_lost_and_found_again(speaker: Speaker, microphone:
     until(lambda: microphone.state().open and speaker.state().open, "both came back")
     assert microphone.state().lost >= 1
     assert speaker.state().lost >= 1
-    microphone.skip(microphone.available())
-    heard = play_and_hear(speaker, microphone, noise(2.0, RATE, 6))
+    heard = play_and_hear_undisturbed(speaker, microphone, noise(2.0, RATE, 6))
     assert_whole(heard, noise(2.0, RATE, 6))
 
 

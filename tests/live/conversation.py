@@ -33,6 +33,7 @@ from edge_streamer.runtime.scenes.scene import Scene
 from edge_streamer.runtime.scenes.script import RATE, UNIT
 from tests.pulse import RATE as SERVER_RATE
 from tests.pulse import Pulse, pulse_server
+from tests.sounds import place
 
 KINDS = ("smooth", "interruption", "stop")
 PAUSE_SECONDS = 1.0
@@ -66,6 +67,11 @@ def draw(minutes: float) -> tuple[list[Played], np.ndarray]:
     return played, np.concatenate(parts)
 
 
+def at_server_rate(sound: np.ndarray) -> np.ndarray:
+    """From 16 kHz to what the sound server plays."""
+    return np.asarray(soxr.resample(sound, RATE, SERVER_RATE), np.float32)
+
+
 def converse(pulse: Pulse, sound: np.ndarray, folder: Path, echo: str = "full") -> dict[str, Any]:
     """Run the demo while ``sound`` is in the room; leaves the run's report, recording and the monitor's sound."""
     seconds = len(sound) / RATE
@@ -79,7 +85,7 @@ def converse(pulse: Pulse, sound: np.ndarray, folder: Path, echo: str = "full") 
     try:
         _until_begun(folder / "log.jsonl", running)
         with pulse.recording("speaker.monitor") as monitor:
-            player = pulse.play(np.asarray(soxr.resample(sound, RATE, SERVER_RATE), np.float32))
+            player = pulse.play(at_server_rate(sound))
             assert running.wait(seconds + 60) == 0
             player.wait(10)
             monitor.samples.tofile(folder / "monitor.f32")
@@ -99,24 +105,16 @@ def _until_begun(log: Path, running: subprocess.Popen[bytes]) -> None:
     time.sleep(1.0)
 
 
-def place(recorded: np.ndarray, wanted: np.ndarray) -> tuple[int, float]:
-    """Where ``wanted`` lies in ``recorded``, and how alike they are there (1: the same shape)."""
-    size = 1 << (len(recorded) + len(wanted)).bit_length()
-    product = np.fft.irfft(np.fft.rfft(recorded, size) * np.conj(np.fft.rfft(wanted, size)), size)
-    at = int(product[: len(recorded)].argmax())
-    piece = recorded[at : at + len(wanted)]
-    return at, float(product[at] / np.sqrt((piece @ piece) * (wanted @ wanted) + 1e-9))
-
-
 def judge(played: list[Played], sound: np.ndarray, folder: Path, report: dict[str, Any]) -> dict[str, Any]:
     """Scores of a run."""
     heard = np.fromfile(folder / "record" / journal.SOUND, "<f4")
-    begin, alike = place(heard, sound)
+    found, alike = place(heard, sound, fine=1)
+    begin = int(found)
     voice, text = _answers(folder / "record", len(heard) // UNIT)
     asked, stopped, true_late = list[Question](), list[Halt](), list[float]()
     monitor = np.asarray(soxr.resample(np.fromfile(folder / "monitor.f32", "<f4"), SERVER_RATE, RATE), np.float32)
     first = int(np.argmax(np.abs(voice) > 0.1))
-    _, said_alike = place(monitor, voice[first : first + RATE])  # further on, pacing has moved it
+    _, said_alike = place(monitor, voice[first : first + RATE], fine=1)  # further on, pacing has moved it
     ear = Ear(load_world())
     for one in played:
         made = _cut(one, begin + one.begin, heard, voice, text)

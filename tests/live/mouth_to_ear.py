@@ -26,7 +26,7 @@ from edge_streamer.runtime.realtime.stand_ins import NoCamera, NoScreen
 from edge_streamer.runtime.timing import MonotonicClock
 from edge_streamer.runtime.unit import Knobs, Response, Unit
 from tests.media_files import MEDIA
-from tests.pulse import RATE, Pulse, pulse_server
+from tests.pulse import RATE, Pulse, pulse_server_here
 
 PULSE_SAMPLES = 24
 """Of a click at the model's rate: 1.5 ms."""
@@ -132,8 +132,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--step", type=float, default=0.03, help="seconds that a step takes")
     args = parser.parse_args()
-    with pulse_server(Path(tempfile.mkdtemp())) as pulse:
-        os.environ.update(pulse.environment)
+    with pulse_server_here(Path(tempfile.mkdtemp())) as pulse:
         result = measure(pulse, args.seconds, args.step)
     print(f"measured  {result['measured_ms']}")
     print(f"explained {result['explained_ms']}: {result['parts_ms']}")

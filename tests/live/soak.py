@@ -24,11 +24,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soxr
 
 from edge_streamer.runtime.demo import EMBEDDED, bundle_path
-from tests.live.conversation import draw
-from tests.pulse import RATE, Pulse, pulse_server
+from tests.live.conversation import at_server_rate, draw
+from tests.pulse import Pulse, pulse_server
 
 STEP_FAULT_EVERY = 250
 """Units: one in 40 s."""
@@ -90,7 +89,6 @@ class Faults:
     def __init__(self, pulse: Pulse, pid: int, done: Done) -> None:
         self._pulse, self._pid, self._done = pulse, pid, done
         self._turn = 0
-        self.player: subprocess.Popen[bytes] | None = None
         self.kinds: list[Callable[[], None]] = [
             self.kill_camera, self.kill_one_sound, self.hang_camera, self.kill_server, self.stop_all, self.hang_up,
             self.kill_display, self.hang_one_sound,
@@ -140,8 +138,8 @@ class Faults:
 
 def soak(minutes: float, folder: Path, tell: Callable[[str], None]) -> dict[str, Any]:
     """Run, injure, watch, judge."""
-    _, sound = draw(min(minutes, 5.0))
-    sound48 = np.asarray(soxr.resample(sound, 16000, RATE), np.float32)
+    _, drawn = draw(min(minutes, 5.0))
+    sound = at_server_rate(drawn)
     done = Done()
     with pulse_server(folder / "server", room_ms=40) as pulse:
         environment = pulse.environment | {"SDL_VIDEODRIVER": "dummy"}
@@ -156,14 +154,14 @@ def soak(minutes: float, folder: Path, tell: Callable[[str], None]) -> dict[str,
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT, FILE_LIMIT)),
         )  # fmt: skip
         faults = Faults(pulse, running.pid, done)
-        due, player = time.monotonic() + 15.0, pulse.play(sound48)
+        due, player = time.monotonic() + 15.0, pulse.play(sound)
         last = time.monotonic() + 60 * minutes - 20
         while running.poll() is None:
             time.sleep(1.0)
             if running.poll() is None:
                 sample(running.pid, done)
             if player.poll() is not None:
-                player = pulse.play(sound48)
+                player = pulse.play(sound)
             if due < time.monotonic() < last:
                 tell(faults.next())
                 due = time.monotonic() + FAULT_SECONDS

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.live import conversation, mouth_to_ear
-from tests.pulse import Pulse, pulse_server
+from tests.pulse import Pulse, pulse_server_here
 
 pytest.importorskip("pyaudio", reason="needs the extra 'live'")
 
 
 @pytest.fixture(scope="module")
 def pulse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pulse]:
-    with pulse_server(tmp_path_factory.mktemp("pulse")) as server:
-        old = dict(os.environ)
-        os.environ.update(server.environment)
+    with pulse_server_here(tmp_path_factory.mktemp("pulse")) as server:
         yield server
-        os.environ.clear()
-        os.environ.update(old)
 
 
 def test_mouth_to_ear_is_the_sum_that_the_loop_tells(pulse: Pulse) -> None:

@@ -21,16 +21,9 @@ from edge_streamer.devices.live.camera_worker import PICTURE
 from edge_streamer.devices.live.wire import OPENED, Message
 from edge_streamer.devices.live.worker import Unopened
 from tests.media_files import MEDIA
+from tests.waiting import PATIENCE, until
 
-PATIENCE = 30.0
 SHAPE = (MEDIA.unit_frames, *MEDIA.user_size, 3)
-
-
-def until(true: Callable[[], bool]) -> None:
-    ends = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < ends, "it did not come about"
-        time.sleep(0.01)
 
 
 @pytest.fixture

@@ -5,21 +5,16 @@ from __future__ import annotations
 import os
 import pty
 import threading
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
 from edge_streamer.devices.live.keys import KeyBoard
+from tests import waiting
 
 Type = Callable[[str], None]
-
-
-def until(true: Callable[[], bool]) -> None:
-    ends = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < ends, "it did not come about"
-        time.sleep(0.005)
+until = partial(waiting.until, patience=20.0)
 
 
 @pytest.fixture(params=["terminal", "pipe"])

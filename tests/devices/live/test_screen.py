@@ -16,19 +16,12 @@ from PIL import Image
 from edge_streamer.devices.live.screen import Screen
 from edge_streamer.devices.live.screen_names import found
 from tests.media_files import MEDIA
+from tests.waiting import PATIENCE, until
 
 pytest.importorskip("pygame", reason="needs the extra 'live'")
 
-PATIENCE = 30.0
 SHAPE = (MEDIA.unit_frames, *MEDIA.agent_size, 3)
 Open = Callable[..., Screen]
-
-
-def until(true: Callable[[], bool]) -> None:
-    ends = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < ends, "it did not come about"
-        time.sleep(0.01)
 
 
 @pytest.fixture

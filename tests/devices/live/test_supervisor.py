@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,7 @@ from edge_streamer.devices.live import supervisor as under_test
 from edge_streamer.devices.live.supervisor import Supervisor
 from edge_streamer.devices.live.wire import OPENED, Message
 from tests.devices.live.fake_worker import ECHO, TICK
-
-PATIENCE = 30.0
-"""Seconds: far more than anything here takes, on a machine that is busy."""
+from tests.waiting import PATIENCE, until
 
 Start = Callable[..., Supervisor]
 
@@ -42,13 +39,6 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     yield begin
     for one in started:
         one.close()
-
-
-def until(true: Callable[[], bool]) -> None:
-    ends = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < ends, "it did not come about"
-        time.sleep(0.01)
 
 
 def test_messages_go_both_ways_whole_and_in_order(start: Start) -> None:
