@@ -25,7 +25,7 @@ from edge_streamer.runtime.loop import BLACK, MOST_FAILURES, Settles, Steps
 from edge_streamer.runtime.media import Frames, Samples
 from edge_streamer.runtime.realtime.counters import Counters
 from edge_streamer.runtime.realtime.ladder import Ladder, rungs_for
-from edge_streamer.runtime.realtime.playout import TARGET_SECONDS, Playout, is_quiet
+from edge_streamer.runtime.realtime.playout import LARGEST_TARGET, TARGET_SECONDS, Playout, is_quiet
 from edge_streamer.runtime.realtime.ports import Keys, LiveCamera, LiveDevice, LiveMicrophone, LiveScreen, LiveSpeaker
 from edge_streamer.runtime.realtime.recorders import Recorders
 from edge_streamer.runtime.realtime.stand_ins import NoKeys
@@ -166,6 +166,8 @@ class _LiveLoop:
         self._noticed = self._begun
         self._surplus: deque[int] = deque(maxlen=CREEP_UNITS)
         self._failures = 0
+        self._hindered = False
+        """Whether the unit in hand is late, if it is, because of the microphone or a machine that stood still."""
         self._settle_took = 0.0
         self._open = dict.fromkeys(ends.devices(), True)
         self._perceiving = 0.0
@@ -205,6 +207,7 @@ class _LiveLoop:
         """Whole units that wait behind the one in hand: the oldest are given up."""
         wanted = self._media.unit_samples
         late = have // wanted - 1
+        self._hindered = late * self._unit_seconds >= LARGEST_TARGET
         if late > 0:
             self._ends.microphone.skip(late * wanted)
             self.counters.skipped += late
@@ -235,6 +238,7 @@ class _LiveLoop:
         got = microphone.read(self._samples)
         self._samples[got:] = 0.0
         if got < wanted:
+            self._hindered = True
             self.counters.starved += 1
             self.counters.missing_samples += wanted - got
             self._surplus.clear()
@@ -310,7 +314,9 @@ class _LiveLoop:
     def deliver(self, unit: Unit, response: Response) -> None:
         """Sound first, then the picture that belongs to it, then everything that records."""
         ends, ready = self._ends, self._clock.now()
-        margin, position = self._playout.write(response.samples)
+        stood_still = ready - self._noticed > LARGEST_TARGET  # no buffer makes up for that
+        excused = self._hindered or self._failures > 0 or stood_still
+        margin, position = self._playout.write(response.samples, excused)
         heard = ends.speaker.heard_at(position)
         self._measure(ready, heard)
         if self._ladder.rung.hold:

@@ -4,7 +4,8 @@ Receives units of the agent's voice; hands them to a speaker and keeps the *marg
 unit arrives, near its target. Too little and the speaker runs dry; all of it is delay.
 
     margin at arrival       what is done
-    none (it ran dry)       the target's length of silence goes before the unit; the target grows
+    none (it ran dry)       the target's length of silence goes before the unit; the target grows, if the unit was late
+                            of itself: a larger buffer is no cure for a device that was lost
     near the target         the speaker is paced a little faster or slower: this absorbs the clocks' drift
     above it on the mean    quiet samples are cut out of the unit
     far above it            loud ones too, where there is no other way
@@ -30,7 +31,7 @@ LARGEST_TARGET = 0.32
 """Beyond two units a larger buffer is no cure: the model is too slow."""
 
 GROWTH_SECONDS = 0.02
-"""By which the target grows each time that the speaker ran dry."""
+"""By which the target grows each time that a unit came too late of itself."""
 
 SHRINKING = 1e-4
 """The share of a grown target's excess that is given back per unit: half of it in 18 minutes."""
@@ -81,6 +82,8 @@ class Playout:
         self._least_target = self.target = target
         self._mean: float | None = None
         self._started = False
+        self._opening = 0
+        """Which opening of the speaker the sound before went to."""
         self.counts = PlayoutCounts()
         self.position = 0
         """Samples written, silence included: where the next one will lie in the speaker's stream."""
@@ -90,15 +93,16 @@ class Playout:
         """Seconds until the speaker runs dry."""
         return self._speaker.waiting()
 
-    def write(self, samples: Samples) -> tuple[float, int]:
-        """Queue one unit. Returns the margin that it found (the target where the sound only begins) and the position of
-        its first sample."""
-        margin = self._speaker.waiting() if self._started else self.target
-        if not self._speaker.state().open:  # it takes nothing, so there is no margin to keep
+    def write(self, samples: Samples, excused: bool = False) -> tuple[float, int]:
+        """Queue one unit; ``excused``: were it late, some device would be to blame. Returns the margin that it found
+        (the target where the sound only begins) and the position of its first sample."""
+        margin, state = self._speaker.waiting() if self._started else self.target, self._speaker.state()
+        anew, self._opening = state.reopened != self._opening, state.reopened
+        if not state.open:  # it takes nothing, so there is no margin to keep
             self._started, self._mean = False, None
             margin = self.target
         elif not self._started or margin <= 0:
-            self._prefill()
+            self._prefill(grow=not excused and not anew)
         else:
             samples = self._keep(margin, samples)
         position = self.position
@@ -118,12 +122,13 @@ class Playout:
         """How much faster the speaker's clock is than the one that units come by, as the pacing found it."""
         return 1e6 * (1.0 - self.ratio)
 
-    def _prefill(self) -> None:
+    def _prefill(self, grow: bool) -> None:
         silence = np.zeros(round(self.target * self._rate), np.float32)
         if self._started:
             self.counts.dry += 1
             self.counts.prefilled += len(silence)
-            self.target = min(self.target + GROWTH_SECONDS, LARGEST_TARGET)
+            if grow:
+                self.target = min(self.target + GROWTH_SECONDS, LARGEST_TARGET)
         self._started, self._mean = True, None
         self._put(silence)
 

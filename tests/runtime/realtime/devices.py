@@ -25,7 +25,7 @@ class Device:
         self.latency = 0.0
 
     def state(self) -> DeviceState:
-        return DeviceState("fake", self.open, self.error, latency=self.latency, counts=self.counts)
+        return DeviceState("fake", self.open, self.error, self.reopens, latency=self.latency, counts=self.counts)
 
     def reopen(self) -> None:
         self.reopens += 1

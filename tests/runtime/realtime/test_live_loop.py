@@ -116,9 +116,10 @@ def test_a_stall_of_two_seconds_is_skipped_and_forgotten() -> None:
     assert (
         scene.events[0] == ("skipped", "11 units had piled up at the microphone") or scene.events[0][0] == "ladder down"
     )
-    # Recovered: back on the first rung, with no more delay than before but the grown target and what waits for a pause.
+    # Recovered: back on the first rung, with no more delay than before but what waits for a pause.
     assert counters.rung == 0
-    assert counters.mouth_to_ear.last < counters.mouth_to_ear.first + GROWTH_SECONDS + SURPLUS_SECONDS
+    assert counters.mouth_to_ear.last < counters.mouth_to_ear.first + SURPLUS_SECONDS + 1e-6
+    assert counters.target_ms == pytest.approx(1000 * TARGET_SECONDS), "no buffer makes up for two seconds"
 
 
 def test_a_model_that_is_too_slow_takes_fewer_steps_and_keeps_up() -> None:
@@ -165,6 +166,16 @@ def test_sound_that_comes_late_after_all_does_not_delay_what_follows() -> None:
     assert counters.crept_samples + UNIT * counters.skipped > 0
     assert scene.microphone.available() < 0.04 * RATE
     assert counters.parts["input"].last < 0.035
+
+
+def test_faults_of_devices_do_not_make_the_buffer_larger() -> None:
+    clock = FakeClock()
+    outages = [(3.2 + 5 * n, 3.9 + 5 * n) for n in range(6)]
+    scene = Scene(240, clock=clock, microphone=Microphone(clock, silent=outages))
+    counters = scene.run()
+    assert counters.misses >= 6
+    assert counters.target_ms == pytest.approx(1000 * TARGET_SECONDS)
+    assert counters.mouth_to_ear.last < counters.mouth_to_ear.first + SURPLUS_SECONDS + 1e-6
 
 
 def test_one_failed_unit_is_concealed_and_counted() -> None:

@@ -55,6 +55,21 @@ def test_a_speaker_that_ran_dry_gets_its_target_again_and_more_of_it() -> None:
     assert scene.playout.target <= LARGEST_TARGET
 
 
+def test_a_lost_device_is_no_reason_for_a_larger_buffer() -> None:
+    scene = Scene()
+    scene.unit(after=2 * SECONDS)
+    scene.playout.write(LOUD, excused=True)
+    assert scene.playout.counts.dry == 1
+    assert scene.playout.target == pytest.approx(0.06)
+    scene.clock.advance(2 * SECONDS)
+    scene.speaker.reopen()
+    scene.unit(after=2 * SECONDS)
+    assert scene.playout.counts.dry == 2
+    assert scene.playout.target == pytest.approx(0.06)
+    scene.unit()
+    assert scene.playout.target == pytest.approx(0.06 + GROWTH_SECONDS, rel=1e-3), "the opening is no longer new"
+
+
 def test_a_grown_target_is_given_back_slowly() -> None:
     scene = Scene()
     scene.unit(after=SECONDS + 0.1)
