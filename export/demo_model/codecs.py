@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edge_streamer.export.audio import AudioVae
-from edge_streamer.export.demo_model.fitting import Losses, Stage, Tell, fit
+from edge_streamer.export.demo_model.compute import device, half, tensor
+from edge_streamer.export.demo_model.fitting import Losses, Stage, Task, Tell, fit
 from edge_streamer.export.layers import Linear, Tails, start_state
 from edge_streamer.export.model import WanStreamer
 from edge_streamer.export.video import VideoVae
@@ -74,10 +75,10 @@ def through(vae: Codec, clips: Tensor, learning: bool) -> Tensor:
     """``clips`` encoded, disturbed and decoded; the encoder gets a gradient only while it is ``learning``."""
     batch = len(clips)
     with bare(vae) as (mean, std):
-        with torch.autocast("cpu", torch.bfloat16), torch.set_grad_enabled(learning):
+        with half(), torch.set_grad_enabled(learning):
             latents = vae.encode(clips, Tails(start_state(vae, batch)))
         latents = disturbed(latents.float(), mean, std, learning)
-        with torch.autocast("cpu", torch.bfloat16):
+        with half():
             again = vae.decode(latents, Tails(start_state(vae, batch)))
     return again.float()
 
@@ -122,10 +123,13 @@ def train_audio(
     """The codec of the agent's voice; with POLISH_AUDIO its decoder only."""
     vae, units, batch, whole = model.audio_vae, 8, 12, stage.name == AUDIO.name
 
-    def losses(step: int) -> Losses:
+    def draw(step: int) -> tuple[int, Sound]:
         rng = np.random.default_rng([seed, 1 if whole else 8, step])
-        torch.manual_seed(int(rng.integers(2**31)))
-        clips = torch.from_numpy(np.stack([voice_clip(rng, phrases, units) for _ in range(batch)]))
+        return int(rng.integers(2**31)), np.stack([voice_clip(rng, phrases, units) for _ in range(batch)])
+
+    def losses(drawn: tuple[int, Sound]) -> Losses:
+        torch.manual_seed(drawn[0])
+        clips = tensor(drawn[1])
         again = through(vae, clips, whole)
         error, power = (again - clips).pow(2).mean(), clips.pow(2).mean()
         spectral = torch.stack([F.l1_loss(a, b) for a, b in zip(spectra(again), spectra(clips), strict=True)]).mean()
@@ -135,7 +139,7 @@ def train_audio(
             "_snr_db": 10 * torch.log10(power / error),
         }
 
-    fit(stage, vae if whole else vae.decoder, losses, folder, tell)
+    fit(stage, vae if whole else vae.decoder, Task(draw, losses), folder, tell)
 
 
 # ---- the picture ----
@@ -164,17 +168,20 @@ def attention_map() -> Tensor:
     weight = np.ones((96, 160, 1), np.float32)
     weight[28:60, 26:90] = 4.0
     weight[56:84, 42:76] = 3.0
-    return torch.from_numpy(weight / weight.mean())
+    return tensor(weight / weight.mean())
 
 
 def train_video(model: WanStreamer, seed: int, folder: Path, tell: Tell, stage: Stage = VIDEO) -> None:
     """The codec of the agent's picture; with POLISH_VIDEO its decoder only."""
     vae, units, batch, whole, weight = model.video_vae, 4, 4, stage.name == VIDEO.name, attention_map()
 
-    def losses(step: int) -> Losses:
+    def draw(step: int) -> tuple[int, NDArray[np.uint8]]:
         rng = np.random.default_rng([seed, 2 if whole else 9, step])
-        torch.manual_seed(int(rng.integers(2**31)))
-        frames = torch.from_numpy(np.stack([draw_avatar(even_looks(rng, units)) for _ in range(batch)]))
+        return int(rng.integers(2**31)), np.stack([draw_avatar(even_looks(rng, units)) for _ in range(batch)])
+
+    def losses(drawn: tuple[int, NDArray[np.uint8]]) -> Losses:
+        torch.manual_seed(drawn[0])
+        frames = tensor(drawn[1])
         target = frames.float() / 127.5 - 1
         again = through(vae, frames, whole) / 127.5 - 1
         difference = again - target
@@ -184,7 +191,7 @@ def train_video(model: WanStreamer, seed: int, folder: Path, tell: Tell, stage: 
             "_psnr_db": -10 * torch.log10(difference.pow(2).mean() / 4),
         }
 
-    fit(stage, vae if whole else vae.decoder, losses, folder, tell)
+    fit(stage, vae if whole else vae.decoder, Task(draw, losses), folder, tell)
 
 
 # ---- the camera ----
@@ -204,9 +211,10 @@ class Probe(nn.Module):
         return y
 
 
-def camera_clip(
-    rng: np.random.Generator, units: int
-) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]:
+CameraClip = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]
+
+
+def camera_clip(rng: np.random.Generator, units: int) -> CameraClip:
     """frames, position in the four frames of each unit [units, 8], (card, present) of each unit [units, 2]."""
     n = units * 4
     x, y = face_path(rng, n)
@@ -228,13 +236,15 @@ def train_camera(model: WanStreamer, seed: int, folder: Path, tell: Tell, stage:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         probe = Probe(model.config.transformer.width, model.config.user_grid[0] * model.config.user_grid[1])
-    both = nn.ModuleDict({"video": video, "probe": probe})
+    both = nn.ModuleDict({"video": video, "probe": probe.to(device())})
 
-    def losses(step: int) -> Losses:
+    def draw(step: int) -> list[CameraClip]:
         rng = np.random.default_rng([seed, 3, step])
-        clips = [camera_clip(rng, units) for _ in range(batch)]
-        frames, place, labels = (torch.from_numpy(np.stack(part)) for part in zip(*clips, strict=True))
-        with torch.autocast("cpu", torch.bfloat16):
+        return [camera_clip(rng, units) for _ in range(batch)]
+
+    def losses(clips: list[CameraClip]) -> Losses:
+        frames, place, labels = (tensor(np.stack(part)) for part in zip(*clips, strict=True))
+        with half():
             tokens = video(frames, Tails(start_state(video, batch)))
             read = probe(tokens).float()
         there = labels[..., 1].float()
@@ -247,4 +257,4 @@ def train_camera(model: WanStreamer, seed: int, folder: Path, tell: Tell, stage:
             "_card_right": (read[..., 8:13].argmax(-1) == labels[..., 0]).float().mean(),
         }
 
-    fit(stage, both, losses, folder, tell)
+    fit(stage, both, Task(draw, losses), folder, tell)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from edge_streamer.export.config import Config
 from edge_streamer.export.demo_model.clips import Writer
+from edge_streamer.export.demo_model.compute import drawn, half, tensor
 from edge_streamer.export.demo_model.listening import SPLICED, Backdrops
 from edge_streamer.export.demo_model.speech import Bank, varied
 from edge_streamer.export.layers import Tails, start_state
@@ -41,6 +42,46 @@ FACE = 0.92
 
 
 @dataclass
+class Told:
+    """What is to be known of N clips of U units, from their scenes alone."""
+
+    slots: Ints
+    """[N, U, S]: what the agent's words are."""
+    text: Ints
+    """[N, U, places]: what is typed."""
+    cards: Ints
+    """[N, U]: the card that an answer from this unit on would name, 0 for none, -1 where nobody should be asked: one is
+    just coming into sight, or was so long ago that it leaves the window."""
+    ended: Ints
+    """[N, U]: 1 and up for the command whose answer would start in the unit, in the order of ``table.words``; 0 for
+    none."""
+
+
+def told(scenes: Sequence[Scene], config: Config) -> Told:
+    """Of ``scenes``, all of one length."""
+    slots = np.stack([slot_tokens(s.intent, config) for s in scenes])
+    text = np.stack([text_tokens(s, config) for s in scenes])
+    return Told(slots, text, np.stack([_cards(s) for s in scenes]), np.stack([_ended(s) for s in scenes]))
+
+
+def _cards(scene: Scene) -> Ints:
+    marks = np.zeros(scene.script.units, np.int64)
+    for shown in sorted(scene.script.shown, key=lambda s: s.start):
+        first = shown.start * FRAME // UNIT
+        marks[first:] = shown.card
+        marks[first : first + 3] = marks[first + REMEMBERED :] = -1
+    return marks
+
+
+def _ended(scene: Scene) -> Ints:
+    marks, words = np.zeros(scene.script.units, np.int64), list(scene.world.table.words)
+    for end, word in scene.script.commands():
+        if start_after(end) < len(marks) * UNIT:
+            marks[start_after(end) // UNIT] = 1 + words.index(word)
+    return marks
+
+
+@dataclass
 class Clips:
     """N clips of U units."""
 
@@ -51,10 +92,11 @@ class Clips:
     """[N, U, tokens, values]: the agent's sound."""
     camera: Tensor
     """[N, U, tokens, width]: what the user's encoder made of the frames."""
-    slots: Tensor
-    """[N, U, S]"""
-    text: Tensor
-    """[N, U, places]: what is typed."""
+    told: Told
+
+    @property
+    def units(self) -> int:
+        return self.told.slots.shape[1]
 
     @cached_property
     def blinks(self) -> Tensor:
@@ -68,44 +110,20 @@ class Clips:
             for turn in scene.intent.turns:
                 marks[max(turn - 1, 0) : turn + 2] = -1
             found.append(marks)
-        return torch.from_numpy(np.stack(found))
-
-    @cached_property
-    def cards(self) -> Tensor:
-        """[N, U]: the card that an answer from this unit on would name, 0 for none, -1 where nobody should be asked:
-        one is just coming into sight, or was so long ago that it leaves the window."""
-        found = np.zeros((len(self.scenes), self.slots.shape[1]), np.int64)
-        for marks, scene in zip(found, self.scenes, strict=True):
-            for shown in sorted(scene.script.shown, key=lambda s: s.start):
-                first = shown.start * FRAME // UNIT
-                marks[first:] = shown.card
-                marks[first : first + 3] = marks[first + REMEMBERED :] = -1
-        return torch.from_numpy(found)
-
-    @cached_property
-    def ended(self) -> Tensor:
-        """[N, U]: 1 and up for the command whose answer would start in the unit, in the order of ``table.words``; 0
-        for none."""
-        found = np.zeros((len(self.scenes), self.slots.shape[1]), np.int64)
-        for marks, scene in zip(found, self.scenes, strict=True):
-            words = list(scene.world.table.words)
-            for end, word in scene.script.commands():
-                if start_after(end) < len(marks) * UNIT:
-                    marks[start_after(end) // UNIT] = 1 + words.index(word)
-        return torch.from_numpy(found)
+        return tensor(np.stack(found))
 
     @cached_property
     def places(self) -> Tensor:
         """[N, U, tokens]: which place of which phrase each token of the sound is (:func:`place_table`), 0 for
         silence."""
         table, tokens = place_table(self.scenes[0].world), self.audio.shape[2]
-        found = np.zeros((len(self.scenes), self.slots.shape[1] * tokens), np.int64)
+        found = np.zeros((len(self.scenes), self.units * tokens), np.int64)
         for marks, scene in zip(found, self.scenes, strict=True):
             for answer in scene.intent.answers:
                 begin, end = answer.start // GRID, -(-answer.end // GRID) + (0 if answer.cut else TRAIL)
                 end = min(end, len(marks))
                 marks[begin:end] = table[answer.phrase] + np.arange(end - begin)
-        return torch.from_numpy(found.reshape(len(found), -1, tokens))
+        return tensor(found.reshape(len(found), -1, tokens))
 
     @cached_property
     def by_identity(self) -> list[Ints]:
@@ -113,17 +131,13 @@ class Clips:
         has = np.array([scene.identity for scene in self.scenes])
         return [np.flatnonzero(has == identity) for identity in range(IDENTITIES)]
 
-    def rewritten(self, numbers: Ints, others: tuple[str, ...], config: Config, rng: np.random.Generator) -> Clips:
-        """Clips ``numbers`` with other words at other times before the same camera, more of them spoken into the
-        agent's answers; the agent's latents, which fit no more, are left as they are."""
-        scenes = []
-        for scene in (self.scenes[n] for n in numbers):
-            lengths = [len(phrase) for phrase in scene.world.phrases[scene.identity]]
-            shown, units = scene.script.shown, scene.script.units
-            writer = Writer(rng, scene.world.table, others, lengths, units, shown, SPOKEN_INTO)
-            scenes.append(replace(scene, script=writer.write()))
-        picked = torch.from_numpy(numbers)
-        return clips_of(scenes, self.video[picked], self.audio[picked], self.camera[picked], config)
+
+def rewritten(scene: Scene, others: tuple[str, ...], rng: np.random.Generator) -> Scene:
+    """Other words at other times before the same camera, more of them spoken into the agent's answers; whatever was
+    encoded of the agent fits no more."""
+    lengths = [len(phrase) for phrase in scene.world.phrases[scene.identity]]
+    writer = Writer(rng, scene.world.table, others, lengths, scene.script.units, scene.script.shown, SPOKEN_INTO)
+    return replace(scene, script=writer.write())
 
 
 def place_table(world: World) -> list[int]:
@@ -131,13 +145,6 @@ def place_table(world: World) -> list[int]:
     voice, and place 0 is silence."""
     longest = [max(len(phrase) for phrase in said) for said in zip(*world.phrases, strict=True)]
     return [1, *(1 + int(n) for n in np.cumsum([-(-samples // GRID) + TRAIL for samples in longest]))]
-
-
-def clips_of(scenes: Sequence[Scene], video: Tensor, audio: Tensor, camera: Tensor, config: Config) -> Clips:
-    """``scenes`` with what was encoded of them, and what slots and typed text say."""
-    slots = torch.from_numpy(np.stack([slot_tokens(s.intent, config) for s in scenes]))
-    text = torch.from_numpy(np.stack([text_tokens(s, config) for s in scenes]))
-    return Clips(list(scenes), video, audio, camera, slots, text)
 
 
 def random_scene(
@@ -173,30 +180,32 @@ def text_tokens(scene: Scene, config: Config) -> Ints:
     return text
 
 
+Frames = NDArray[np.uint8]
+
+
 @torch.no_grad()
-def encode_clip(model: WanStreamer, scene: Scene) -> tuple[Tensor, Tensor, Tensor]:
-    """(video, audio, camera) of one scene, each [U, tokens, values or width]."""
-    with torch.autocast("cpu", torch.bfloat16):
-        frames = torch.from_numpy(scene.avatar())[None]
-        video = model.video_vae.encode(frames, Tails(start_state(model.video_vae)))
-        seen = torch.from_numpy(scene.camera())[None]
-        camera = model.user_video(seen, Tails(start_state(model.user_video)))
-    samples = torch.from_numpy(scene.intent.samples)[None]
-    audio = model.audio_vae.encode(samples, Tails(start_state(model.audio_vae)))
-    audio = audio.reshape(1, scene.script.units, -1, audio.shape[-1])
-    return video[0].float(), audio[0].float(), camera[0].float()
+def encode_clip(model: WanStreamer, agent: Frames, camera: Frames, samples: Sound) -> tuple[Tensor, Tensor, Tensor]:
+    """(video, audio, camera) of one clip, each [U, tokens, values or width], from the agent's frames, the camera's and
+    the agent's samples."""
+    with half():
+        video = model.video_vae.encode(tensor(agent)[None], Tails(start_state(model.video_vae)))
+        seen = model.user_video(tensor(camera)[None], Tails(start_state(model.user_video)))
+    audio = model.audio_vae.encode(tensor(samples)[None], Tails(start_state(model.audio_vae)))
+    audio = audio.reshape(1, len(samples) // UNIT, -1, audio.shape[-1])
+    return video[0].float(), audio[0].float(), seen[0].float()
 
 
 def make_clips(
     model: WanStreamer, scenes: Sequence[Scene], tell: Callable[[int, int], None] = lambda *_: None
 ) -> Clips:
     """Encode ``scenes``, all of one length."""
+    draw = lambda n: (scenes[n].avatar(), scenes[n].camera(), scenes[n].intent.samples)  # noqa: E731
     made = []
-    for number, scene in enumerate(scenes):
-        made.append(encode_clip(model, scene))
-        tell(number + 1, len(scenes))
+    for media in drawn(draw, range(len(scenes))):
+        made.append(encode_clip(model, *media))
+        tell(len(made), len(scenes))
     video, audio, camera = (torch.stack(part) for part in zip(*made, strict=True))
-    return clips_of(scenes, video, audio, camera, model.config)
+    return Clips(list(scenes), video, audio, camera, told(scenes, model.config))
 
 
 def microphone(

@@ -1,7 +1,8 @@
 """One training loop for all stages: learning rate, clipping, progress, checkpoints, resume.
 
-Receives a module and a function that makes the loss of step n; hands on the trained module. Step n's data depend on
-(seed, stage, n) alone, so a run that was killed and resumed sees what an uninterrupted one would have seen.
+Receives a module and a task, which draws what step n learns from and makes a loss of it; hands on the trained module.
+What is drawn depends on (seed, stage, n) alone, so a run that was killed and resumed sees what an uninterrupted one
+would have seen.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from edge_streamer.export.demo_model.compute import device, drawn
 from edge_streamer.runtime.errors import InputError
 
 KEEP_SECONDS = 45.0
@@ -27,6 +30,29 @@ Losses = dict[str, Tensor]
 """Name -> a term of the loss; terms whose name begins with ``_`` are only shown."""
 Tell = Callable[[str, int, int, str], None]
 """Called with the stage, steps done, steps in all, and a few figures."""
+
+
+Drawn = TypeVar("Drawn")
+
+
+@dataclass(frozen=True)
+class Task(Generic[Drawn]):
+    """One step of training in two halves."""
+
+    draw: Callable[[int], Drawn]
+    """What step n learns from. By numpy alone: another process may do it ahead of time."""
+    losses: Callable[[Drawn], Losses]
+
+
+def in_turn(*tasks: Task[Any]) -> Task[tuple[int, Any]]:
+    """One after the other; each counts its own steps."""
+
+    def draw(step: int) -> tuple[int, Any]:
+        rounds, place = divmod(step, len(tasks))
+        task = tasks[place]
+        return place, task.draw(rounds * tasks.count(task) + tasks[:place].count(task))
+
+    return Task(draw, lambda made: tasks[made[0]].losses(made[1]))
 
 
 @dataclass(frozen=True)
@@ -133,25 +159,26 @@ class Pair:
             part.load_state_dict(state)
 
 
-def fit(stage: Stage, module: nn.Module, losses: Callable[[int], Losses], folder: Path, tell: Tell) -> None:
+def fit(stage: Stage, module: nn.Module, task: Task[Any], folder: Path, tell: Tell) -> None:
     """Train ``module`` in place for the stage's steps; resumes where a checkpoint lies in ``folder``.
 
     Raises InputError where the loss is not a number: a seed or a rate that does not work must not be shipped.
     """
     with flattened(module, stage.turn > 0):
-        _fit(stage, module, losses, folder, tell)
+        _fit(stage, module, task, folder, tell)
 
 
-def _fit(stage: Stage, module: nn.Module, losses: Callable[[int], Losses], folder: Path, tell: Tell) -> None:
+def _fit(stage: Stage, module: nn.Module, task: Task[Any], folder: Path, tell: Tell) -> None:
     optimizer = Pair(stage, module)
     slow = {n: p.detach().clone() for n, p in module.named_parameters() if p.requires_grad} if stage.average else {}
     kept = folder / f"{stage.name}.checkpoint"
     first = _resume(kept, module, optimizer, slow)
     module.train()
     saved = shown = time.monotonic()
-    for step in range(first, stage.steps):
+    steps = range(first, stage.steps)
+    for step, made in zip(steps, drawn(task.draw, steps), strict=True):
         optimizer.set_share(share_at(stage, step))
-        terms = losses(step)
+        terms = task.losses(made)
         loss = torch.stack([term for name, term in terms.items() if not name.startswith("_")]).sum()
         if not bool(torch.isfinite(loss)):
             raise InputError(f"stage {stage.name}: the loss is {float(loss)} at step {step}; try another --seed")
@@ -189,7 +216,7 @@ def _resume(path: Path, module: nn.Module, optimizer: Pair, slow: dict[str, Tens
     """The step to go on from."""
     if not path.is_file():
         return 0
-    kept = torch.load(path, weights_only=True)
+    kept = torch.load(path, weights_only=True, map_location=device())
     module.load_state_dict(kept["module"])
     optimizer.load_state_dict(kept["optimizer"])
     slow.update(kept["slow"])

@@ -32,19 +32,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edge_streamer.export.demo_model.dataset import Clips, Ints, microphone, place_table
-from edge_streamer.export.demo_model.fitting import Losses, Stage, Tell, fit
+from edge_streamer.export.demo_model.batches import Batch, Drawn, batch_of, draw
+from edge_streamer.export.demo_model.compute import half
+from edge_streamer.export.demo_model.dataset import Clips, place_table
+from edge_streamer.export.demo_model.fitting import Losses, Stage, Task, Tell, fit, in_turn
 from edge_streamer.export.demo_model.listening import LISTEN, Backdrops, Ear, learn_to_listen
 from edge_streamer.export.demo_model.notes import Notes
-from edge_streamer.export.demo_model.sequence import Hidden, Noisy, Tokens, forward, heard
+from edge_streamer.export.demo_model.sequence import Hidden, Noisy, Tokens, forward
 from edge_streamer.export.demo_model.sight import Sight
-from edge_streamer.export.demo_model.speaking import SPEAK, Spoken, answers_of, solver_times, voice_losses
+from edge_streamer.export.demo_model.speaking import SPEAK, Spoken, answers_of, solver_times, voice_task
 from edge_streamer.export.demo_model.speech import Bank
 from edge_streamer.export.model import Latents, WanStreamer
 from edge_streamer.runtime.scenes.motion import BLINK_CHANCE
@@ -66,9 +69,6 @@ REHEARSED = 16
 voices never heard were named as commands four to five times as often after `joint` as after `listen`."""
 CUTS = 3.0
 """Weight of the slots of units in which an answer is cut."""
-PREFIX = 0.5
-"""Share of batches with a pinned prefix."""
-PREFIX_UNITS = (1, 2, 3, 4, 5, 6)
 
 
 @dataclass
@@ -103,14 +103,20 @@ class Lesson:
         """All answers of the clips."""
         return answers_of([self.short, self.long])
 
-    def voice(self, number: int) -> Callable[[int], Losses]:
-        """Losses of the voice alone; ``number`` tells stages apart."""
-        return voice_losses(self.model, self.notes, self.spoken, self.history_noise, self.seed, number)
+    def draw(self, clips: Clips, stage: int, step: int, size: int, prefix: bool = False, fresh: bool = False) -> Drawn:
+        """The batch of this step; ``fresh``: with words of its own."""
+        rng = np.random.default_rng([self.seed, stage, step])
+        config = self.model.config if fresh else None
+        return draw(self.ear, clips, rng, size, prefix, config, REHEARSED)
+
+    def voice(self, number: int) -> Task[np.random.Generator]:
+        """The voice alone; ``number`` tells stages apart."""
+        return voice_task(self.model, self.notes, self.spoken, self.history_noise, self.seed, number)
 
     def words(self, hidden: Hidden, batch: Batch) -> Losses:
         """Losses of slots and notes, and of what ``listen`` taught."""
         notes = self.notes.commands(hidden.middle, batch.ended) | self.notes.cards(hidden.middle, batch.cards)
-        again = self.ear.losses(batch.rng, REHEARSED)
+        again = self.ear.losses(batch.streams)
         return slot_loss(self.model, hidden, batch.tokens.slots, batch.ended > 0) | notes | {"streams": again["heard"]}
 
 
@@ -124,76 +130,9 @@ class Tables(nn.Module):
         self.embedding, self.head = model.embedding, model.head
 
 
-@dataclass
-class Batch:
-    """Some clips."""
-
-    numbers: Ints
-    rng: np.random.Generator
-    clean: Latents
-    tokens: Tokens
-    other: Tensor
-    """Video latents of other clips of the same identities."""
-    blinks: Tensor
-    """[B, U]: 1 for a blink, 0 for none, -1 where it is not left to chance."""
-    cards: Tensor
-    """[B, U]: as Clips.cards."""
-    ended: Tensor
-    """[B, U]: as Clips.ended."""
-    places: Tensor
-    """[B, U, tokens]: as Clips.places."""
-
-
-def draw(lesson: Lesson, clips: Clips, stage: int, step: int, size: int, prefix: bool = True) -> Batch:
-    """The batch of this step."""
-    rng = np.random.default_rng([lesson.seed, stage, step])
-    torch.manual_seed(int(rng.integers(2**31)))
-    return batch_of(lesson, clips, rng.integers(0, len(clips.scenes), size), rng, prefix)
-
-
-def draw_words(lesson: Lesson, clips: Clips, stage: int, step: int, size: int) -> Batch:
-    """The batch of this step, with words of its own; of the agent's part only the slots hold."""
-    rng = np.random.default_rng([lesson.seed, stage, step])
-    torch.manual_seed(int(rng.integers(2**31)))
-    numbers = rng.integers(0, len(clips.scenes), size)
-    some = clips.rewritten(numbers, lesson.others, lesson.model.config, rng)
-    return batch_of(lesson, some, np.arange(size), rng, prefix=False)
-
-
-def batch_of(lesson: Lesson, clips: Clips, numbers: Ints, rng: np.random.Generator, prefix: bool) -> Batch:
-    """Clips ``numbers``, newly heard."""
-    pinned_units = int(rng.choice(PREFIX_UNITS)) if prefix and rng.random() < PREFIX else 0
-    samples = [microphone(clips.scenes[n], lesson.bank, lesson.commands, lesson.ear.backdrops, rng) for n in numbers]
-    picked = torch.from_numpy(numbers)
-    clean = (clips.video[picked], clips.audio[picked])
-    others = np.array([rng.choice(clips.by_identity[clips.scenes[n].identity]) for n in numbers])
-    return Batch(numbers, rng, clean, Tokens(
-        user_video=clips.camera[picked],
-        user_audio=heard(lesson.model, torch.from_numpy(np.stack(samples))),
-        text=clips.text[picked],
-        slots=clips.slots[picked],
-        past=clean,
-        pinned=_pinned(clips, numbers, pinned_units, rng) if pinned_units else None,
-    ), clips.video[torch.from_numpy(others)],
-        *(part[picked] for part in (clips.blinks, clips.cards, clips.ended, clips.places)),
-    )  # fmt: skip
-
-
-def _pinned(clips: Clips, numbers: Ints, units: int, rng: np.random.Generator) -> Latents:
-    """A prefix for each clip: the start of another clip of the same identity, or a piece of one."""
-    video, audio = [], []
-    for number in numbers:
-        other = int(rng.choice(clips.by_identity[clips.scenes[number].identity]))
-        last = clips.slots.shape[1] - units
-        begin = 0 if rng.random() < 0.3 else int(rng.integers(last))
-        video.append(clips.video[other, begin : begin + units])
-        audio.append(clips.audio[other, begin : begin + units])
-    return torch.stack(video), torch.stack(audio)
-
-
 def disturb(lesson: Lesson, batch: Batch) -> Latents:
     """The history with noise, a strength per clip, and in some clips another's pictures."""
-    size = len(batch.numbers)
+    size = len(batch.clean[0])
     strength = lesson.history_noise * torch.rand(size, 1, 1, 1)
     video, audio = (x + strength * torch.randn_like(x) for x in batch.clean)
     blind = torch.rand(size, 1, 1, 1) < BLIND
@@ -299,16 +238,19 @@ def listen(lesson: Lesson, folder: Path, tell: Tell, stage: Stage = LISTEN) -> N
     learn_to_listen(lesson.ear, lesson.seed, folder, tell, stage)
 
 
-def understood(lesson: Lesson, number: int) -> Callable[[int], Losses]:
-    """Losses of slots and notes, without the agent's past."""
+def understood(lesson: Lesson, number: int) -> Task[tuple[int, Any]]:
+    """Slots and notes, without the agent's past."""
+    short, long = _understood(lesson, lesson.short, number, 24), _understood(lesson, lesson.long, 100 + number, 12)
+    return in_turn(short, short, long)
 
-    def losses(step: int) -> Losses:
-        with torch.autocast("cpu", torch.bfloat16):
-            clips, size = (lesson.long, 12) if step % 3 == 2 else (lesson.short, 24)
-            batch = draw_words(lesson, clips, number, step, size)
+
+def _understood(lesson: Lesson, clips: Clips, number: int, size: int) -> Task[Drawn]:
+    def losses(made: Drawn) -> Losses:
+        with half():
+            batch = batch_of(lesson.model, clips, made)
             return lesson.words(forward(lesson.model, batch.tokens, None), batch)
 
-    return losses
+    return Task(lambda step: lesson.draw(clips, number, step, size, fresh=True), losses)
 
 
 def understand(lesson: Lesson, folder: Path, tell: Tell, stage: Stage = UNDERSTAND) -> None:
@@ -316,30 +258,18 @@ def understand(lesson: Lesson, folder: Path, tell: Tell, stage: Stage = UNDERSTA
     fit(stage, lesson.parts(), understood(lesson, 5), folder, tell)
 
 
-def converse(lesson: Lesson, clips: Clips, size: int, own: bool, number: int) -> Callable[[int], Losses]:
-    """Losses of slots and latents on ``clips``; ``own``: with the model's own history."""
+def converse(lesson: Lesson, clips: Clips, size: int, own: bool, number: int) -> Task[Drawn]:
+    """Slots and latents on ``clips``; ``own``: with the model's own history."""
 
-    def losses(step: int) -> Losses:
-        with torch.autocast("cpu", torch.bfloat16):
-            batch = draw(lesson, clips, number, step, size)
+    def losses(made: Drawn) -> Losses:
+        with half():
+            batch = batch_of(lesson.model, clips, made)
             batch.tokens.past = own_history(lesson, batch) if own else disturb(lesson, batch)
             noisy = make_noisy(batch.clean, batch.blinks, batch.rng)
             hidden = forward(lesson.model, batch.tokens, noisy)
             return lesson.words(hidden, batch) | flow_loss(lesson, hidden, batch, noisy)
 
-    return losses
-
-
-def in_turn(*lessons: Callable[[int], Losses]) -> Callable[[int], Losses]:
-    """One after the other; each counts its own steps."""
-    taken = {lesson: lessons.count(lesson) for lesson in lessons}
-
-    def losses(step: int) -> Losses:
-        rounds, place = divmod(step, len(lessons))
-        lesson = lessons[place]
-        return lesson(rounds * taken[lesson] + lessons[:place].count(lesson))
-
-    return losses
+    return Task(lambda step: lesson.draw(clips, number, step, size, prefix=True), losses)
 
 
 def speak(lesson: Lesson, folder: Path, tell: Tell, stage: Stage = SPEAK) -> None:

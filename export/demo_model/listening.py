@@ -9,14 +9,15 @@ commands as one of the whole conversation, at a third of its cost: only the laye
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from edge_streamer.export.demo_model.fitting import Losses, Stage, Tell, fit
+from edge_streamer.export.demo_model.compute import half, tensor
+from edge_streamer.export.demo_model.fitting import Losses, Stage, Task, Tell, fit
 from edge_streamer.export.demo_model.notes import Notes
 from edge_streamer.export.demo_model.sequence import heard, listen
 from edge_streamer.export.demo_model.speech import Bank, varied
@@ -45,6 +46,10 @@ POOL = 1 << 20
 """Samples of each kind of noise that are made once and cut anew for every use."""
 
 
+Streams = tuple[Sound, NDArray[np.int64]]
+"""Samples [N, UNITS * 2560], and the command that ends in each unit [N, UNITS]."""
+
+
 @dataclass
 class Backdrops:
     """Noise of every kind, cut from long stretches: making it anew for each clip takes longer than learning from it."""
@@ -54,12 +59,16 @@ class Backdrops:
     seed: int
     pools: dict[str, Sound] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for number, kind in enumerate(NOISES):
+            fresh = np.random.default_rng([self.seed, 10, number])
+            self.pools[kind] = background(kind, POOL, fresh, partial(self._murmur, fresh))
+
+    def _murmur(self, rng: np.random.Generator) -> Sound:
+        return self.bank.draw(str(rng.choice(self.others)), rng)
+
     def cut(self, kind: str, count: int, rng: np.random.Generator) -> Sound:
         """[count] samples of ``kind`` from a random place."""
-        if kind not in self.pools:
-            fresh = np.random.default_rng([self.seed, 10, NOISES.index(kind)])
-            murmur = lambda: self.bank.draw(str(fresh.choice(self.others)), fresh)  # noqa: E731
-            self.pools[kind] = background(kind, POOL, fresh, murmur)
         begin = int(rng.integers(POOL - count))
         return self.pools[kind][begin : begin + count]
 
@@ -105,11 +114,16 @@ class Ear:
     others: tuple[str, ...]
     backdrops: Backdrops
 
-    def losses(self, rng: np.random.Generator, streams: int) -> Losses:
-        """Of so many fresh streams."""
+    def draw(self, rng: np.random.Generator, streams: int) -> Streams:
+        """So many fresh streams."""
         made = [word_stream(rng, self.bank, self.commands, self.others, self.backdrops) for _ in range(streams)]
-        samples, labels = (torch.from_numpy(np.stack(part)) for part in zip(*made, strict=True))
-        with torch.autocast("cpu", torch.bfloat16):
+        samples, labels = zip(*made, strict=True)
+        return np.stack(samples), np.stack(labels)
+
+    def losses(self, streams: Streams) -> Losses:
+        """Of streams that were drawn."""
+        samples, labels = (tensor(part) for part in streams)
+        with half():
             return self.notes.commands(listen(self.model, heard(self.model, samples)), labels)
 
 
@@ -119,5 +133,5 @@ def learn_to_listen(ear: Ear, seed: int, folder: Path, tell: Tell, stage: Stage 
     assert model.embedding is not None
     embedding = nn.ParameterDict({"tokens": model.embedding})
     parts = {"audio": model.user_audio, "core": model.transformer, "notes": ear.notes, "table": embedding}
-    streams = lambda step: ear.losses(np.random.default_rng([seed, 4, step, 7]), STREAMS)  # noqa: E731
-    fit(stage, nn.ModuleDict(parts), streams, folder, tell)
+    streams = lambda step: ear.draw(np.random.default_rng([seed, 4, step, 7]), STREAMS)  # noqa: E731
+    fit(stage, nn.ModuleDict(parts), Task(streams, ear.losses), folder, tell)

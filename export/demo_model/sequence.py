@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edge_streamer.export.config import Config, layout
+from edge_streamer.export.demo_model.compute import device, full, half
 from edge_streamer.export.layers import Tails, start_state
 from edge_streamer.export.model import Latents, WanStreamer
 from edge_streamer.export.transformer import Layer, both_halves, rotary, rotate, swap
@@ -99,7 +100,8 @@ def plan(config: Config, row: Row, units: int, prefix_units: int = 0) -> Plan:
     here += [lay.offsets(*row.user, *spoken)] + ([lay.offsets(*row.agent)] if row.noisy else [])
     position = (np.arange(units)[:, None] * per_unit + np.concatenate(here)).reshape(-1)
     pinned = np.arange(prefix_units * lay.agent, dtype=np.float64) - config.prefix_tokens
-    cos, sin = both_halves(*rotary(np.concatenate([pinned, position]), c.head_size, c.rope_base))
+    angles = rotary(np.concatenate([pinned, position]), c.head_size, c.rope_base)
+    cos, sin = both_halves(*(x.to(device()) for x in angles))
     slots, noisy = (lay.slots if row.slots else 0), (agent if row.noisy else 0)
     groups = [GROUP_AGENT] * agent + [GROUP_USER] * (parts.user.stop - parts.user.start - 1) + [GROUP_START]
     groups += [GROUP_START + 1 + s for s in range(slots)] + [GROUP_START + slots] * noisy
@@ -123,9 +125,9 @@ def heard(model: WanStreamer, samples: Tensor) -> Tensor:
     """
     audio, batch = model.user_audio, samples.shape[0]
     tails = Tails(start_state(audio, batch))
-    with torch.autocast("cpu", enabled=False):
+    with full():
         mels = tails.through(audio.mel, samples[:, None])
-    with torch.autocast("cpu", torch.bfloat16):
+    with half():
         tokens = audio.read(mels, tails)
     return tokens.reshape(batch, samples.shape[1] // model.config.unit_samples, -1, tokens.shape[-1])
 

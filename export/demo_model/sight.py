@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edge_streamer.export.demo_model.compute import full, tensor
 from edge_streamer.export.demo_model.dataset import Clips
 from edge_streamer.runtime.scenes.avatar import Looks
 
@@ -25,7 +26,7 @@ class Sight:
     """How the agent looks, read off the latents of a unit's picture by linear regression."""
 
     def __init__(self, clips: Clips) -> None:
-        looks = torch.from_numpy(np.stack([_by_unit(scene.looks) for scene in clips.scenes])).flatten(0, 1)
+        looks = tensor(np.stack([_by_unit(scene.looks) for scene in clips.scenes])).flatten(0, 1)
         size = looks.std(0)
         looks = (looks - looks.mean(0)) / size
         latents = clips.video.flatten(2).flatten(0, 1)
@@ -36,7 +37,7 @@ class Sight:
 
     def loss(self, error: Tensor) -> Tensor:
         """``error`` [B, U, tokens, values] of the predicted picture."""
-        with torch.autocast("cpu", enabled=False):
+        with full():
             return LOOKS * (error.float().flatten(2) @ self.axes).pow(2).mean()
 
 

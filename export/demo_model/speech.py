@@ -8,6 +8,7 @@ belongs to one side only, with every accent. Needs the program ``espeak-ng``.
 from __future__ import annotations
 
 import io
+import os
 import re
 import shutil
 import subprocess
@@ -189,7 +190,7 @@ def record(
     seed: int,
     accents: tuple[str, ...] = ACCENTS,
     progress: Callable[[int, int], None] = lambda *_: None,
-    workers: int = 2,
+    workers: int = len(os.sched_getaffinity(0)),
     throats: Sequence[Throat] = (),
 ) -> Bank:
     """A bank with so many recordings of each word, each in a voice of its own."""

@@ -4,12 +4,14 @@ Receives a table of commands and a seed; hands on the weights of the preset ``de
 else is drawn. Stages, each kept in the work folder so that a run that was killed goes on where it stood:
 
     words      every command and many other words, in many voices
-    audio, camera | video      the codecs and the camera's encoder, two processes of one thread each
+    video | audio, camera      the codecs and the camera's encoder, two processes of one thread each
     clips      conversations, encoded once, in two processes
     listen, understand, speak, joint, whole, rollout      the Transformer (learning.py)
     polish     the decoders once more, latents as they are, in two processes
 
-About eighty minutes on two cores with bfloat16 instructions; without them the same numbers take longer.
+About eighty minutes on two cores with bfloat16 instructions; without them the same numbers take longer. On a GPU
+(``--device``) all that can run at once does, and the machine's other cores draw what is learnt from (compute.py); it is
+the same training, not the same numbers.
 """
 
 from __future__ import annotations
@@ -19,20 +21,21 @@ import hashlib
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from edge_streamer.export.config import DEMO, Config
-from edge_streamer.export.demo_model import codecs, learning
-from edge_streamer.export.demo_model.dataset import Clips, clips_of, make_clips, random_scene
+from edge_streamer.export.demo_model import codecs, compute, learning
+from edge_streamer.export.demo_model.dataset import Clips, make_clips, random_scene, told
 from edge_streamer.export.demo_model.fitting import Stage, Tell
 from edge_streamer.export.demo_model.speech import TRAIN_VARIANTS, Bank, agent_phrases, load_bank, record
 from edge_streamer.export.demo_model.throats import make_throats
@@ -51,8 +54,8 @@ FEWEST = 12
 LICENCE = "Apache-2.0; learnt from made-up scenes and from words said by espeak-ng"
 PER_COMMAND, PER_OTHER = 1000, 5
 """Recordings of each word."""
-RESULTS = {"ends": "camera"}
-"""What a stage's last result is called, where it is not called like the stage."""
+AT_ONCE = 2
+"""Processes side by side on a CPU."""
 
 
 @dataclass
@@ -100,17 +103,22 @@ class Workshop:
         torch.save(value, partial)
         partial.replace(self.file(name))
 
+    def kept(self, name: str) -> Any:
+        """A stage's result, where the training computes."""
+        return torch.load(self.file(name), weights_only=True, map_location=compute.device())
+
     def take(self, name: str, module: nn.Module) -> None:
         """Load a stage's result into ``module``."""
-        module.load_state_dict(torch.load(self.file(name), weights_only=True))
+        module.load_state_dict(self.kept(name))
 
     def model(self) -> WanStreamer:
         """A model with what has been trained so far."""
-        model = build(self.config, self.seed)
+        with torch.device("cpu"):  # whose generator is the same everywhere
+            model = build(self.config, self.seed)
         for name, part in (("audio", model.audio_vae), ("video", model.video_vae), ("camera", model.user_video)):
             if self.file(name).is_file():
                 self.take(name, part)
-        return model
+        return model.to(compute.device())
 
 
 # ---- stages ----
@@ -122,18 +130,20 @@ def make_bank(shop: Workshop, tell: Tell) -> Bank:
     if not path.is_file():
         wanted = {word: shop.count(PER_COMMAND) for word in shop.world.table.words}
         wanted |= {word: shop.count(PER_OTHER) for word in shop.others}
-        told = lambda n, of: tell("words", n, of, "")  # noqa: E731
+        said = lambda n, of: tell("words", n, of, "")  # noqa: E731
         throats = make_throats(shop.folder / "throats", shop.seed)
-        record(wanted, TRAIN_VARIANTS, shop.seed, progress=told, throats=throats).save(path)
+        record(wanted, TRAIN_VARIANTS, shop.seed, progress=said, throats=throats).save(path)
     return load_bank(path)
 
 
-def make_ends(shop: Workshop, tell: Tell) -> None:
-    """The voice's codec and the camera's encoder."""
+def make_audio(shop: Workshop, tell: Tell) -> None:
     model = shop.model()
-    if not shop.file("audio").is_file():
-        codecs.train_audio(model, shop.world.phrases, shop.seed, shop.folder, tell, shop.steps(codecs.AUDIO))
-        shop.keep("audio", model.audio_vae.state_dict())
+    codecs.train_audio(model, shop.world.phrases, shop.seed, shop.folder, tell, shop.steps(codecs.AUDIO))
+    shop.keep("audio", model.audio_vae.state_dict())
+
+
+def make_camera(shop: Workshop, tell: Tell) -> None:
+    model = shop.model()
     codecs.train_camera(model, shop.seed, shop.folder, tell, shop.steps(codecs.CAMERA))
     shop.keep("camera", model.user_video.state_dict())
 
@@ -170,10 +180,10 @@ def make_half(shop: Workshop, half: int, tell: Tell) -> None:
 
 def load_clips(shop: Workshop, kind: str) -> Clips:
     """Both halves."""
-    parts = [torch.load(shop.file(f"clips-{half}"), weights_only=True)[kind] for half in range(2)]
+    parts = [shop.kept(f"clips-{half}")[kind] for half in range(2)]
     scenes = [scene for half in range(2) for scene in shop.scenes(kind, half)]
     video, audio, camera = (torch.cat([part[name] for part in parts]) for name in ("video", "audio", "camera"))
-    return clips_of(scenes, video, audio, camera, shop.config)
+    return Clips(scenes, video, audio, camera, told(scenes, shop.config))
 
 
 def make_transformer(shop: Workshop, bank: Bank, tell: Tell, rollout: bool, history_noise: float) -> WanStreamer:
@@ -194,10 +204,9 @@ def make_transformer(shop: Workshop, bank: Bank, tell: Tell, rollout: bool, hist
 def run_child(shop: Workshop, name: str, tell: Tell) -> None:
     """One stage in this process."""
     torch.set_num_threads(1)
-    if name == "ends":
-        make_ends(shop, tell)
-    elif name == "video":
-        make_video(shop, tell)
+    codecs_of = {"audio": make_audio, "camera": make_camera, "video": make_video}
+    if name in codecs_of:
+        codecs_of[name](shop, tell)
     elif name.startswith("polish"):
         polish(shop, name, tell)
     else:
@@ -205,31 +214,31 @@ def run_child(shop: Workshop, name: str, tell: Tell) -> None:
 
 
 def side_by_side(shop: Workshop, names: list[str], tell: Tell) -> None:
-    """Stages in processes of one thread each; those whose result is there are left out. InputError where one fails."""
-    running = []
-    for name in names:
-        if shop.file(RESULTS.get(name, name)).is_file():
-            continue
-        command = [sys.executable, "-m", "edge_streamer.export.demo_model.train", "--out", "-", "--child", name]
-        command += ["--work", str(shop.folder), "--seed", str(shop.seed), "--commands", str(shop.commands)]
-        command += ["--scale", str(shop.scale)]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-        reader = threading.Thread(target=_relay, args=(child, tell))
-        reader.start()
-        running.append((name, child, reader))
-    for name, child, reader in running:
-        reader.join()
-        if child.wait():
-            raise InputError(f"stage {name} ended with status {child.returncode}; run the command again to go on")
+    """Stages in processes of one thread each, as many at once as the machine bears; those whose result is there are
+    left out. InputError where one fails."""
+    missing = [name for name in names if not shop.file(name).is_file()]
+    at_once = len(names) if compute.on_gpu() else AT_ONCE
+    drawing = -(-compute.processes() // at_once)
+    with ThreadPoolExecutor(at_once) as pool:
+        statuses = list(pool.map(lambda name: _in_a_process(shop, name, drawing, tell), missing))
+    for name, status in zip(missing, statuses, strict=True):
+        if status:
+            raise InputError(f"stage {name} ended with status {status}; run the command again to go on")
 
 
-def _relay(child: subprocess.Popen[str], tell: Tell) -> None:
-    """Progress of a child, line by line: stage, done, total, figures."""
-    assert child.stdout is not None
-    for line in child.stdout:
-        stage, done, total, *figures = line.rstrip("\n").split("\t")
-        tell(stage, int(done), int(total), "".join(figures))
+def _in_a_process(shop: Workshop, name: str, drawing: int, tell: Tell) -> int:
+    """Run a stage in a process of its own, which tells its progress line by line: stage, done, total, figures. Its exit
+    status."""
+    command = [sys.executable, "-m", "edge_streamer.export.demo_model.train", "--out", "-", "--child", name]
+    command += ["--work", str(shop.folder), "--seed", str(shop.seed), "--commands", str(shop.commands)]
+    command += ["--scale", str(shop.scale), "--device", compute.device().type, "--processes", str(drawing)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            stage, done, total, *figures = line.rstrip("\n").split("\t")
+            tell(stage, int(done), int(total), "".join(figures))
+    return child.returncode
 
 
 @contextmanager
@@ -260,13 +269,13 @@ def train(shop: Workshop, out: Path, rollout: bool = True, history_noise: float 
     """All stages, then the file."""
     with shown() as tell:
         bank = make_bank(shop, tell)
-        side_by_side(shop, ["ends", "video"], tell)
+        side_by_side(shop, ["video", "audio", "camera"], tell)
         side_by_side(shop, ["clips-0", "clips-1"], tell)
         model = make_transformer(shop, bank, tell, rollout, history_noise)
         side_by_side(shop, ["polish-audio", "polish-video"], tell)
         shop.take("polish-audio", model.audio_vae)
         shop.take("polish-video", model.video_vae)
-    save_weights(model, out, f"edge_streamer.export.demo_model.train, seed {shop.seed}", LICENCE)
+    save_weights(model.cpu(), out, f"edge_streamer.export.demo_model.train, seed {shop.seed}", LICENCE)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -275,6 +284,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default 0)")
     parser.add_argument("--commands", type=Path, default=SHIPPED, help="a table of commands and answers (JSON)")
     parser.add_argument("--work", type=Path, help="folder of the stages' results (default: OUT with .work added)")
+    parser.add_argument("--device", choices=compute.DEVICES, default="auto", help="auto: the GPU where there is one")
+    parser.add_argument("--processes", type=int, help="that draw ahead (default: for a GPU all cores but two)")
     parser.add_argument("--no-rollout", action="store_true", help="leave the last stage out, for comparison")
     parser.add_argument("--history-noise", type=float, default=learning.HISTORY_NOISE, help="0 for comparison")
     parser.add_argument("--scale", type=float, default=1.0, help="of all steps; below 1 only to try the pipeline")
@@ -285,6 +296,7 @@ def main(arguments: list[str] | None = None) -> int:
         raise InputError(f"--out {args.out}: wanted a name that ends in .safetensors")
     if not 0.0 < args.scale <= 4.0:
         raise InputError(f"--scale is {args.scale}; wanted more than 0, at most 4")
+    compute.use(args.device, args.processes)
     work.mkdir(parents=True, exist_ok=True)
     shop = Workshop(work, args.seed, args.commands, args.scale)
     check_work(shop)

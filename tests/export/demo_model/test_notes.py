@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from edge_streamer.export.config import DEMO
-from edge_streamer.export.demo_model.dataset import REMEMBERED, Clips, clips_of, place_table, random_scene
+from edge_streamer.export.demo_model.dataset import REMEMBERED, Clips, place_table, random_scene, rewritten, told
 from edge_streamer.export.demo_model.notes import Notes
 from edge_streamer.export.demo_model.sight import LOOKS, Sight
 from edge_streamer.export.demo_model.words import others
@@ -30,7 +30,8 @@ def scenes() -> list[Scene]:
 def clips(video: torch.Tensor | None = None) -> Clips:
     count = len(scenes())
     latents = torch.randn(count, UNITS, *DEMO.video_latent) if video is None else video
-    return clips_of(scenes(), latents, torch.zeros(count, UNITS, 4, 1), torch.zeros(count, UNITS, 1, 1), DEMO)
+    sound, camera = torch.zeros(count, UNITS, 4, 1), torch.zeros(count, UNITS, 1, 1)
+    return Clips(scenes(), latents, sound, camera, told(scenes(), DEMO))
 
 
 def test_notes_of_cards_are_what_answers_name() -> None:
@@ -38,36 +39,37 @@ def test_notes_of_cards_are_what_answers_name() -> None:
     for number, scene in enumerate(made.scenes):
         for answer in scene.intent.answers:
             unit = answer.start // UNIT
-            if answer.word == TABLE.recall.word and unit < UNITS and made.cards[number, unit] >= 0:
+            if answer.word == TABLE.recall.word and unit < UNITS and made.told.cards[number, unit] >= 0:
                 asked += 1
-                assert answer.phrase == TABLE.phrase_of_card(int(made.cards[number, unit]))
+                assert answer.phrase == TABLE.phrase_of_card(int(made.told.cards[number, unit]))
         first = min([s.start * FRAME // UNIT for s in scene.script.shown], default=UNITS)
-        assert (made.cards[number, :first] == 0).all()
+        assert (made.told.cards[number, :first] == 0).all()
         last = max([s.start * FRAME // UNIT for s in scene.script.shown], default=UNITS)
-        assert (made.cards[number, last + REMEMBERED :] == -1).all()
+        assert (made.told.cards[number, last + REMEMBERED :] == -1).all()
     assert asked > 15
 
 
 def test_notes_of_commands_stand_where_answers_start() -> None:
     words, made = list(TABLE.words), clips()
-    for ended, scene in zip(made.ended, made.scenes, strict=True):
+    for ended, scene in zip(made.told.ended, made.scenes, strict=True):
         starts = {a.start // UNIT: a.word for a in scene.intent.answers if a.start // UNIT < UNITS}
         assert all(words[int(ended[unit]) - 1] == word for unit, word in starts.items())
         assert {words[int(n) - 1] for u, n in enumerate(ended) if n and u not in starts} <= {TABLE.stop}
 
 
-def test_rewritten_clips_keep_the_camera_and_nothing_that_was_said() -> None:
-    made, numbers = clips(), np.array([3, 3, 8])
-    told = made.rewritten(numbers, others(TABLE), DEMO, np.random.default_rng(1))
-    for n, scene in zip(numbers, told.scenes, strict=True):
-        assert scene.script.shown == made.scenes[n].script.shown
-        assert scene.script.said != made.scenes[n].script.said
-    assert told.scenes[0].script.said != told.scenes[1].script.said
-    assert torch.equal(told.cards, made.cards[numbers])
-    assert torch.equal(told.slots[0, :, 0] == DEMO.token_speak, torch.from_numpy(told.scenes[0].intent.speaking))
+def test_scenes_told_anew_keep_the_camera_and_nothing_that_was_said() -> None:
+    rng, unknown = np.random.default_rng(1), others(TABLE)
+    before = [scenes()[n] for n in (3, 3, 8)]
+    after = [rewritten(scene, unknown, rng) for scene in before]
+    for scene, again in zip(before, after, strict=True):
+        assert again.script.shown == scene.script.shown
+        assert again.script.said != scene.script.said
+    assert after[0].script.said != after[1].script.said
+    known = told(after, DEMO)
+    assert np.array_equal(known.cards, told(before, DEMO).cards)
+    assert np.array_equal(known.slots[0, :, 0] == DEMO.token_speak, after[0].intent.speaking)
     cut = lambda some: np.mean([a.cut for scene in some for a in scene.intent.answers])  # noqa: E731
-    many = made.rewritten(np.arange(30), others(TABLE), DEMO, np.random.default_rng(2))
-    assert cut(many.scenes) > 1.2 * cut(made.scenes)
+    assert cut([rewritten(scene, unknown, rng) for scene in scenes()]) > 1.2 * cut(scenes())
 
 
 def test_cards_that_nobody_is_asked_for_teach_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 
@@ -11,13 +12,14 @@ import torch
 from torch import nn
 
 from edge_streamer.export.config import PRESETS
-from edge_streamer.export.demo_model import learning, speech, train
+from edge_streamer.export.demo_model import compute, learning, speech, train
 from edge_streamer.export.demo_model.clips import Writer
 from edge_streamer.export.demo_model.codecs import even_looks, voice_clip
 from edge_streamer.export.demo_model.dataset import slot_tokens
-from edge_streamer.export.demo_model.fitting import Losses, Stage, fit
+from edge_streamer.export.demo_model.fitting import Losses, Stage, Task, fit, in_turn
 from edge_streamer.export.demo_model.throats import TOGETHER, make_throats
 from edge_streamer.export.demo_model.words import HELD_OUT, TRAIN, held_out, others
+from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.scenes.backgrounds import HELD_OUT_BACKGROUNDS, TRAIN_BACKGROUNDS
 from edge_streamer.runtime.scenes.motion import BLINK_CHANCE
 from edge_streamer.runtime.scenes.script import UNIT, Script, direct, plan_answers
@@ -160,7 +162,7 @@ def turned_losses(module: Turned, kill_at: int | None = None):
         came = module.core["layers"](module.kernel(x)[..., 0])
         return {"square": (came - x.sum(2) @ torch.ones(2, 3)).pow(2).mean()}
 
-    return losses
+    return Task(lambda step: step, losses)
 
 
 def test_muon_takes_kernels_and_layers_and_goes_on_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +195,7 @@ def line_losses(module: Line, kill_at: int | None = None):
         x = torch.from_numpy(rng.standard_normal((8, 3)).astype(np.float32))
         return {"square": (x @ module.weight - x[:, :2]).pow(2).mean(), "_shown": torch.ones(())}
 
-    return losses
+    return Task(lambda step: step, losses)
 
 
 def test_a_killed_run_goes_on_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,6 +212,59 @@ def test_a_killed_run_goes_on_exactly(tmp_path: Path, monkeypatch: pytest.Monkey
     assert torch.equal(again.weight, whole.weight)
     assert float((whole.weight.detach() - torch.eye(3)[:, :2]).abs().max()) < 0.05
     assert not list(tmp_path.glob("*.checkpoint"))
+
+
+def test_what_other_processes_draw_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, here, there = Stage("line", steps=40, rate=0.02), Line(), Line()
+    where = set[int]()
+
+    def task(module: Line) -> Task[tuple[int, np.ndarray]]:
+        draw = lambda step: (os.getpid(), np.random.default_rng([5, step]).standard_normal((8, 3)))  # noqa: E731
+
+        def losses(made: tuple[int, np.ndarray]) -> Losses:
+            where.add(made[0])
+            x = torch.from_numpy(made[1].astype(np.float32))
+            return {"square": (x @ module.weight - x[:, :2]).pow(2).mean()}
+
+        return Task(draw, losses)
+
+    fit(stage, here, task(here), tmp_path, lambda *_: None)
+    assert where == {os.getpid()}
+    monkeypatch.setattr(compute, "_drawing", 2)
+    fit(stage, there, task(there), tmp_path, lambda *_: None)
+    assert len(where) == 3, "two processes drew"
+    assert torch.equal(here.weight, there.weight)
+
+
+def test_a_draw_that_fails_elsewhere_ends_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compute, "_drawing", 2)
+    module = Line()
+
+    def draw(step: int) -> int:
+        if step == 7:
+            raise InputError("nobody says anything")
+        return step
+
+    task = Task(draw, lambda _: {"square": module.weight.pow(2).sum()})
+    with pytest.raises(InputError, match="nobody says anything"):
+        fit(Stage("line", steps=40, rate=0.02), module, task, tmp_path, lambda *_: None)
+
+
+def test_tasks_in_turn_count_their_own_steps() -> None:
+    one, other = Task(lambda n: ("one", n), lambda _: {}), Task(lambda n: ("other", n), lambda _: {})
+    both = in_turn(one, other, one)
+    assert [both.draw(step)[1] for step in range(6)] == [
+        ("one", 0), ("other", 0), ("one", 1), ("one", 2), ("other", 1), ("one", 3),
+    ]  # fmt: skip
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                         capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    monkeypatch.setattr("sys.argv", ["train", "--out", str(tmp_path / "w.safetensors"), "--device", "cuda"])
+    assert train.entry() == 2
+    assert "sees no GPU" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_work_folder_of_another_training_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str],
