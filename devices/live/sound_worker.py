@@ -32,9 +32,10 @@ from edge_streamer.devices.live.worker import Unopened
 
 BLOCK, QUEUE, PLAYED, STATS = 16, 17, 18, 19
 
-BLOCK_SECONDS = float(os.environ.get("EDGE_STREAMER_SOUND_BLOCK_MS", "10")) / 1000
+BLOCK_MS, LONGEST_BLOCK_MS = 10.0, 500.0
 """Shorter ones cost more wake-ups and save nothing: drivers deliver in 5 to 20 ms. Where a driver overflows all the
 same, because the machine is too slow (an emulated one is), longer ones trade delay for it."""
+BLOCK_VARIABLE = "EDGE_STREAMER_SOUND_BLOCK_MS"
 
 QUEUE_SECONDS = 2.0
 """What may wait to be played: more than any play-out target."""
@@ -138,6 +139,19 @@ def work(wire: Wire, options: Mapping[str, Any]) -> None:
     stream.run()
 
 
+def block_seconds() -> float:
+    """Of sound in a callback, as the environment wants it. Raises Unopened where it wants what is no such time."""
+    wanted = os.environ.get(BLOCK_VARIABLE) or str(BLOCK_MS)
+    try:
+        block = float(wanted)
+    except ValueError:
+        block = 0.0
+    if not 1.0 <= block <= LONGEST_BLOCK_MS:
+        raise Unopened(f"{BLOCK_VARIABLE} is {wanted!r}; wanted milliseconds, 1 to {LONGEST_BLOCK_MS:.0f} (without it: "
+                       f"{BLOCK_MS:.0f})", hopeless=True)  # fmt: skip
+    return block / 1000
+
+
 def _opened(
     wire: Wire, audio: Any, pyaudio: Any, device: sound_names.SoundDevice, direction: sound_names.Direction
 ) -> _Stream:
@@ -186,7 +200,7 @@ class _Stream:
 
     def __init__(self, wire: Wire, rate: int, channels: int) -> None:
         self.wire, self.rate, self.channels = wire, rate, channels
-        self.block = round(BLOCK_SECONDS * rate)
+        self.block = round(block_seconds() * rate)
         self.latency = 0.0
         self.timing = Timing()
         self.position = 0
@@ -243,7 +257,7 @@ class _Stream:
         except WireClosed:
             self.gone, out = True, bytes(4 * count * self.channels)
         took = time.monotonic() - self.called + (waited or 0.0)
-        self.timing.add(took, (self.latency or BLOCK_SECONDS) - took)
+        self.timing.add(took, (self.latency or self.block / self.rate) - took)
         return out, self._continue
 
     def copy(self, data: bytes | None, count: int, times: Mapping[str, float], flags: int) -> bytes | None:

@@ -22,6 +22,7 @@ from importlib import import_module
 from typing import Any
 
 from edge_streamer.devices.live.wire import FAILED, OPENED, Wire, WireClosed
+from edge_streamer.runtime.realtime.priorities import nothing_to_collect
 
 _PR_SET_PDEATHSIG = 1
 
@@ -44,7 +45,9 @@ def main(words: list[str]) -> int:
         assert first is not None
         assert first.kind == OPENED
         options: Mapping[str, Any] = first.facts()
-        import_module(module if "." in module else f"edge_streamer.devices.live.{module}").work(wire, options)
+        chosen = import_module(module if "." in module else f"edge_streamer.devices.live.{module}")
+        with nothing_to_collect():
+            chosen.work(wire, options)
     except WireClosed:
         pass
     except Unopened as error:

@@ -27,7 +27,7 @@ from edge_streamer.runtime.realtime.counters import Counters
 from edge_streamer.runtime.realtime.journal import Journal
 from edge_streamer.runtime.realtime.log import Log
 from edge_streamer.runtime.realtime.loop import LiveEnds, Settings, run_live
-from edge_streamer.runtime.realtime.priorities import raise_priority
+from edge_streamer.runtime.realtime.priorities import nothing_to_collect, raise_priority
 from edge_streamer.runtime.realtime.recorders import Recorders
 from edge_streamer.runtime.realtime.watchdog import Watchdog
 from edge_streamer.runtime.recording import Recorded, recording
@@ -95,6 +95,7 @@ class _Conversation:
             line = stack.enter_context(self._line)
             for note in raise_priority():
                 line.note(note)
+            stack.enter_context(nothing_to_collect())
             dog = stack.enter_context(Watchdog(self._slow_step, self._hung))
             self._log.event("begin", **circumstances(plan, session), devices=self._opened.notes)
             opened = self._opened

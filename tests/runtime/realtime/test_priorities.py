@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -72,3 +73,12 @@ def test_what_was_granted_is_what_the_kernel_says_and_only_this_thread_has_it() 
     assert any(line.startswith("priority: real time") for line in told) == (mine == os.SCHED_RR)
     assert other == os.SCHED_OTHER
     assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
+def test_the_collector_leaves_what_was_there_alone_and_is_given_it_back() -> None:
+    before = gc.get_freeze_count()
+    with priorities.nothing_to_collect():
+        assert gc.get_freeze_count() > 1000
+        assert len(gc.get_objects()) < 1000
+    assert gc.get_freeze_count() == 0 <= before
+    assert len(gc.get_objects()) > 1000
