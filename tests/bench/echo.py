@@ -31,7 +31,7 @@ from rich.table import Table
 
 from edge_streamer.devices.live.echo import open_echo
 from edge_streamer.runtime.media import Samples
-from tests.bench.echo_ears import ears
+from tests.bench.echo_ears import LEVELS, MODES, ears, ways
 from tests.rooms import Devices, EchoRoom, agent_speech, converse, user_words
 
 RATE = 16000
@@ -114,9 +114,13 @@ def main() -> None:
     parser.add_argument("--at-once", action="store_true", help="the agent speaks from the first sample on")
     parser.add_argument("--ears", type=Path, metavar="BUNDLE", help="ask this bundle what it understands")
     parser.add_argument("--cases", type=int, default=12, help="of each kind, with --ears (default: 12)")
+    parser.add_argument(
+        "--levels", type=float, nargs="+", default=LEVELS, metavar="DB", help="of the echo, with --ears"
+    )
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES, help="of dealing with it, with --ears")
     args = parser.parse_args()
     if args.ears:
-        print(json.dumps(ears(args.ears, args.cases)))
+        print(json.dumps(ears(args.ears, args.cases, ways(args.levels, args.modes))))
         return
     silent = 0.0 if args.at_once else SILENT_SECONDS
     pairs = [(room, "exact") for room in ROOMS] + [("20 ms, 200 ms", devices) for devices in list(DEVICES)[1:]]

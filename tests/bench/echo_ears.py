@@ -7,13 +7,14 @@ what was understood. What is said in a unit leaves the speaker 60 ms after that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from edge_streamer.devices.live.echo import Mode, open_echo
@@ -35,14 +36,9 @@ SPEAKER_SAMPLES = round(0.06 * RATE)
 START = 1000.0
 """The clock's reading at the beginning."""
 
-WAYS: tuple[tuple[str, Mode | None, EchoRoom | None], ...] = (
-    ("no echo", None, None),
-    *(
-        (f"echo {level:+.0f} dB, {mode}", mode, EchoRoom(echo_db=level))
-        for level in (-12.0, -6.0, 0.0, 6.0)
-        for mode in ("off", "full", "half")
-    ),
-)  # fmt: skip
+LEVELS = (-18.0, -12.0, -6.0, 0.0, 6.0)
+MODES: tuple[Mode, ...] = ("off", "full", "half")
+Way = tuple[str, Mode | None, EchoRoom | None]
 
 
 class Echoing:
@@ -83,14 +79,20 @@ class Echoing:
         self._tail[SPEAKER_SAMPLES : SPEAKER_SAMPLES + len(wet)] += wet
 
 
-def ears(bundle: Path, cases: int) -> dict[str, Any]:
+def ways(levels: Sequence[float], modes: Sequence[Mode]) -> list[Way]:
+    """What is tried: no echo, then every level with every mode."""
+    rooms = [(f"echo {level:+.0f} dB, {mode}", mode, EchoRoom(echo_db=level)) for level in levels for mode in modes]
+    return [("no echo", None, None), *rooms]
+
+
+def ears(bundle: Path, cases: int, tried: Sequence[Way]) -> dict[str, Any]:
     """What was understood, by way of dealing with the echo."""
     world, held_out = load_assets()
     inner = SessionAgent(open_session(bundle), world)
     chosen = list(_cases(cases, world, held_out))
     found = {}
     table = Table("way", "understood over its voice", "stopped", "understood when quiet", "spoke unasked a minute")
-    for name, mode, room in WAYS:
+    for name, mode, room in track(tried, "Playing", console=Console(stderr=True)):
         agent = Echoing(inner, mode, room) if mode and room else inner
         found[name] = line = _play(agent, chosen, world, held_out)
         table.add_row(name, *(f"{line[key]:.2f}" for key in ("interruption", "stop", "smooth", "unasked")))
