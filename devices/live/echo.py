@@ -15,6 +15,11 @@ latencies that drivers tell are wrong by up to 100 ms, either way. So the refere
 heard before that, whatever drivers say. No gain control and no noise suppression: the model knows noise. AEC3 brings a
 high-pass (80 Hz) along.
 
+AEC3 ends with a suppressor that presses down whatever may be echo still, by 30 to 50 dB, and the words that are said
+over it with it. So a small share of what the microphone heard is mixed in again (``FLOOR``). The echo stays 20 dB
+weaker, and spectrograms of the words are more like what was said than with all of the echo or with none: correlation
+0.88 with either and 0.91 with the mixture where the echo is 6 dB below the voice, 0.82 and 0.87 where it is as loud.
+
 The canceller works in frames of 10 ms and takes 8 to 11 ms itself. Where calls are whole frames nothing is added; from
 the first other call on, sound waits for one frame less a sample, always.
 """
@@ -54,6 +59,10 @@ REGAIN_SECONDS = 0.03
 
 REGAIN_CALLS = 100
 """Calls between two looks whether more is known again."""
+
+FLOOR_DB = -21.0
+FLOOR = 10 ** (FLOOR_DB / 20)
+"""Of what the microphone heard, so much is left in: 20 dB of echo return loss are enough, more costs words."""
 
 FRAMES_A_SECOND = 100
 
@@ -204,6 +213,9 @@ class EchoCanceller:
         self._reference = Reference(rate)
         self._near, self._far, self._out = _Queue(), _Queue(), _Queue()
         self._filter_samples = _delay_of(_start(rate), rate)
+        self._late = _Queue()
+        """What the microphone heard, as late as what comes out of the canceller."""
+        self._late.put(np.zeros(self._filter_samples, np.float32))
         self._waiting_samples = 0
         self._meter = EchoMeter(rate, self._filter_samples)
         self._moved = self._garbage = 0
@@ -230,7 +242,8 @@ class EchoCanceller:
         whole = len(self._near) // self._frame * self._frame
         if whole:
             ours, theirs = self._near.take(whole), self._far.take(whole)
-            cleaned = self._processor.process(ours, theirs)
+            self._late.put(ours)
+            cleaned = (1 - FLOOR) * self._processor.process(ours, theirs) + FLOOR * self._late.take(whole)
             self._meter.add(ours, theirs, cleaned)
             self._out.put(cleaned)
         return self._out.take(len(near))

@@ -8,7 +8,7 @@ one JSON line. Calibrated and measured on what `quantize` takes by default. The 
     int8 nearest, int4 nearest        ours without them: to the nearest code
     dynamic, static      ONNX Runtime's quantize_dynamic and quantize_static, a scale per output
     nbits                ONNX Runtime's MatMulNBitsQuantizer, blocks of 32, symmetric
-    modelopt             NVIDIA ModelOpt's INT4 AWQ for ONNX, where it is installed
+    modelopt int8, int4  NVIDIA ModelOpt's PTQ for ONNX, where it is installed: 8 bits as for boards, its two AWQs
 
 The ceiling is the float bundle: no error, 1.00x.
 """
@@ -19,6 +19,7 @@ import argparse
 import importlib.util
 import json
 import logging
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -110,11 +111,17 @@ def nbits(name: str, source: Path, out: Path) -> None:
     quantizer.model.save_model_to_file(str(out), False)
 
 
-def modelopt(passes: Mapping[str, list[dict[str, Array]]]) -> Make:
+def modelopt(passes: Mapping[str, list[dict[str, Array]]], mode: str, method: str) -> Make:
     def make(name: str, source: Path, out: Path) -> None:
-        from modelopt.onnx.quantization.int4 import quantize  # type: ignore[import-not-found]
+        from modelopt.onnx.quantization import quantize  # type: ignore[import-not-found]
 
-        onnx.save(quantize(str(source), "awq_clip", Passes(passes[name]), block_size=32), out)
+        with tempfile.TemporaryDirectory() as folder:  # it leaves files beside what it reads
+            aside = Path(shutil.copytree(source.parent, Path(folder) / "graphs")) / source.name
+            quantize(
+                str(aside), quantize_mode=mode, calibration_method=method, calibration_data_reader=Passes(passes[name]),
+                calibration_eps=["cpu"], op_types_to_quantize=["MatMul"], high_precision_dtype="fp32",
+                block_size=32 if mode == "int4" else None, nodes_to_exclude=[], output_path=str(out), log_level="ERROR",
+            )  # fmt: skip
 
     return make
 
@@ -165,7 +172,10 @@ def ways(bundle: Bundle) -> Iterator[tuple[str, Make, str]]:
     yield "int4 nearest", ours(Scheme("int4"), {}), "int4 weights"
     yield "nbits", nbits, "int4 weights"
     if importlib.util.find_spec("modelopt"):
-        yield "modelopt", modelopt(passes), "int4 weights"
+        yield "modelopt int8", modelopt(passes, "int8", "entropy"), "int8"
+        yield "modelopt int8 max", modelopt(passes, "int8", "max"), "int8"
+        yield "modelopt int4 clip", modelopt(passes, "int4", "awq_clip"), "int4 weights"
+        yield "modelopt int4 lite", modelopt(passes, "int4", "awq_lite"), "int4 weights"
     else:
         print("modelopt: not installed here, left out", file=sys.stderr)
 
@@ -176,20 +186,23 @@ def main() -> int:
         "--bundle", type=Path, default=bundle_path(floats=True), help="a float32 bundle (default: the demo)"
     )
     parser.add_argument("--units", type=int, default=500)
+    parser.add_argument("--only", nargs="+", metavar="WAY", help="of the ways, these (default: all)")
     args = parser.parse_args()
     logging.disable(logging.WARNING)  # ONNX Runtime's quantizers tell of every layer
     bundle, rows = Bundle.open(args.bundle), {}
-    print(f"{'':14} {'size':>6} {'time':>6} {'sound':>8} {'picture':>8} {'words':>9}   the ceiling is 1.00x, no error")
+    print(f"{'':18} {'size':>6} {'time':>6} {'sound':>8} {'picture':>8} {'words':>9}   the ceiling is 1.00x, no error")
     for name, make, precision in ways(bundle):
+        if args.only and name not in args.only:
+            continue
         try:
             row = measured(bundle, make, precision, args.units)
         except Exception as error:  # one tool's failure is a line of the table, not the end of it
-            print(f"{name:14} failed: {str(error).splitlines()[0][:100]}", flush=True)
+            print(f"{name:18} failed: {str(error).splitlines()[0][:100]}", flush=True)
             rows[name] = {"failed": str(error)}
             continue
         rows[name] = row
         print(
-            f"{name:14} {row['size']:5.2f}x {row['unit_time']:5.2f}x {row['latents.audio']:5.1f} dB "
+            f"{name:18} {row['size']:5.2f}x {row['unit_time']:5.2f}x {row['latents.audio']:5.1f} dB "
             f"{row['latents.video']:5.1f} dB {row['slots']:9.3%}", flush=True,
         )  # fmt: skip
     print(json.dumps({"bundle": bundle.manifest.name, "units": args.units, "ways": rows}))
