@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 import pytest
 import torch
 
 from edge_streamer.export.config import DEMO
-from edge_streamer.export.demo_model.dataset import REMEMBERED, Clips, place_table, random_scene, rewritten, told
+from edge_streamer.export.demo_model.dataset import REMEMBERED, place_table, rewritten, told
 from edge_streamer.export.demo_model.notes import Notes
 from edge_streamer.export.demo_model.sight import LOOKS, Sight
 from edge_streamer.export.demo_model.words import others
-from edge_streamer.runtime.scenes.scene import Scene, World
 from edge_streamer.runtime.scenes.script import FRAME, GRID, UNIT
-from edge_streamer.runtime.scenes.table import read_table
-
-TABLE, UNITS = read_table(), 72
-PHRASES = [np.full(16000 + 300 * i, 0.1, np.float32) for i in range(len(TABLE.phrases))]
-
-
-@cache
-def scenes() -> list[Scene]:
-    world, unknown = World(TABLE, [PHRASES] * 3), others(TABLE)
-    return [random_scene(0, number, world, unknown, UNITS) for number in range(30)]
-
-
-def clips(video: torch.Tensor | None = None) -> Clips:
-    count = len(scenes())
-    latents = torch.randn(count, UNITS, *DEMO.video_latent) if video is None else video
-    sound, camera = torch.zeros(count, UNITS, 4, 1), torch.zeros(count, UNITS, 1, 1)
-    return Clips(scenes(), latents, sound, camera, told(scenes(), DEMO))
+from tests.export.demo_model.made_up import TABLE, UNITS, clips, scenes
 
 
 def test_notes_of_cards_are_what_answers_name() -> None:
@@ -92,7 +73,7 @@ def test_a_missed_command_costs_more_than_one_for_nothing() -> None:
 
 def test_places_follow_the_sound_through_a_phrase() -> None:
     """The same sound has the same place wherever in a unit the answer starts; silence has none."""
-    made, table = clips(), place_table(World(TABLE, [PHRASES] * 3))
+    made, table = clips(), place_table(scenes()[0].world)
     sounds: dict[int, set[int]] = {}
     for places, scene in zip(made.places, made.scenes, strict=True):
         flat = places.flatten().numpy()

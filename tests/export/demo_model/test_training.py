@@ -214,6 +214,7 @@ def test_a_killed_run_goes_on_exactly(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not list(tmp_path.glob("*.checkpoint"))
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # torch has threads; the children use none
 def test_what_other_processes_draw_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stage, here, there = Stage("line", steps=40, rate=0.02), Line(), Line()
     where = set[int]()
@@ -236,6 +237,7 @@ def test_what_other_processes_draw_is_the_same(tmp_path: Path, monkeypatch: pyte
     assert torch.equal(here.weight, there.weight)
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # torch has threads; the children use none
 def test_a_draw_that_fails_elsewhere_ends_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compute, "_drawing", 2)
     module = Line()
