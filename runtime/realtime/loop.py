@@ -199,6 +199,7 @@ class _LiveLoop:
             rest = min(max((wanted - have) / self._media.sample_rate, SHORTEST_NAP), LONGEST_NAP)
             self._clock.sleep_until(min(now + rest, self._expected + GRACE_SECONDS))
         self._noticed = now
+        self._hindered = now - self._expected >= LARGEST_TARGET  # nobody waits so long: the machine stood still
         self._expected = (now if have >= wanted else self._expected) + self._unit_seconds
         self._skip(have)
         return True
@@ -207,7 +208,7 @@ class _LiveLoop:
         """Whole units that wait behind the one in hand: the oldest are given up."""
         wanted = self._media.unit_samples
         late = have // wanted - 1
-        self._hindered = late * self._unit_seconds >= LARGEST_TARGET
+        self._hindered |= late * self._unit_seconds >= LARGEST_TARGET
         if late > 0:
             self._ends.microphone.skip(late * wanted)
             self.counters.skipped += late

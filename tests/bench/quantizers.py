@@ -57,10 +57,18 @@ class Passes(CalibrationDataReader):  # type: ignore[misc]
     """Recorded inputs of one graph, as quantize_static wants them."""
 
     def __init__(self, inputs: list[dict[str, Array]]) -> None:
-        self._left = iter(inputs)
+        self._all = inputs
+        self.rewind()
+
+    def rewind(self) -> None:
+        self._left = iter(self._all)
 
     def get_next(self) -> dict[str, Array] | None:
         return next(self._left, None)
+
+    def get_first(self) -> dict[str, Array]:
+        """For ModelOpt."""
+        return self._all[0]
 
 
 def recorded(bundle: Bundle, units: int) -> dict[str, list[dict[str, Array]]]:
@@ -115,10 +123,14 @@ def modelopt(passes: Mapping[str, list[dict[str, Array]]], mode: str, method: st
     def make(name: str, source: Path, out: Path) -> None:
         from modelopt.onnx.quantization import quantize  # type: ignore[import-not-found]
 
+        shapes = [{n: a.shape for n, a in each.items()} for each in passes[name]]
+        alike = [
+            p for p, s in zip(passes[name], shapes, strict=True) if mode == "int8" or s == shapes[0]
+        ]  # AWQ mixes none
         with tempfile.TemporaryDirectory() as folder:  # it leaves files beside what it reads
             aside = Path(shutil.copytree(source.parent, Path(folder) / "graphs")) / source.name
             quantize(
-                str(aside), quantize_mode=mode, calibration_method=method, calibration_data_reader=Passes(passes[name]),
+                str(aside), quantize_mode=mode, calibration_method=method, calibration_data_reader=Passes(alike),
                 calibration_eps=["cpu"], op_types_to_quantize=["MatMul"], high_precision_dtype="fp32",
                 block_size=32 if mode == "int4" else None, nodes_to_exclude=[], output_path=str(out), log_level="ERROR",
             )  # fmt: skip

@@ -178,6 +178,27 @@ def test_faults_of_devices_do_not_make_the_buffer_larger() -> None:
     assert counters.mouth_to_ear.last < counters.mouth_to_ear.first + SURPLUS_SECONDS + 1e-6
 
 
+def test_a_process_that_was_stopped_does_not_make_the_buffer_larger() -> None:
+    class Stopped(Microphone):
+        """The process stands still between two looks; after it the worker's messages are not all in yet."""
+
+        begun = False
+
+        def available(self) -> int:
+            if self.begun or clock.now() < 3.3:
+                return super().available()
+            self.begun = True
+            clock.advance(2.0)
+            return UNIT
+
+    clock = FakeClock()
+    scene = Scene(100, clock=clock, microphone=Stopped(clock))
+    counters = scene.run()
+    assert counters.skipped >= 10
+    assert counters.misses >= 1
+    assert counters.target_ms == pytest.approx(1000 * TARGET_SECONDS)
+
+
 def test_one_failed_unit_is_concealed_and_counted() -> None:
     scene = Scene(30, lambda clock: Model(clock, raises=lambda step: StepError("a NaN") if step == 10 else None))
     counters = scene.run()
