@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from edge_streamer.export.demo_model.compute import device, drawn
+from edge_streamer.export.demo_model.compute import Drawn, device, drawn
 from edge_streamer.runtime.errors import InputError
 
 KEEP_SECONDS = 45.0
@@ -30,9 +30,6 @@ Losses = dict[str, Tensor]
 """Name -> a term of the loss; terms whose name begins with ``_`` are only shown."""
 Tell = Callable[[str, int, int, str], None]
 """Called with the stage, steps done, steps in all, and a few figures."""
-
-
-Drawn = TypeVar("Drawn")
 
 
 @dataclass(frozen=True)

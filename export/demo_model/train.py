@@ -296,6 +296,8 @@ def main(arguments: list[str] | None = None) -> int:
         raise InputError(f"--out {args.out}: wanted a name that ends in .safetensors")
     if not 0.0 < args.scale <= 4.0:
         raise InputError(f"--scale is {args.scale}; wanted more than 0, at most 4")
+    if args.processes is not None and args.processes < 0:
+        raise InputError(f"--processes is {args.processes}; wanted 0 (nobody draws ahead) or more")
     compute.use(args.device, args.processes)
     work.mkdir(parents=True, exist_ok=True)
     shop = Workshop(work, args.seed, args.commands, args.scale)

@@ -124,9 +124,8 @@ def modelopt(passes: Mapping[str, list[dict[str, Array]]], mode: str, method: st
         from modelopt.onnx.quantization import quantize  # type: ignore[import-not-found]
 
         shapes = [{n: a.shape for n, a in each.items()} for each in passes[name]]
-        alike = [
-            p for p, s in zip(passes[name], shapes, strict=True) if mode == "int8" or s == shapes[0]
-        ]  # AWQ mixes none
+        mixed = mode == "int8"  # AWQ takes no passes of several lengths
+        alike = [each for each, shape in zip(passes[name], shapes, strict=True) if mixed or shape == shapes[0]]
         with tempfile.TemporaryDirectory() as folder:  # it leaves files beside what it reads
             aside = Path(shutil.copytree(source.parent, Path(folder) / "graphs")) / source.name
             quantize(

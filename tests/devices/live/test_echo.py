@@ -126,6 +126,16 @@ def test_the_echo_goes_and_is_measured_at_every_rate(library: Any, rate: int) ->
     assert echo.measured_delay_ms() == pytest.approx(20, abs=0.6)
 
 
+@pytest.mark.parametrize("rate", RATES)
+def test_the_canceller_alone_takes_more_than_is_left_in(
+    library: Any, rate: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(under_test, "FLOOR", 0.0)
+    echo = open_echo("full", rate)
+    heard = converse(echo, agent_speech(8, 48000, 0.15), np.zeros(8 * rate, np.float32), EchoRoom(), Devices(), rate)
+    assert heard.loss_db(2, 8) > 30
+
+
 def test_a_word_said_over_the_agent_stays(library: Any) -> None:
     voice, spans = user_words(8, RATE, ("weather", "story", "number"), (3.0, 4.6, 6.2))
     echo = open_echo("full", RATE)
@@ -139,7 +149,7 @@ def test_what_is_left_in_of_the_echo_saves_words(library: Any, monkeypatch: pyte
     voice, spans = user_words(10, RATE, words, starts)
     like = {}
     for floor in (FLOOR, 0.0):
-        monkeypatch.setattr("edge_streamer.devices.live.echo.FLOOR", floor)
+        monkeypatch.setattr(under_test, "FLOOR", floor)
         heard = converse(open_echo("full", RATE), agent_speech(10, 48000, 0.15), voice, EchoRoom(), Devices())
         like[floor] = np.mean([heard.likeness(*span) for span in spans])
     assert like[FLOOR] > like[0.0] + 0.02

@@ -269,6 +269,14 @@ def test_a_gpu_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.Mon
     assert not list(tmp_path.iterdir())
 
 
+def test_fewer_processes_than_none_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                               capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    monkeypatch.setattr("sys.argv", ["train", "--out", str(tmp_path / "w.safetensors"), "--processes", "-1"])
+    assert train.entry() == 2
+    assert "--processes is -1; wanted 0" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_work_folder_of_another_training_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str],
                                                       monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     train.check_work(train.Workshop(tmp_path, 0, SHIPPED, 1.0))
