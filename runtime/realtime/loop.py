@@ -161,13 +161,15 @@ class _LiveLoop:
         self._begun = clock.now()
         self._expected = self._begun + self._unit_seconds
         """When the next unit should be full."""
+        self._due = self._expected
+        """When the unit in hand should have been full."""
         self._world_end = self._begun
         """When the last sample of the unit in hand was at the microphone."""
         self._noticed = self._begun
         self._surplus: deque[int] = deque(maxlen=CREEP_UNITS)
         self._failures = 0
-        self._hindered = False
-        """Whether the unit in hand is late, if it is, because of the microphone or a machine that stood still."""
+        self._starved = False
+        """Whether the microphone did not fill the unit in hand."""
         self._settle_took = 0.0
         self._open = dict.fromkeys(ends.devices(), True)
         self._perceiving = 0.0
@@ -199,7 +201,7 @@ class _LiveLoop:
             rest = min(max((wanted - have) / self._media.sample_rate, SHORTEST_NAP), LONGEST_NAP)
             self._clock.sleep_until(min(now + rest, self._expected + GRACE_SECONDS))
         self._noticed = now
-        self._hindered = now - self._expected >= LARGEST_TARGET  # nobody waits so long: the machine stood still
+        self._due = self._expected
         self._expected = (now if have >= wanted else self._expected) + self._unit_seconds
         self._skip(have)
         return True
@@ -208,7 +210,6 @@ class _LiveLoop:
         """Whole units that wait behind the one in hand: the oldest are given up."""
         wanted = self._media.unit_samples
         late = have // wanted - 1
-        self._hindered |= late * self._unit_seconds >= LARGEST_TARGET
         if late > 0:
             self._ends.microphone.skip(late * wanted)
             self.counters.skipped += late
@@ -238,8 +239,8 @@ class _LiveLoop:
         have, captured = microphone.available(), microphone.captured()
         got = microphone.read(self._samples)
         self._samples[got:] = 0.0
-        if got < wanted:
-            self._hindered = True
+        self._starved = got < wanted
+        if self._starved:
             self.counters.starved += 1
             self.counters.missing_samples += wanted - got
             self._surplus.clear()
@@ -315,8 +316,8 @@ class _LiveLoop:
     def deliver(self, unit: Unit, response: Response) -> None:
         """Sound first, then the picture that belongs to it, then everything that records."""
         ends, ready = self._ends, self._clock.now()
-        stood_still = ready - self._noticed > LARGEST_TARGET  # no buffer makes up for that
-        excused = self._hindered or self._failures > 0 or stood_still
+        stood_still = ready - self._due >= LARGEST_TARGET  # no buffer makes up for that
+        excused = self._starved or self._failures > 0 or stood_still
         margin, position = self._playout.write(response.samples, excused)
         heard = ends.speaker.heard_at(position)
         self._measure(ready, heard)

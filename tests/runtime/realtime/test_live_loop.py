@@ -178,6 +178,13 @@ def test_faults_of_devices_do_not_make_the_buffer_larger() -> None:
     assert counters.mouth_to_ear.last < counters.mouth_to_ear.first + SURPLUS_SECONDS + 1e-6
 
 
+def test_units_that_are_late_of_themselves_make_the_buffer_larger() -> None:
+    scene = Scene(100, lambda clock: Model(clock, lambda step, steps: 0.25 if step in (30, 60) else 0.02))
+    counters = scene.run()
+    assert counters.misses == 2
+    assert counters.target_ms == pytest.approx(1000 * (TARGET_SECONDS + 2 * GROWTH_SECONDS), abs=1)
+
+
 def test_a_process_that_was_stopped_does_not_make_the_buffer_larger() -> None:
     class Stopped(Microphone):
         """The process stands still between two looks; after it the worker's messages are not all in yet."""
