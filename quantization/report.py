@@ -23,7 +23,7 @@ from edge_streamer.quantization.standin import StandIn
 from edge_streamer.quantization.streams import Stream
 from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.evaluation.bench import Tell
-from edge_streamer.runtime.report import machine, versions
+from edge_streamer.runtime.machine import machine, versions
 from edge_streamer.runtime.session import open_session
 from edge_streamer.runtime.unit import Response
 

@@ -20,13 +20,14 @@ from fractions import Fraction
 
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.loop import Ends, run_loop
+from edge_streamer.runtime.machine import machine, peak_megabytes, versions
 from edge_streamer.runtime.manifest import MediaSpec
 from edge_streamer.runtime.media import Camera, Microphone
 from edge_streamer.runtime.outputs import check_outputs
 from edge_streamer.runtime.plan import LivePlan, Plan
 from edge_streamer.runtime.prefix import start_from
 from edge_streamer.runtime.recording import Recorded, device, recording
-from edge_streamer.runtime.report import RunReport, live_line, machine, peak_megabytes, versions
+from edge_streamer.runtime.report import RunReport, live_line
 from edge_streamer.runtime.run_options import add_arguments, plan_of
 from edge_streamer.runtime.session import Session, open_session
 from edge_streamer.runtime.show import StatusLine, show_end

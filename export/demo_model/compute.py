@@ -6,7 +6,6 @@ from takes longer than learning from it, so there processes of their own draw; o
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
@@ -17,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.machine import cores
 
 DEVICES = ("auto", "cpu", "cuda")
 AHEAD = 4
@@ -72,7 +72,7 @@ def processes() -> int:
     """How many draw ahead; 0 for none. Where nothing was said: on a GPU all cores but two, on a CPU none."""
     if _drawing is not None:
         return _drawing
-    return max(1, len(os.sched_getaffinity(0)) - 2) if on_gpu() else 0
+    return max(1, cores() - 2) if on_gpu() else 0
 
 
 class _Numbered(Dataset[Drawn]):

@@ -8,7 +8,6 @@ belongs to one side only, with every accent. Needs the program ``espeak-ng``.
 from __future__ import annotations
 
 import io
-import os
 import re
 import shutil
 import subprocess
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from edge_streamer.export.demo_model.throats import Throat
 from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.machine import cores
 from edge_streamer.runtime.scenes.script import RATE
 
 Sound = NDArray[np.float32]
@@ -190,7 +190,7 @@ def record(
     seed: int,
     accents: tuple[str, ...] = ACCENTS,
     progress: Callable[[int, int], None] = lambda *_: None,
-    workers: int = len(os.sched_getaffinity(0)),
+    workers: int | None = None,
     throats: Sequence[Throat] = (),
 ) -> Bank:
     """A bank with so many recordings of each word, each in a voice of its own."""
@@ -200,7 +200,7 @@ def record(
         (word, random_voice(rng, variants, accents, throats)) for word, count in wanted.items() for _ in range(count)
     ]
     bank = Bank({word: [] for word in wanted})
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(workers or cores()) as pool:
         for done, ((word, _), sound) in enumerate(zip(jobs, pool.map(lambda job: say(*job), jobs), strict=True)):
             bank.sounds[word].append(sound)
             progress(done + 1, len(jobs))

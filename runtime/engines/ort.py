@@ -9,7 +9,6 @@ Runtime (one copy in memory; the file's pages are given back). Nothing is downlo
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import onnxruntime as ort
 from edge_streamer.runtime.engine import Array
 from edge_streamer.runtime.engines.overflow import products_overflow
 from edge_streamer.runtime.errors import BundleError, EngineError
+from edge_streamer.runtime.machine import cores
 from edge_streamer.runtime.manifest import DYNAMIC, GraphSpec, TensorSpec
 
 ORT_TYPES = {
@@ -161,7 +161,7 @@ class OrtEngine:
 
     def __init__(self, threads: int | None = None):
         self._threads = threads
-        self._cores = len(os.sched_getaffinity(0))
+        self._cores = cores()
         count = threads or self._cores
         some = f"{count} thread{'s' * (count > 1)}"
         self.name = f"onnxruntime {ort.__version__} cpu, {some if threads else 'up to ' + some}"

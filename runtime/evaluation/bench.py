@@ -23,7 +23,7 @@ from edge_streamer.runtime.evaluation.parity import Parity, bundle_parity, golde
 from edge_streamer.runtime.evaluation.runner import Agent, Recording, SessionAgent, check_media, run_case
 from edge_streamer.runtime.evaluation.score import Line, Scores, judge, score
 from edge_streamer.runtime.evaluation.suite import Case, Suite, duplex, scene_of
-from edge_streamer.runtime.report import machine, versions
+from edge_streamer.runtime.machine import machine, versions
 from edge_streamer.runtime.scenes.assets import HeldOut
 from edge_streamer.runtime.scenes.scene import Scene, World
 from edge_streamer.runtime.session import Session

@@ -31,7 +31,7 @@ import msgspec
 
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.files import write_file
-from edge_streamer.runtime.report import machine, versions
+from edge_streamer.runtime.machine import machine, versions
 from edge_streamer.runtime.session import Session
 from edge_streamer.runtime.unit import Knobs, Response, Unit
 

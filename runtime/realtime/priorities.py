@@ -18,6 +18,8 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from edge_streamer.runtime.machine import cores
+
 PRIORITY = 1
 NICE = -10
 """Where real time is not permitted but this is."""
@@ -45,7 +47,7 @@ def nothing_to_collect() -> Iterator[None]:
 def _raise_thread() -> list[str]:
     if not hasattr(os, "sched_setscheduler"):
         return []
-    if len(os.sched_getaffinity(0)) < 2:
+    if cores() < 2:
         return ["priority: ordinary, because there is one core"]
     try:
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(PRIORITY))

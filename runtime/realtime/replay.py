@@ -25,10 +25,10 @@ from rich.text import Text
 
 from edge_streamer.runtime.errors import InputError, MediaError, StepError
 from edge_streamer.runtime.files import new_folder
+from edge_streamer.runtime.machine import machine, versions
 from edge_streamer.runtime.manifest import MediaSpec
 from edge_streamer.runtime.realtime import journal
 from edge_streamer.runtime.realtime.journal import Event, Header
-from edge_streamer.runtime.report import machine, versions
 from edge_streamer.runtime.session import Session, open_session
 from edge_streamer.runtime.show import bars
 from edge_streamer.runtime.snapshot import load_snapshot

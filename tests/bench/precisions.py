@@ -22,7 +22,7 @@ from rich.table import Table
 
 from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.engines.ort import OrtEngine
-from edge_streamer.runtime.report import machine, versions
+from edge_streamer.runtime.machine import machine, versions
 from tests.bench.ceiling import cost, measure_ceiling
 from tests.bench.engines import made_start
 from tests.bench.worker import Worker

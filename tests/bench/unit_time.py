@@ -29,11 +29,11 @@ from rich.table import Table
 from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.engines.ort import OrtEngine
 from edge_streamer.runtime.errors import InputError
-from edge_streamer.runtime.report import machine, versions
+from edge_streamer.runtime.machine import machine, versions
 from edge_streamer.runtime.timing import Durations
 from tests.bench.ceiling import Ceiling, Cost, cost, measure_ceiling
 from tests.bench.engines import SAME, WAYS, compare, load_answers, made_start
-from tests.bench.worker import Worker, serve
+from tests.bench.worker import Worker, WorkerDiedError, serve
 
 CHECK_UNITS = 5
 """Compared before anything is timed: two before every ring wraps, three after."""
@@ -59,7 +59,7 @@ def main() -> None:
             serve(args.worker, args.bundle, args.start, args.threads)
         else:
             bench(args)
-    except InputError as error:
+    except (InputError, WorkerDiedError) as error:
         sys.exit(f"{error}")
 
 

@@ -128,6 +128,10 @@ def measure_memory(timed: Timed, count: int) -> dict[str, Any]:
     return {"growth_bytes_per_unit": float(np.median(np.diff(held))) / count}
 
 
+class WorkerDiedError(Exception):
+    """Its own errors are on standard error."""
+
+
 class Worker:
     """The driver's end: a running worker process."""
 
@@ -141,17 +145,17 @@ class Worker:
         )
 
     def ask(self, do: str, **details: object) -> dict[str, Any]:
-        """Put a question and wait for the answer. RuntimeError where the worker died."""
+        """Put a question and wait for the answer. WorkerDiedError where it died."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
             self._process.stdin.write(json.dumps({"do": do, **details}) + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            raise RuntimeError(f"the worker {self.name!r} died before {do!r}; its errors are above") from None
+            raise WorkerDiedError(f"the worker {self.name!r} died before {do!r}; its errors are above") from None
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"the worker {self.name!r} died while it was asked to {do!r}; its errors are above")
+            raise WorkerDiedError(f"the worker {self.name!r} died while it was asked to {do!r}; its errors are above")
         answer: dict[str, Any] = json.loads(line)
         return answer
 

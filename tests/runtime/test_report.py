@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from edge_streamer.runtime.report import RunReport, live_line, machine, peak_megabytes, versions
+from edge_streamer.runtime.machine import machine, peak_megabytes, versions
+from edge_streamer.runtime.report import RunReport, live_line
 from edge_streamer.runtime.show import SPARSE_SECONDS, StatusLine, show_end
 from edge_streamer.runtime.timing import Durations, FakeClock, MonotonicClock
 from tests.fakes import FakeSession
