@@ -24,16 +24,27 @@ from pathlib import Path
 import msgspec
 
 from edge_streamer.quantization import graph
-from edge_streamer.quantization.drift import HEARD_AND_SEEN, Drift, drift
+from edge_streamer.quantization.fit import Estimator
 from edge_streamer.quantization.make import copy_files, rewrite, write_table
 from edge_streamer.quantization.observe import Key, Seen
-from edge_streamer.quantization.schemes import BOARDS, CODECS, SCHEMES, TARGETS, Mixture, Plan, Scheme, Target
+from edge_streamer.quantization.schemes import (
+    BOARDS,
+    CODECS,
+    ESTIMATOR,
+    SCHEMES,
+    TARGETS,
+    Mixture,
+    Plan,
+    Scheme,
+    Target,
+)
 from edge_streamer.quantization.standin import StandIn
 from edge_streamer.quantization.streams import Stream
 from edge_streamer.runtime.bundle import Bundle, write_bundle
 from edge_streamer.runtime.engines.ort import OrtGraph
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.evaluation.bench import Tell
+from edge_streamer.runtime.evaluation.drift import HEARD_AND_SEEN, Drift, drift
 from edge_streamer.runtime.manifest import GraphSpec
 from edge_streamer.runtime.session import Session, open_session
 from edge_streamer.runtime.unit import Unit
@@ -50,6 +61,12 @@ CAREFUL = 0.97
 """Of the room that a measured error leaves."""
 MORE = 1.5
 """Times the room before, at most, where a mixture leaves some."""
+
+
+class TooFar(InputError):
+    """The error is beyond --max-error."""
+
+    exit_status = 1
 
 
 @dataclass(frozen=True)
@@ -102,6 +119,8 @@ class Trials:
     target: Target
     folder: Path
     """Empty, for its own use."""
+    estimator: Estimator = ESTIMATOR
+    """Of the inputs' ranges, where they are constants."""
 
     def __post_init__(self) -> None:
         self.reference: Session = open_session(self.source, verify=False)
@@ -114,10 +133,14 @@ class Trials:
         manifest = msgspec.structs.replace(self.source.manifest, files=(), embedding=embedding)
         return write_bundle(self.folder, manifest)
 
+    def mixture(self, plans: Mapping[Key, Plan | None]) -> Mixture:
+        """What is measured with these plans, and what is made of them in the end."""
+        return Mixture(plans, self.target, self.estimator)
+
     def run(self, plans: Mapping[Key, Plan | None], units: Iterable[Unit],
             tell: Callable[[int], None] = lambda _: None) -> Drift:  # fmt: skip
         """The error with ``plans``, on the float bundle's history."""
-        mixture = Mixture(plans, self.target)
+        mixture = self.mixture(plans)
         with tempfile.TemporaryDirectory() as folder:
             instead = {}
             for spec in self.source.manifest.graphs:
@@ -133,13 +156,13 @@ class Trials:
 
 def choose(
     source: Bundle, seen: Mapping[Key, Seen], target: Target, probe: Stream, stream: Stream, units: int, bound: float,
-    tell: Tell = lambda *_: None,
+    estimator: Estimator = ESTIMATOR, tell: Tell = lambda *_: None,
 ) -> tuple[Mixture, list[Choice]]:  # fmt: skip
     """The smallest mixture within ``bound`` dB over ``units`` of ``stream``; layers are weighed on ``probe``.
 
-    InputError where ATTEMPTS mixtures were all beyond it."""
+    TooFar where ATTEMPTS mixtures were all beyond it."""
     with tempfile.TemporaryDirectory(prefix="edge-streamer-") as folder:
-        trials = Trials(source, seen, target, Path(folder))
+        trials = Trials(source, seen, target, Path(folder), estimator)
         return _choose(trials, probe, stream, units, bound, tell)
 
 
@@ -161,11 +184,9 @@ def _choose(
             break  # it holds, and more does not, or hardly can
         room = {name: room[name] * CAREFUL * min(left[name], MORE) for name in HEARD_AND_SEEN}
     if not best:
-        raise InputError(
-            f"no mixture of {ATTEMPTS} holds {bound:g} dB over {units} units; allow more error (--max-error)"
-        )
+        raise TooFar(f"no mixture of {ATTEMPTS} holds {bound:g} dB over {units} units; allow more error (--max-error)")
     choices = [_told(group, options, p, whole) for (group, options), p in zip(weighed.items(), best, strict=True)]
-    return Mixture(_plans(best), trials.target), choices
+    return trials.mixture(_plans(best)), choices
 
 
 def _plans(picked: Sequence[Option]) -> dict[Key, Plan | None]:

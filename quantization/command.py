@@ -1,8 +1,8 @@
 """``edge-streamer quantize BUNDLE --scheme int8 --out DIR``: a bundle in fewer bits, and what that costs over time.
 
 Receives a bundle and recordings; hands on the folder ``DIR``, a bundle that every command takes, and beside it the
-report, ``DIR.html`` for people and ``DIR.json`` for machines. Exit status: 0 made; 1 with ``--max-error`` where the
-error is beyond it, and then nothing is kept; 2 the input cannot be used.
+report, ``DIR.html`` for people and ``DIR.json`` for machines: all of it, or nothing. Exit status: 0 made; 1 the error
+is beyond ``--max-error``, or no mixture of ``auto`` holds it; 2 the input cannot be used.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from edge_streamer.quantization.advice import Advice, advise, read
-from edge_streamer.quantization.auto import BOUND, Choice, choose
+from edge_streamer.quantization.auto import BOUND, Choice, TooFar, choose
 from edge_streamer.quantization.fit import ESTIMATORS
 from edge_streamer.quantization.make import quantize
 from edge_streamer.quantization.observe import observe
@@ -27,7 +27,7 @@ from edge_streamer.quantization.streams import Stream, recordings, scenes, usual
 from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.evaluation.bench import Tell
-from edge_streamer.runtime.files import check_new_folder, new_folder, size_text, write_file
+from edge_streamer.runtime.files import check_new_folder, new_folder, replacing, size_text
 from edge_streamer.runtime.show import bars
 from edge_streamer.runtime.unit import Unit
 
@@ -35,12 +35,6 @@ HELP = "make a bundle smaller and faster, and measure what that costs over minut
 AUTO = "auto"
 UNITS = 500
 CALIBRATION_UNITS = 300
-
-
-class TooFar(InputError):
-    """The error is beyond --max-error."""
-
-    exit_status = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,8 +76,10 @@ def main(args: argparse.Namespace) -> int:
     for name, count in (("units", args.units), ("calibration-units", args.calibration_units)):
         if not 1 <= count <= 1_000_000:
             raise InputError(f"--{name} is {count}; wanted 1 to 1000000")
-    page, data = (args.out.with_name(f"{args.out.name}.{ending}") for ending in ("html", "json"))
+    if args.scheme == AUTO and args.rings != "float32":
+        raise InputError("--scheme auto measures its mixtures with float32 rings; leave --rings out, or name a scheme")
     check_new_folder(args.out)
+    page, data = (args.out.with_name(f"{args.out.name}.{ending}") for ending in ("html", "json"))
     source = Bundle.open(args.bundle)
     _check_source(source)
     beside = {str(path.with_suffix("")): read(path, named(source), args.target) for path in args.beside}
@@ -91,31 +87,30 @@ def main(args: argparse.Namespace) -> int:
     assert media is not None
     calibration = recordings(args.calibrate, media) if args.calibrate else usual(media)
     stream = recordings(args.measure, media) if args.measure else scenes(media) or calibration
-    with bars() as tell:
-        with new_folder(args.out) as folder:
-            counted = _Counted(tell, args.calibration_units)
-            seen = observe(source, counted.units(calibration))
-            scheme: Scheme | Mixture
-            choices: list[Choice] = []
-            if args.scheme == AUTO:
-                bound = BOUND if args.max_error is None else args.max_error
-                scheme, choices = choose(source, seen.layers, args.target, calibration, stream, args.units, bound, tell)
-            else:
-                scheme = Scheme(args.scheme, args.target, args.input_range)
-            layers = quantize(source, scheme, seen, folder, args.rings == "int8", tell)
-            made = Bundle.open(folder, verify=False)
-            report, kept = measure(source, made, scheme, layers, stream, args.units, calibration.name,
-                                   counted.count, tell, choices)  # fmt: skip
-            if args.max_error is not None and not report.worst_db <= args.max_error:
-                came = f"the latents' error over {args.units} units is {report.worst_db:.1f} dB"
-                raise TooFar(f"{came}, above --max-error {args.max_error:g}; nothing was kept; try another scheme")
-            advice = advise({**beside, str(args.out): report})
-            shown = render(report, kept, advice).encode()
-            written = msgspec.json.format(msgspec.json.encode(report))
-        write_file(page, shown)
-        write_file(data, written)
+    # All three come into their places together, and a place that cannot be written is known before the work begins.
+    with bars() as tell, replacing(page) as shown, replacing(data) as written, new_folder(args.out) as folder:
+        counted = _Counted(tell, args.calibration_units)
+        seen = observe(source, counted.units(calibration))
+        scheme: Scheme | Mixture
+        choices: list[Choice] = []
+        if args.scheme == AUTO:
+            bound = BOUND if args.max_error is None else args.max_error
+            scheme, choices = choose(source, seen.layers, args.target, calibration, stream, args.units, bound,
+                                     args.input_range, tell)  # fmt: skip
+        else:
+            scheme = Scheme(args.scheme, args.target, args.input_range)
+        layers = quantize(source, scheme, seen, folder, args.rings == "int8", tell)
+        made = Bundle.open(folder, verify=False)
+        report, kept = measure(source, made, scheme, layers, stream, args.units, calibration.name,
+                               counted.count, tell, choices)  # fmt: skip
+        if args.max_error is not None and not report.worst_db <= args.max_error:
+            came = f"the latents' error over {args.units} units is {report.worst_db:.1f} dB"
+            raise TooFar(f"{came}, above --max-error {args.max_error:g}; nothing was kept; try another scheme")
+        advice = advise({**beside, str(args.out): report})
+        shown.write_bytes(render(report, kept, advice).encode())
+        written.write_bytes(msgspec.json.format(msgspec.json.encode(report)))
     if args.json:
-        sys.stdout.write(written.decode() + "\n")
+        sys.stdout.write(data.read_text("utf-8") + "\n")
     else:
         _show(report, advice, args.out, page)
     return 0
@@ -151,7 +146,7 @@ def _show(report: Report, advice: Advice, out: Path, page: Path) -> None:
 
     forced, free = report.drifts
     (before, after), (slow, fast) = report.bytes, report.unit_ms
-    shown = Table("", "float32", report.scheme, "", title=f"{out}: {report.scheme}", title_justify="left")
+    shown = Table("", "float32", report.scheme, "", title=f"{out}: {report.label}", title_justify="left")
     shown.add_row("weights", size_text(before), size_text(after), f"{after / before:.2f}x")
     if report.ring_bytes[0] != report.ring_bytes[1]:
         before, after = report.ring_bytes

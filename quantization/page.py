@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_streamer.quantization.advice import Advice
-from edge_streamer.quantization.drift import Drift
 from edge_streamer.quantization.report import Kept, Report
+from edge_streamer.runtime.evaluation.drift import Drift
 from edge_streamer.runtime.evaluation.page import data, document, table
 
 LAYERS_SHOWN = 20
@@ -34,7 +34,7 @@ def render(report: Report, kept: Kept, advice: Advice) -> str:
     forced, free = report.drifts
     before, after = report.bytes
     head = (
-        f"<h1>{escape(report.scheme)}: {after / before:.2f}x the weights, {report.unit_ratio:.2f}x the unit time"
+        f"<h1>{escape(report.label)}: {after / before:.2f}x the weights, {report.unit_ratio:.2f}x the unit time"
         f"{'' if report.target == 'cpu' else ' on a CPU'}, {report.worst_db:.0f} dB</h1>"
     )
     facts = (
@@ -63,7 +63,7 @@ def render(report: Report, kept: Kept, advice: Advice) -> str:
         ]),
         *_choices(report),
     ]  # fmt: skip
-    return document(f"{report.scheme}: what it costs", parts)
+    return document(f"{report.label}: what it costs", parts)
 
 
 def _largest(passes: object) -> str:

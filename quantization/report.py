@@ -15,14 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_streamer.quantization.auto import Choice
-from edge_streamer.quantization.drift import LATENTS, Drift, Mode, drift
+from edge_streamer.quantization.fit import Estimator
 from edge_streamer.quantization.make import Quantized
 from edge_streamer.quantization.rings import ring_bytes
-from edge_streamer.quantization.schemes import Mixture, Scheme
+from edge_streamer.quantization.schemes import ESTIMATOR, Mixture, Scheme
 from edge_streamer.quantization.standin import StandIn
 from edge_streamer.quantization.streams import Stream
 from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.evaluation.bench import Tell
+from edge_streamer.runtime.evaluation.drift import LATENTS, Drift, Mode, drift
 from edge_streamer.runtime.machine import machine, versions
 from edge_streamer.runtime.session import open_session
 from edge_streamer.runtime.unit import Response
@@ -63,11 +64,15 @@ class Report(msgspec.Struct, kw_only=True):
     engine: str
     versions: dict[str, str]
     machine: dict[str, object]
+    input_range: Estimator = ESTIMATOR
+    """How constant ranges of inputs were found."""
 
     @property
     def label(self) -> str:
         """The scheme, and what else was chosen."""
-        return self.scheme + (", rings int8" if self.ring_bytes[0] != self.ring_bytes[1] else "")
+        others = [f"input range {self.input_range}"] if self.input_range != ESTIMATOR else []
+        others += ["rings int8"] if self.ring_bytes[0] != self.ring_bytes[1] else []
+        return ", ".join((self.scheme, *others))
 
     @property
     def timed_on(self) -> str:
@@ -127,7 +132,7 @@ def measure(
         unit_ratio=float(np.median(seconds[:, 1] / seconds[:, 0])),
         drifts=drifts, layers=[asdict(layer) for layer in worst], choices=list(choices), calibrated_on=calibrated_on,
         calibration_units=calibration_units, measured_on=stream.name, engine=tested.engine.name, versions=versions(),
-        machine=machine(),
+        machine=machine(), input_range=scheme.estimator,
     ), kept  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """``edge-streamer check BUNDLE``: does this bundle compute here what it computed where it was made?
 
 Receives a bundle; replays its golden units on this machine's engine and hands on a table of how far each quantity is
-from the float model's answer, with the first unit that is too far. Exit status 0 within tolerance, 1 beyond it.
+from the answer that came where the bundle was made (the float model's, or a quantized bundle's own), with the first
+unit that is too far. Exit status 0 within tolerance, 1 beyond it.
 """
 
 from __future__ import annotations
@@ -80,13 +81,20 @@ def check(bundle: Bundle, engine: Engine | None = None) -> Verdict:
 
 def compare(golden: Golden, answers: dict[str, Array], tolerance: float) -> list[Row]:
     """A row per quantity, in the order in which a unit computes them; tokens are compared apart."""
-    quantities: dict[str, list[tuple[str, float]]] = {}
-    for name, wanted in golden.answers.items():
+    return [
+        _row(quantity, [(n.split(".")[0], relative_error(answers[n], golden.answers[n])) for n in names], tolerance)
+        for quantity, names in by_quantity(golden).items()
+    ]
+
+
+def by_quantity(golden: Golden) -> dict[str, list[str]]:
+    """Quantity -> the names of its answers; without the tokens."""
+    found: dict[str, list[str]] = {}
+    for name in golden.answers:
         unit, quantity = name.split(".", 1)
         if quantity != "tokens":
-            quantity = "states at the end" if unit == "end" else quantity
-            quantities.setdefault(quantity, []).append((unit, relative_error(answers[name], wanted)))
-    return [_row(quantity, errors, tolerance) for quantity, errors in quantities.items()]
+            found.setdefault("states at the end" if unit == "end" else quantity, []).append(name)
+    return found
 
 
 def _row(quantity: str, errors: list[tuple[str, float]], tolerance: float) -> Row:

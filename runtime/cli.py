@@ -67,13 +67,14 @@ EXTRAS = {
     "onnx_ir": "export",
     "onnxscript": "export",
     "safetensors": "export",
+    "ml_dtypes": "quantize",
     "transformers": "dev",
     "pyaudio": "audio",
     "pywebrtc_audio": "audio",
     "pygame": "screen",
     "picamera2": "camera",
 }
-"""Optional module -> the extra that installs it."""
+"""Optional module -> the extra that installs it; but ``quantize`` has one of its own, without torch."""
 
 
 class Command(Protocol):
@@ -117,6 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         extra = EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
+        extra = "quantize" if _chosen(words) == "quantize" else extra
         return _fail(
             words,
             f"this command needs {error.name}, which is not installed; run, in the folder of this project: "
@@ -150,7 +152,7 @@ def _run(words: Sequence[str]) -> int:
     parser.add_argument("--version", action="version", version=f"edge-streamer {_version()}")
     _add_debug(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=_CommandParser)
-    chosen = next((word for word in words if not word.startswith("-")), None)
+    chosen = _chosen(words)
     module: Command | None = None
     for name, entry in COMMANDS.items():
         sub = commands.add_parser(name, help=entry.help, description=_sentence(entry.help))
@@ -167,6 +169,11 @@ def _run(words: Sequence[str]) -> int:
         parser.print_help()
         return 0
     return module.main(args)
+
+
+def _chosen(words: Sequence[str]) -> str | None:
+    """The command's name."""
+    return next((word for word in words if not word.startswith("-")), None)
 
 
 def _add_debug(parser: argparse.ArgumentParser) -> None:

@@ -3,9 +3,10 @@
 Receives a session; hands on what ``check`` and the exporter compare. Everything that goes in is made from a seed (see
 ``noise.py``, the same on every machine), also the *starting state*: rings full of made-up history whose next unit
 wraps, carries that are not zero, a last response. So three or four units test every pass, every state, every ring's
-wrap and eviction, at any window, without running for a window's length. What comes out is the float model's answer,
-stored small: latents and sounds whole, pictures as block means. Slots are forced to the float model's tokens and
-compared apart, so that one near tie does not make everything after it incomparable.
+wrap and eviction, at any window, without running for a window's length. What comes out is the float model's answer, or
+of a quantized bundle its own where it was made, stored small: latents and sounds whole, pictures as block means. Slots
+are forced to the float model's tokens, of every bundle, and compared apart, so that one near tie does not make
+everything after it incomparable.
 """
 
 from __future__ import annotations

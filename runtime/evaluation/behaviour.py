@@ -58,7 +58,7 @@ class Question:
     distance: float | None
     """Seconds since what must be remembered: a card's first frame, the start of the answer to be repeated."""
     reply: Reply | None
-    """None where the answer was cut before a second was said."""
+    """None where the answer was cut before half a second was said, or goes on beyond the scene."""
     phrase: int
 
 

@@ -17,6 +17,8 @@ import msgspec
 
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.evaluation.ceiling import Ceiling, Codec
+from edge_streamer.runtime.evaluation.drafts import ORDER
+from edge_streamer.runtime.evaluation.drift import check_constants
 from edge_streamer.runtime.evaluation.ear import Ear
 from edge_streamer.runtime.evaluation.measure import Measured, measure
 from edge_streamer.runtime.evaluation.parity import Parity, bundle_parity, golden_parity
@@ -32,7 +34,13 @@ from edge_streamer.runtime.unit import Knobs
 RESULT_FORMAT = 1
 CEILING_EVERY = 2
 ENDS = 6
-"""A long run's first and last sixth are held against each other: ten minutes of an hour."""
+"""A long run's first and last sixth are held against each other, ten minutes of an hour: in whole rounds of the kinds,
+so that both hold as many scenes of each."""
+LEAST_LONG = 8.5
+"""Minutes that hold two rounds; those take 7.7 to 8."""
+NO_STABILITY = (
+    f"stability was not measured: it needs a long run of two rounds of all kinds, --long {LEAST_LONG} or more"
+)
 
 Watcher = Callable[[Case, Scene, Recording, Measured], None]
 Tell = Callable[[str, int, int], None]
@@ -48,6 +56,7 @@ class Wish:
     compare_steps: tuple[int, ...] = ()
     """Numbers of solver steps that a tenth of the minutes is played with, each."""
     long_minutes: float = 0.0
+    """Below two rounds of the kinds nothing is played."""
     ceiling: bool = True
     reference: Session | None = None
     """A bundle to be held against in numbers."""
@@ -59,8 +68,11 @@ class Stability(msgspec.Struct, frozen=True):
     """The two ends of one run without a reset."""
 
     minutes: float
+    """Of the whole run."""
     first: Scores
     last: Scores
+    end_cases: int = 0
+    """Of each end."""
 
 
 class Result(msgspec.Struct, kw_only=True):
@@ -92,9 +104,12 @@ def evaluate(
     session: Session, suite: Suite, wish: Wish, world: World, held_out: HeldOut,
     tell: Tell = lambda *_: None, watch: Watcher = lambda *_: None,
 ) -> Result:  # fmt: skip
-    """All parts. InputError where the bundle has other media than the scenes, or too many solver steps are asked."""
+    """All parts. InputError where the bundle has other media than the scenes, the reference has another geometry, or
+    too many solver steps are asked."""
     began = time.monotonic()
     check_media(session.media)
+    if wish.reference is not None:
+        check_constants(session, wish.reference)
     bench = _Bench(world, held_out, wish.folder, tell)
     agent = SessionAgent(session, world)
     main = bench.play("suite", agent, suite.cases, watch=watch)
@@ -116,9 +131,16 @@ def evaluate(
     result.parity = [p for p in (golden_parity(session),) if p is not None]
     if wish.reference is not None:
         twin = session.twin(Knobs(steps=wish.steps, seed=wish.seed))
-        result.parity.append(bundle_parity(twin, wish.reference, suite.cases[0], world, held_out))
+        result.parity.append(bundle_parity(twin, wish.reference, suite.cases[0], world, held_out, wish.folder))
     result.seconds = time.monotonic() - began
     return result
+
+
+def end_of(cases: int) -> int:
+    """Of how many cases each end of a run of ``cases`` is: a sixth, rounded up to whole rounds; 0 where two rounds do
+    not fit."""
+    end = -(-cases // (ENDS * len(ORDER))) * len(ORDER)
+    return end if 2 * end <= cases else 0
 
 
 def bundle_facts(session: Session) -> dict[str, str]:
@@ -158,14 +180,16 @@ class _Bench:
             self.tell(part, number + 1, len(cases))
         return made
 
-    def long(self, agent: Agent, wish: Wish) -> Stability:
-        """One run of one identity in one place."""
+    def long(self, agent: Agent, wish: Wish) -> Stability | None:
+        """One run of one identity in one place; None where it is too short for two rounds."""
         suite = duplex(wish.long_minutes, wish.seed + 1000, self.world, self.held_out, identity=wish.seed % 3)
+        end = end_of(len(suite.cases))
+        if not end:
+            return None
         view = suite.cases[0].view
         cases = [msgspec.structs.replace(case, view=view) for case in suite.cases]
         made = self.play("long run", agent, cases, fresh=False)
-        end = max(1, len(made) // ENDS)
-        return Stability(sum(c.seconds for c in made) / 60, score(made[:end]), score(made[-end:]))
+        return Stability(sum(c.seconds for c in made) / 60, score(made[:end]), score(made[-end:]), end)
 
     def with_steps(self, session: Session, steps: int, suite: Suite, wish: Wish) -> Scores:
         """A tenth of the suite with another number of solver steps."""

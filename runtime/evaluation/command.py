@@ -14,9 +14,9 @@ from pathlib import Path
 import msgspec
 
 from edge_streamer.runtime.errors import InputError
-from edge_streamer.runtime.evaluation.bench import Result, Wish, evaluate
+from edge_streamer.runtime.evaluation.bench import LEAST_LONG, NO_STABILITY, Result, Wish, evaluate
 from edge_streamer.runtime.evaluation.clip import Highlights
-from edge_streamer.runtime.evaluation.page import render
+from edge_streamer.runtime.evaluation.page import number, render
 from edge_streamer.runtime.evaluation.score import Scores, differences
 from edge_streamer.runtime.evaluation.suite import Suite, duplex, read_suite
 from edge_streamer.runtime.files import check_new_folder, new_folder
@@ -38,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--suite", default=SUITE, metavar="NAME|FILE", help="duplex (default), or a suite's JSON file")
     parser.add_argument("--minutes", type=float, default=10.0, metavar="M", help="of conversation (default: 10)")
     parser.add_argument("--long", type=float, metavar="M", dest="long_minutes",
-                        help="minutes of one run without a reset (default: a fifth of --minutes, 0: none)")  # fmt: skip
+                        help="minutes of one run without a reset, 0: none (default: a fifth of --minutes, at least "
+                        f"{LEAST_LONG}, but no more than --minutes)")  # fmt: skip
     parser.add_argument("--baseline", type=Path, metavar="OTHER.json", help="an earlier result.json to compare with")
     parser.add_argument("--float", type=Path, metavar="BUNDLE", dest="reference",
                         help="a bundle of the same preset to compare latents with, on the same noise")  # fmt: skip
@@ -89,7 +90,7 @@ def _minutes(args: argparse.Namespace) -> tuple[float, float]:
     minutes: float = args.minutes
     if not 0 < minutes <= MOST_MINUTES:  # also a NaN
         raise InputError(f"--minutes is {minutes}; wanted more than 0 and at most {MOST_MINUTES:.0f}")
-    longest = minutes / 5 if args.long_minutes is None else float(args.long_minutes)
+    longest = min(minutes, max(LEAST_LONG, minutes / 5)) if args.long_minutes is None else float(args.long_minutes)
     if not 0 <= longest <= MOST_MINUTES:
         raise InputError(f"--long is {longest}; wanted 0 to {MOST_MINUTES:.0f}")
     if not 0 <= args.seed < 2**31:
@@ -102,7 +103,7 @@ def _suite(args: argparse.Namespace, minutes: float, world: World, held_out: Hel
     if args.suite == SUITE:
         return duplex(minutes, args.seed, world, held_out), None
     path = Path(args.suite)
-    suite = read_suite(path)
+    suite = read_suite(path, world, held_out)
     if not suite.cases:
         raise InputError(f"{path} has no cases")
     return suite, path.parent
@@ -145,6 +146,8 @@ def _show(result: Result, baseline: Result | None, out: Path) -> None:
             took = f"takeover {number(result.scores[name].value)} of {result.scores[name].count}"
             told = f"  right {number(right.value)} of {right.count}" if right else ""
             console.print(f"{kind:14} {took}{told}", highlight=False)
+    if result.stability is None:
+        console.print(f"[dim]{NO_STABILITY}", highlight=False)
     if baseline:
         _show_differences(console, result.scores, baseline.scores)
     console.print(f"\nthe report is {out / 'report.html'}", soft_wrap=True, highlight=False)
@@ -154,11 +157,6 @@ def _show_differences(console: object, scores: Scores, other: Scores) -> None:
     for name, (came, was) in differences(scores, other).items():
         if abs(came - was) > 1e-9:
             console.print(f"{name:34} {number(was)} -> {number(came)}", highlight=False)  # type: ignore[attr-defined]
-
-
-def number(value: float | None) -> str:
-    """For people: three figures."""
-    return "-" if value is None else f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
 
 
 def bound(sense: str, limit: float | None) -> str:

@@ -12,7 +12,7 @@ from html import escape
 
 import numpy as np
 
-from edge_streamer.runtime.evaluation.bench import Result
+from edge_streamer.runtime.evaluation.bench import NO_STABILITY, Result
 from edge_streamer.runtime.evaluation.score import Line, Scores
 
 STYLE = """
@@ -64,10 +64,10 @@ def verdict(lines: Iterable[Line]) -> str:
     rows = []
     for line in lines:
         word, style = {True: ("holds", "holds"), False: ("short", "short"), None: ("not measured", "none")}[line.holds]
-        limit = "-" if line.limit is None else f"{line.wanted.sense} {_number(line.limit)}"
+        limit = "-" if line.limit is None else f"{line.wanted.sense} {number(line.limit)}"
         if line.wanted.sense == "within" and line.limit is not None:
-            limit = f"ceiling ± {_number(line.limit)}"
-        rows.append((line.wanted.score, _number(line.value), _number(line.ceiling), limit, str(line.count),
+            limit = f"ceiling ± {number(line.limit)}"
+        rows.append((line.wanted.score, number(line.value), number(line.ceiling), limit, str(line.count),
                      f'<span class="{style}">{word}</span>'))  # fmt: skip
     return table(("score", "came", "ceiling", "wanted", "of", ""), rows)
 
@@ -112,7 +112,7 @@ def _latencies(result: Result) -> str:
 def _every(result: Result, baseline: Result | None) -> str:
     was = baseline.scores if baseline else {}
     rows = [
-        (escape(name), _number(one.value), _of(result.ceiling, name), _of(was, name), str(one.count), "")
+        (escape(name), number(one.value), _of(result.ceiling, name), _of(was, name), str(one.count), "")
         for name, one in sorted(result.scores.items())
     ]
     return table(("score", "came", "ceiling", "baseline", "of", ""), rows)
@@ -120,10 +120,10 @@ def _every(result: Result, baseline: Result | None) -> str:
 
 def _stability(result: Result) -> str:
     if result.stability is None:
-        return ""
-    long, names = result.stability, sorted(result.stability.first)
+        return f"<h2>One long run</h2><p>{NO_STABILITY.capitalize()}.</p>"
+    long, names = result.stability, sorted({*result.stability.first, *result.stability.last})
     rows = [(escape(n), _of(long.first, n), _of(long.last, n), "") for n in names]
-    return f"<h2>One run of {long.minutes:.1f} minutes, its first and last sixth</h2>" + table(
+    return f"<h2>One run of {long.minutes:.1f} minutes, its first and last {long.end_cases} scenes</h2>" + table(
         ("score", "first", "last", ""), rows
     )
 
@@ -164,10 +164,11 @@ def _wrong(result: Result) -> str:
 
 
 def _of(scores: Scores, name: str) -> str:
-    return _number(scores[name].value) if name in scores else "-"
+    return number(scores[name].value) if name in scores else "-"
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """For people: three figures."""
     return "-" if value is None else f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
 
 

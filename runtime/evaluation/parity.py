@@ -1,31 +1,30 @@
-"""Numbers instead of behaviour: how far a bundle's answers are from another bundle's on the same noise.
+"""Numbers instead of behaviour: how far a bundle's answers are from another's on the same noise.
 
-Receives two sessions of one geometry and a scene; hands on the relative error of latents, samples and frames.
+Receives two sessions of one geometry and a case; hands on the relative error of latents, samples and frames.
 Teacher-forced: both are given the reference's words and its history of latents, so that what differs is this bundle's
-own arithmetic and state.
+own arithmetic and state. Or receives one session alone, and replays the golden units that ride along: they were
+answered where the bundle was made, by the float model or, of a quantized bundle, by the bundle itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from edge_streamer.runtime.check import TOLERANCE, compare
+from edge_streamer.runtime.check import TOLERANCE, by_quantity, compare
 from edge_streamer.runtime.engine import Array
-from edge_streamer.runtime.errors import InputError
-from edge_streamer.runtime.evaluation.runner import SessionAgent, Voices
+from edge_streamer.runtime.evaluation.drift import HEARD_AND_SEEN, check_constants, drift
+from edge_streamer.runtime.evaluation.runner import Microphone, SessionAgent, Voices
 from edge_streamer.runtime.evaluation.suite import Case, scene_of
-from edge_streamer.runtime.golden import load_golden, relative_error, replay
+from edge_streamer.runtime.golden import Golden, load_golden, relative_error, replay
 from edge_streamer.runtime.scenes.assets import HeldOut
-from edge_streamer.runtime.scenes.scene import World
-from edge_streamer.runtime.scenes.script import UNIT
+from edge_streamer.runtime.scenes.scene import Scene, World
+from edge_streamer.runtime.scenes.script import typed_text
 from edge_streamer.runtime.session import Session
 from edge_streamer.runtime.unit import Unit
-
-LATENTS = ("video", "audio")
-QUANTITIES = (*LATENTS, "samples", "frames")
 
 
 class Parity(msgspec.Struct, frozen=True):
@@ -36,7 +35,7 @@ class Parity(msgspec.Struct, frozen=True):
     error_db: dict[str, float]
     """Quantity -> 20 log10 of the relative error, over all units."""
     worst_db: dict[str, float]
-    """The same of the worst unit."""
+    """The same of the worst unit; against another bundle over the mean unit's signal, since a silent one has none."""
     same_tokens: float
     """Share of slots in which this bundle would have chosen the reference's token."""
 
@@ -47,52 +46,55 @@ def decibels(error: float) -> float:
 
 
 def golden_parity(session: Session) -> Parity | None:
-    """Against the golden units that ride along: the float model's answers. None where there are none."""
+    """Against the golden units that ride along: does this machine compute what the bundle's maker did? None where there
+    are none."""
     bundle = session.bundle
     if bundle.manifest.golden is None:
         return None
     golden, twin = load_golden(bundle.file(bundle.manifest.golden)), session.twin()
     units = golden.meta.units
     answers = replay(twin, golden.meta.seed, units, golden.tokens)
-    rows = compare(golden, answers, TOLERANCE["float32"])
-    worst = {row.quantity: decibels(row.error) for row in rows}
-    return Parity("its golden units", units, worst, worst, golden.agreement(answers))
+    worst = {row.quantity: decibels(row.error) for row in compare(golden, answers, TOLERANCE["float32"])}
+    return Parity("its golden units", units, together_db(golden, answers), worst, golden.agreement(answers))
 
 
-def agreement(session: Session, tokens: Sequence[int]) -> list[bool]:
-    """Slot by slot, whether the session would have chosen ``tokens`` in its last unit, whatever it was forced to."""
-    chosen = (int(s["token"][0]) for s in session.streamer.wiring.sampled)
-    return [a == b for a, b in zip(chosen, tokens, strict=True)]
+def together_db(golden: Golden, answers: dict[str, Array]) -> dict[str, float]:
+    """Quantity -> error of ``answers`` over all golden units."""
+
+    def joined(some: dict[str, Array], names: list[str]) -> Array:
+        return np.concatenate([some[name].ravel() for name in names])
+
+    return {
+        quantity: decibels(relative_error(joined(answers, names), joined(golden.answers, names)))
+        for quantity, names in by_quantity(golden).items()
+    }
 
 
-def bundle_parity(tested: Session, reference: Session, case: Case, world: World, held_out: HeldOut) -> Parity:
-    """Against another bundle on a scene. InputError where their geometry differs."""
-    if tested.streamer.constants != reference.streamer.constants:
-        raise InputError(f"{reference.bundle.manifest.name} has other constants than {tested.bundle.manifest.name}; "
-                         "name a bundle of the same preset")  # fmt: skip
+def bundle_parity(
+    tested: Session, reference: Session, case: Case, world: World, held_out: HeldOut, folder: Path | None = None
+) -> Parity:
+    """Against another bundle on a case as :func:`run_case` plays it, but for the echo: both hear the same.
+
+    ``folder``: where the case's recordings are. InputError where the bundles' geometry differs."""
+    check_constants(tested, reference)
     scene = scene_of(case, world)
-    heard, camera = scene.microphone(Voices(case, held_out).utter), scene.camera()
     for session in (tested, reference):
         SessionAgent(session, world).begin(case, scene, True)
-    came: dict[str, list[Array]] = {name: [] for name in QUANTITIES}
-    wanted: dict[str, list[Array]] = {name: [] for name in QUANTITIES}
-    same: list[bool] = []
-    for k in range(case.script.units):
-        unit = Unit(heard[k * UNIT : (k + 1) * UNIT].copy(), camera[k * 4 : k * 4 + 4])
-        right = reference.step(unit)
-        tokens = right.tokens
-        answer = tested.step(unit, tokens)
-        for made, response in ((came, answer), (wanted, right)):
-            made["samples"].append(response.samples.copy())
-            made["frames"].append(response.frames.astype(np.float32) - 128)
-        same += agreement(tested, tokens)
-        for name in LATENTS:
-            came[name].append(tested.streamer.wiring.past[f"latents.{name}"].copy())
-            wanted[name].append(reference.streamer.wiring.past[f"latents.{name}"].copy())
-        np.copyto(tested.streamer.wiring.all_past, reference.streamer.wiring.all_past)
+    found = drift(tested, reference, units_of(case, scene, held_out, folder), "forced")
     return Parity(
-        reference.bundle.manifest.name, case.script.units,
-        {n: decibels(relative_error(np.stack(came[n]), np.stack(wanted[n]))) for n in QUANTITIES},
-        {n: decibels(max(relative_error(a, b) for a, b in zip(came[n], wanted[n], strict=True))) for n in QUANTITIES},
-        sum(same) / len(same),
+        reference.bundle.manifest.name, found.units,
+        {name: found.error_db[name] for name in HEARD_AND_SEEN},
+        {name: max(found.curve_db[name]) for name in HEARD_AND_SEEN},
+        found.same_slots,
     )  # fmt: skip
+
+
+def units_of(case: Case, scene: Scene, held_out: HeldOut, folder: Path | None = None) -> Iterator[Unit]:
+    """What an agent that says nothing would get."""
+    microphone, camera, typed = (
+        Microphone(scene, Voices(case, held_out, folder)),
+        scene.camera(),
+        typed_text(case.script),
+    )
+    for k in range(case.script.units):
+        yield Unit(microphone.unit(k), camera[k * 4 : k * 4 + 4], typed.get(k, ""))

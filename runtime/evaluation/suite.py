@@ -8,6 +8,7 @@ backgrounds never occur in training: training's scenes have seeds below 2**31 an
 from __future__ import annotations
 
 import wave
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
@@ -20,14 +21,17 @@ from edge_streamer.runtime.evaluation.drafts import DRAFTS, ORDER, Draft
 from edge_streamer.runtime.scenes.assets import HeldOut
 from edge_streamer.runtime.scenes.avatar import IDENTITIES
 from edge_streamer.runtime.scenes.backgrounds import HELD_OUT_BACKGROUNDS
-from edge_streamer.runtime.scenes.camera import View, random_view
+from edge_streamer.runtime.scenes.camera import HAIRS, SHIRTS, SKINS, View, random_view
 from edge_streamer.runtime.scenes.scene import Scene, World
 from edge_streamer.runtime.scenes.script import RATE, UNIT, Script
-from edge_streamer.runtime.scenes.sound import Room, Sound
+from edge_streamer.runtime.scenes.sound import NOISES, Room, Sound
+from edge_streamer.runtime.scenes.table import Table
 
 FORMAT = 1
 FIRST_SEED = 2**31
 """Training draws its scenes' seeds below it."""
+MOST_UNITS = 4000
+"""Of a case: it is drawn as a whole."""
 
 
 class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -91,8 +95,8 @@ def _draft(number: int, seed: int, world: World, held_out: HeldOut, chosen: int 
     )  # fmt: skip
 
 
-def read_suite(path: Path) -> Suite:
-    """A suite from a file. InputError that names what is wrong with it."""
+def read_suite(path: Path, world: World, held_out: HeldOut) -> Suite:
+    """A suite from a file, all of whose cases can be played. InputError that names what is wrong with it."""
     try:
         suite = msgspec.json.decode(path.read_bytes(), type=Suite)
     except OSError as error:
@@ -102,21 +106,54 @@ def read_suite(path: Path) -> Suite:
     if suite.format != FORMAT:
         raise InputError(f"{path} has format {suite.format}; this edge-streamer reads format {FORMAT}")
     for case in suite.cases:
-        _check(path, case)
+        for has, wanted in _faults(case, world.table, held_out):
+            raise InputError(f"{path}: case {case.number} has {has}; wanted {wanted}")
+        for file in filter(None, case.recordings):
+            read_wav(path.parent / file)  # now, and not after an hour of other cases
     return suite
 
 
-def _check(path: Path, case: Case) -> None:
-    wrong = {
-        f"identity {case.identity}": not 0 <= case.identity < IDENTITIES,
-        f"{case.script.units} units": not 1 <= case.script.units <= 4000,
-        f"seed {case.seed}": case.seed < 0,
-        f"{len(case.recordings)} recordings of {len(case.script.said)} words": len(case.recordings)
-        not in (0, len(case.script.said)),
-    }
-    for what, is_wrong in wrong.items():
-        if is_wrong:
-            raise InputError(f"{path}: case {case.number} has {what}; see docs/evaluation.md")
+def _faults(case: Case, table: Table, held_out: HeldOut) -> Iterator[tuple[str, str]]:
+    """(what the case has, what was wanted), for all that it cannot be played with."""
+    script, room, view = case.script, case.room, case.view
+    yield from _beyond("number", case.number, 0)
+    yield from _beyond("identity", case.identity, 0, IDENTITIES - 1)
+    yield from _beyond("seed", case.seed, 0)
+    yield from _beyond("units", script.units, 1, MOST_UNITS)
+    if len(case.recordings) not in (0, len(script.said)):
+        yield f"{len(case.recordings)} recordings of {len(script.said)} words", "none, or one for each word"
+    for said, file in zip(script.said, case.recordings or ("",) * len(script.said), strict=False):
+        yield from _beyond(f"the end of {said.word!r} at", said.end, 1, script.units * UNIT)
+        if said.kind == "command":
+            yield from _unknown(said.word, table)
+        if not file and said.word not in held_out.by_word:
+            yield f"no recording of {said.word!r}", "a WAV file of it, for no recording of this word ships"
+    for typed in script.typed:
+        yield from _unknown(typed.word, table)
+        yield from _beyond(f"{typed.word!r} typed in unit", typed.unit, 0, script.units - 1)
+    for shown in script.shown:
+        yield from _beyond("card", shown.card, 1, table.cards)
+        if not 0 <= shown.start < shown.end:
+            yield f"a card from frame {shown.start} to {shown.end}", "a start from 0 on and an end after it"
+    if room.noise not in NOISES:
+        yield f"noise {room.noise!r}", f"one of {', '.join(NOISES)}"
+    yield from _beyond("echo_delay", room.echo_delay, 0)
+    for name, value, low, high in (
+        ("background", view.background, 0, None), ("skin", view.skin, 0, SKINS - 1), ("hair", view.hair, 0, HAIRS - 1),
+        ("shirt", view.shirt, 0, SHIRTS - 1), ("brightness", view.brightness, 0.6, 1.3), ("size", view.size, 0.8, 1.25),
+        ("camera noise", view.noise, 0, 8), *(("tint", tint, 0.85, 1.15) for tint in view.tint),
+    ):  # fmt: skip
+        yield from _beyond(name, value, low, high)
+
+
+def _beyond(name: str, value: float, low: float, high: float | None = None) -> Iterator[tuple[str, str]]:
+    if value < low or (high is not None and value > high):
+        yield f"{name} {value}", f"{low} or more" if high is None else f"{low} to {high}"
+
+
+def _unknown(word: str, table: Table) -> Iterator[tuple[str, str]]:
+    if word not in table.words:
+        yield f"the command {word!r}", f"one of the table's: {', '.join(table.words)}"
 
 
 def read_wav(path: Path) -> Sound:
@@ -129,5 +166,7 @@ def read_wav(path: Path) -> Sound:
         raise InputError(f"{path} cannot be read ({error}); wanted a WAV file") from None
     if width != 2:
         raise InputError(f"{path} has {8 * width} bits; wanted 16")
+    if not frames or len(frames) % (width * channels):
+        raise InputError(f"{path} is empty or cut short; wanted a word as a WAV file")
     samples = np.frombuffer(frames, np.int16)[::channels].astype(np.float32) / 32768
     return np.asarray(samples if rate == RATE else soxr.resample(samples, rate, RATE), np.float32)

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from edge_streamer.quantization.advice import FLOAT, advise, read
-from edge_streamer.quantization.drift import Drift
 from edge_streamer.quantization.report import Report
 from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.evaluation.drift import Drift
 
 
 def report(scheme: str, size: int, ratio: float, error_db: float, slots: float = 1.0, target: str = "cpu") -> Report:
@@ -47,6 +47,20 @@ def test_who_is_out_is_told_why() -> None:
     assert [row.against for row in rows] == [
         None, "its latents' error is above -25 dB", "words differ: 99.5% must agree"
     ]  # fmt: skip
+
+
+def test_reports_of_other_input_ranges_are_told_apart() -> None:
+    one = report("int8", 280, 1.0, -30, target="orin")
+    others = [msgspec.structs.replace(one, input_range=name) for name in ("percentile", "error")]
+    others.append(msgspec.structs.replace(others[0], ring_bytes=(8, 2)))
+    names = [row.name for row in advise(dict(zip("abcd", [one, *others], strict=True))).rows]
+    assert names == [
+        FLOAT, "int8", "int8, input range percentile", "int8, input range error",
+        "int8, input range percentile, rings int8",
+    ]  # fmt: skip
+    before = msgspec.json.decode(msgspec.json.encode(one))
+    del before["input_range"]  # a report made before there was one
+    assert msgspec.convert(before, Report) == one
 
 
 @pytest.mark.parametrize(("text", "says"), [

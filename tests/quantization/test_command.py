@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +11,11 @@ import numpy as np
 import pytest
 from onnx import TensorProto, load
 
-from edge_streamer.quantization import streams
-from edge_streamer.quantization.drift import HEARD_AND_SEEN, LATENTS, drift
+from edge_streamer.quantization import auto, command, streams
 from edge_streamer.quantization.graph import layers
 from edge_streamer.quantization.graph import load as load_graph
 from edge_streamer.quantization.observe import observe
-from edge_streamer.quantization.schemes import CODECS, Scheme
+from edge_streamer.quantization.schemes import CODECS, Mixture, Scheme
 from edge_streamer.quantization.standin import StandIn
 from edge_streamer.quantization.streams import shipped
 from edge_streamer.runtime import cli
@@ -23,6 +23,7 @@ from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.check import check
 from edge_streamer.runtime.demo import bundle_path
 from edge_streamer.runtime.errors import BundleError, InputError
+from edge_streamer.runtime.evaluation.drift import HEARD_AND_SEEN, LATENTS, drift
 from edge_streamer.runtime.golden import made_unit
 from edge_streamer.runtime.passes import Recorder
 from edge_streamer.runtime.session import open_session
@@ -241,6 +242,54 @@ def test_the_page_says_which_of_all_to_ship(
     words = ["quantize", str(tiny_bundle), "--scheme", "int8", "--target", "orin", "--out", str(tmp_path / "orin")]
     assert cli.main([*words, "--beside", str(tmp_path / "int4.json")]) == 2
     assert "of target cpu; wanted orin" in capsys.readouterr().err
+
+
+def test_auto_aims_with_the_input_range_that_was_asked_for(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aimed = list[object]()
+
+    def weigh(trials: auto.Trials, *_: object) -> object:
+        aimed.append(trials.mixture({}))
+        raise InputError("that will do")
+
+    monkeypatch.setattr(auto, "_weigh", weigh)
+    words = ["quantize", str(tiny_bundle), "--scheme", "auto", "--target", "orin", "--out", str(tmp_path / "out")]
+    words += ["--calibration-units", "1", "--units", "1"]
+    assert cli.main([*words, "--input-range", "percentile"]) == 2
+    assert aimed == [Mixture({}, "orin", "percentile")]
+
+
+@pytest.mark.parametrize(("out", "words", "says"), [
+    (".", [], "the folder . exists and is not empty"), ("/", [], "the folder / exists and is not empty"),
+    ("used", [], "used.html: it is a folder; name a file"),
+    ("small", ["--scheme", "auto", "--rings", "int8"], "auto measures its mixtures with float32 rings"),
+])  # fmt: skip
+def test_what_cannot_be_made_is_refused_before_the_work(
+    out: str, words: list[str], says: str, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(command, "observe", lambda *_: pytest.fail("the work has begun"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "used.html").mkdir()
+    assert cli.main(["quantize", str(tiny_bundle), "--scheme", "int8", "--out", out, *words]) == 2
+    assert says in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["used.html"]
+
+
+def test_a_report_that_cannot_be_written_leaves_no_bundle(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "render", lambda *_: "x" * 3_000_000)
+    words = ["quantize", str(tiny_bundle), "--scheme", "int8", "--out", str(tmp_path / "out")]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, limits[1]))
+    try:
+        assert cli.main([*words, "--calibration-units", "4", "--units", "2"]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "the file is larger than this system allows" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("name", "says"), [("silent", "is silent"), ("square", "is clipped in"), ("none", "none.wav")])

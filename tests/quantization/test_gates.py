@@ -13,7 +13,6 @@ import onnx_ir as ir
 import pytest
 
 from edge_streamer.quantization import graph, ways
-from edge_streamer.quantization.drift import LATENTS, drift
 from edge_streamer.quantization.make import rewrite
 from edge_streamer.quantization.numbers import INT8, Codes, Format, Matrix, to_nearest
 from edge_streamer.quantization.observe import Key, Seen, observe
@@ -21,6 +20,7 @@ from edge_streamer.quantization.schemes import Scheme
 from edge_streamer.quantization.streams import shipped
 from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.demo import bundle_path
+from edge_streamer.runtime.evaluation.drift import LATENTS, drift
 from edge_streamer.runtime.session import open_session
 from edge_streamer.runtime.unit import Unit
 from tests.quantized import changed

@@ -12,12 +12,12 @@ import onnx
 import pytest
 
 from edge_streamer.quantization import graph, rings
-from edge_streamer.quantization.drift import drift
 from edge_streamer.quantization.streams import shipped
 from edge_streamer.runtime import cli
 from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.check import check
 from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.evaluation.drift import drift
 from edge_streamer.runtime.golden import made_unit
 from edge_streamer.runtime.manifest import RingSpec
 from edge_streamer.runtime.session import open_session

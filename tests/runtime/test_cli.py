@@ -101,15 +101,25 @@ def test_debug_shows_the_traceback_before_the_line(
     assert lines[-1] == "edge-streamer: no such file"
 
 
-def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "missing", "extra"),
+    [
+        (["export", "wan-streamer"], "torch.nn", "export"), (["export", "wan-streamer"], "onnx_ir", "export"),
+        (["quantize", "bundle"], "onnx_ir", "quantize"), (["--debug", "quantize", "bundle"], "onnx", "quantize"),
+        (["quantize", "bundle"], "ml_dtypes", "quantize"),
+    ],
+)  # fmt: skip
+def test_a_missing_extra_is_named(
+    words: list[str], missing: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def load(name: str) -> None:
-        raise ModuleNotFoundError("No module named 'torch'", name="torch.nn")
+        raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
 
     monkeypatch.setattr(cli, "_load", load)
-    assert cli.main(["export", "wan-streamer"]) == 2
-    assert capsys.readouterr().err == (
-        "edge-streamer: this command needs torch.nn, which is not installed; run, in the folder of this project: "
-        "pip install '.[export]'\n"
+    assert cli.main(words) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"edge-streamer: this command needs {missing}, which is not installed; run, in the folder of this project: "
+        f"pip install '.[{extra}]'"
     )
 
 

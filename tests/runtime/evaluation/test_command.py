@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from edge_streamer.runtime import cli
-from edge_streamer.runtime.evaluation.bench import Result
+from edge_streamer.runtime.evaluation import bench, command
+from edge_streamer.runtime.evaluation.bench import Result, Stability
+from edge_streamer.runtime.evaluation.ceiling import Intended
+from edge_streamer.runtime.evaluation.drafts import ORDER
 from edge_streamer.runtime.evaluation.page import histogram, render
 from edge_streamer.runtime.evaluation.score import Score, judge
+from edge_streamer.runtime.scenes.assets import load_assets
 
 
 @pytest.mark.parametrize(
@@ -61,6 +67,43 @@ def test_the_page_shows_the_verdict_and_escapes_what_a_model_says() -> None:
     assert "1 of 2 figures hold" in page
     assert "&lt;script&gt;" in page
     assert "<script>" not in page
+
+
+def test_a_page_without_a_long_run_says_so() -> None:
+    result = Result(
+        suite="duplex", seed=0, cases=1, minutes=0.2, bundle={"name": "b", "hash": "0" * 64, "weights": "w"},
+        engine="e", steps=2, scores={}, ceiling={}, versions={}, machine={},
+    )  # fmt: skip
+    assert bench.NO_STABILITY[1:] in render(result, [], None)
+    result.stability = Stability(9.0, {"right": Score(0.5, 4)}, {"right": Score(0.25, 4)}, 21)
+    page = render(result, [], None)
+    assert "One run of 9.0 minutes, its first and last 21 scenes" in page
+    assert bench.NO_STABILITY[1:] not in page
+
+
+@pytest.mark.parametrize(("minutes", "long"), [(10, 8.5), (60, 12), (3, 3), (43, 8.6)])
+def test_a_default_evaluation_is_long_enough_for_stability(minutes: float, long: float) -> None:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    words = ["bundle", "--out", "out", *(["--minutes", str(minutes)] if minutes != 10 else [])]
+    assert command._minutes(parser.parse_args(words)) == (minutes, pytest.approx(long))
+
+
+def test_both_ends_of_a_long_run_hold_the_same_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench._Bench, "play", lambda self, part, agent, cases, fresh: cases)
+    monkeypatch.setattr(bench, "score", lambda cases: Counter(case.kind for case in cases))
+    one = bench._Bench(*load_assets(), None, lambda *_: None)
+    found = one.long(Intended(), bench.Wish(long_minutes=bench.LEAST_LONG))
+    assert found is not None
+    assert found.first == found.last == Counter(ORDER)
+    assert found.end_cases == len(ORDER)
+    assert one.long(Intended(), bench.Wish(long_minutes=7.0)) is None
+    for cases in range(400):
+        end = bench.end_of(cases)
+        assert (end > 0) == (cases >= 2 * len(ORDER))
+        assert end % len(ORDER) == 0
+        assert 2 * end <= cases
+        assert not end or cases / bench.ENDS <= end < cases / bench.ENDS + len(ORDER)
 
 
 def test_a_histogram_of_one_value_and_of_none() -> None:

@@ -1,4 +1,4 @@
-"""Error over time: how far a quantized bundle is from the float one, unit by unit, for minutes.
+"""Error over time: how far a bundle is from another of its geometry, unit by unit, for minutes.
 
 Receives two sessions of one geometry and a stream of units; hands on :class:`Drift`: a curve per output. Two modes:
 
@@ -9,7 +9,7 @@ Receives two sessions of one geometry and a stream of units; hands on :class:`Dr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import msgspec
@@ -17,7 +17,6 @@ import numpy as np
 
 from edge_streamer.runtime.engine import Array
 from edge_streamer.runtime.errors import InputError
-from edge_streamer.runtime.evaluation.parity import agreement
 from edge_streamer.runtime.session import Session
 from edge_streamer.runtime.unit import Response, Unit
 
@@ -50,8 +49,7 @@ def drift(
     """Run ``units`` through both, from the state they are in; ``watch`` sees unit, reference's answer and tested one's.
 
     InputError where their geometry differs or nothing came."""
-    if tested.streamer.constants != reference.streamer.constants:
-        raise InputError("the two bundles have other constants; wanted a bundle and its quantized twin")
+    check_constants(tested, reference)
     errors: dict[str, list[float]] = {name: [] for name in OUTPUTS}
     energies: dict[str, list[float]] = {name: [] for name in OUTPUTS}
     same: list[list[bool]] = []
@@ -79,6 +77,19 @@ def drift(
         error_db={n: decibels(sum(errors[n]), sum(energies[n])) for n in OUTPUTS},
         curve_db={n: [decibels(e, mean[n]) for e in errors[n]] for n in OUTPUTS},
     )  # fmt: skip
+
+
+def check_constants(tested: Session, reference: Session) -> None:
+    """InputError where the two bundles' geometry differs."""
+    if tested.streamer.constants != reference.streamer.constants:
+        names = reference.bundle.manifest.name, tested.bundle.manifest.name
+        raise InputError(f"{names[0]} has other constants than {names[1]}; name a bundle of the same preset")
+
+
+def agreement(session: Session, tokens: Sequence[int]) -> list[bool]:
+    """Slot by slot, whether the session would have chosen ``tokens`` in its last unit, whatever it was forced to."""
+    chosen = (int(s["token"][0]) for s in session.streamer.wiring.sampled)
+    return [a == b for a, b in zip(chosen, tokens, strict=True)]
 
 
 def outputs(session: Session) -> dict[str, Array]:
