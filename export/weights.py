@@ -8,7 +8,7 @@ predicts, which no tensor's shape tells.
 
 from __future__ import annotations
 
-import os
+import re
 from pathlib import Path
 
 import torch
@@ -18,25 +18,29 @@ from torch import Tensor
 
 from edge_streamer.export.model import WanStreamer
 from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.files import replacing
 
 SHOWN = 5
 """Names listed in an error before it says how many more there are."""
 
 
 def save_weights(model: WanStreamer, path: Path, origin: str = "", licence: str = "") -> None:
-    """Write all parameters and buffers: to a temporary name first, then renamed.
+    """Write all parameters and buffers, whole or not at all.
 
-    ``origin`` and ``licence`` travel along: the bundle's manifest tells them.
+    ``origin`` and ``licence`` travel along: the bundle's manifest tells them. InputError where there is no such folder,
+    or no room in it.
     """
     tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
     about = {"format": "pt", "preset": model.config.preset, "predicts": model.config.predicts}
     about |= {"origin": origin, "licence": licence}
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        save_file(tensors, partial, metadata=about)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial:
+        try:
+            save_file(tensors, partial, metadata=about)
+        except SafetensorError as error:
+            number = re.search(r"os error (\d+)", str(error))  # of the system, in the library's words
+            if number is None:
+                raise
+            raise OSError(int(number[1]), str(error)) from error
 
 
 def load_weights(model: WanStreamer, path: Path) -> None:

@@ -21,6 +21,7 @@ from torch.nn.utils import parametrize
 
 from edge_streamer.export.demo_model.compute import Drawn, device, drawn
 from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.files import replacing
 
 KEEP_SECONDS = 45.0
 """Between two checkpoints."""
@@ -193,7 +194,8 @@ def _fit(stage: Stage, module: nn.Module, task: Task[Any], folder: Path, tell: T
             tell(stage.name, step + 1, stage.steps, figures)
         if now - saved > KEEP_SECONDS:
             saved = now
-            _keep(kept, step + 1, module, optimizer, slow)
+            state = {"module": module.state_dict(), "optimizer": optimizer.state_dict()}
+            keep(kept, {"step": step + 1, "slow": slow, **state})
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             if name in slow:
@@ -202,11 +204,15 @@ def _fit(stage: Stage, module: nn.Module, task: Task[Any], folder: Path, tell: T
     kept.unlink(missing_ok=True)
 
 
-def _keep(path: Path, step: int, module: nn.Module, optimizer: Pair, slow: dict[str, Tensor]) -> None:
-    partial = path.with_suffix(".partial")
-    state = {"module": module.state_dict(), "optimizer": optimizer.state_dict()}
-    torch.save({"step": step, "slow": slow, **state}, partial)
-    partial.replace(path)
+def keep(path: Path, value: object) -> None:
+    """Write what ``torch.load`` reads: whole or not at all. InputError where it cannot be written."""
+    with replacing(path) as partial, partial.open("wb") as file:
+        try:
+            torch.save(value, file)
+        except RuntimeError as error:  # torch's own words for a write that failed: they do not say why
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
 
 
 def _resume(path: Path, module: nn.Module, optimizer: Pair, slow: dict[str, Tensor]) -> int:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from edge_streamer.export.demo_model.throats import Throat
 from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.files import replacing
 from edge_streamer.runtime.machine import cores
 from edge_streamer.runtime.scenes.script import RATE
 
@@ -169,9 +170,8 @@ class Bank:
         sounds = [sound for group in self.sounds.values() for sound in group]
         ends = np.cumsum([len(s) for s in sounds])
         flat = np.round(np.concatenate(sounds) * 32767).astype(np.int16)
-        partial = path.with_suffix(".partial.npz")
-        np.savez(partial, flat=flat, ends=ends, words=np.array(words))
-        partial.replace(path)
+        with replacing(path) as partial:
+            np.savez(partial, flat=flat, ends=ends, words=np.array(words))
 
 
 def load_bank(path: Path) -> Bank:

@@ -17,7 +17,6 @@ the same training, not the same numbers.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import subprocess
 import sys
@@ -36,13 +35,15 @@ from torch import nn
 from edge_streamer.export.config import DEMO, Config
 from edge_streamer.export.demo_model import codecs, compute, learning
 from edge_streamer.export.demo_model.dataset import Clips, make_clips, random_scene, told
-from edge_streamer.export.demo_model.fitting import Stage, Tell
+from edge_streamer.export.demo_model.fitting import Stage, Tell, keep
 from edge_streamer.export.demo_model.speech import TRAIN_VARIANTS, Bank, agent_phrases, load_bank, record
 from edge_streamer.export.demo_model.throats import make_throats
 from edge_streamer.export.demo_model.words import others
 from edge_streamer.export.model import WanStreamer, build
 from edge_streamer.export.weights import save_weights
 from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.files import digest, write_file
+from edge_streamer.runtime.outputs import check_outputs
 from edge_streamer.runtime.scenes.avatar import IDENTITIES
 from edge_streamer.runtime.scenes.scene import Scene, World
 from edge_streamer.runtime.scenes.table import SHIPPED, read_table
@@ -67,6 +68,32 @@ class Workshop:
     commands: Path
     scale: float
     """Of all steps and counts: below 1 only for trying the pipeline."""
+    rollout: bool = True
+    """With the last stage."""
+    history_noise: float = learning.HISTORY_NOISE
+
+    @property
+    def mark(self) -> str:
+        """What the work folder's results are of."""
+        return ", ".join((f"seed {self.seed}, commands {self._table}, scale {self.scale}", *self._unusual))
+
+    @property
+    def origin(self) -> str:
+        """What the weights say of themselves."""
+        own = f"commands {self._table}", f"scale {self.scale}"
+        usual = self._table == digest(SHIPPED)[:16], self.scale == 1.0
+        words = [word for word, is_usual in zip(own, usual, strict=True) if not is_usual]
+        return ", ".join((f"edge_streamer.export.demo_model.train, seed {self.seed}", *words, *self._unusual))
+
+    @property
+    def _table(self) -> str:
+        return digest(self.commands)[:16]
+
+    @property
+    def _unusual(self) -> list[str]:
+        """What is for comparison alone; unsaid where it is as usual, so that older work folders go on."""
+        noise = [] if self.history_noise == learning.HISTORY_NOISE else [f"history noise {self.history_noise}"]
+        return noise + ([] if self.rollout else ["no rollout"])
 
     def steps(self, stage: Stage) -> Stage:
         return replace(stage, steps=max(2, round(stage.steps * self.scale)))
@@ -98,10 +125,8 @@ class Workshop:
         return self.folder / f"{name}.pt"
 
     def keep(self, name: str, value: object) -> None:
-        """Keep a stage's result: whole or not at all."""
-        partial = self.folder / f"{name}.partial"
-        torch.save(value, partial)
-        partial.replace(self.file(name))
+        """Keep a stage's result."""
+        keep(self.file(name), value)
 
     def kept(self, name: str) -> Any:
         """A stage's result, where the training computes."""
@@ -186,13 +211,13 @@ def load_clips(shop: Workshop, kind: str) -> Clips:
     return Clips(scenes, video, audio, camera, told(scenes, shop.config))
 
 
-def make_transformer(shop: Workshop, bank: Bank, tell: Tell, rollout: bool, history_noise: float) -> WanStreamer:
+def make_transformer(shop: Workshop, bank: Bank, tell: Tell) -> WanStreamer:
     """All of learning.py's stages."""
     short, long = (load_clips(shop, kind) for kind in CLIPS)
     lesson = learning.Lesson(
-        shop.model(), short, long, bank, tuple(shop.world.table.words), shop.others, shop.seed, history_noise
+        shop.model(), short, long, bank, tuple(shop.world.table.words), shop.others, shop.seed, shop.history_noise
     )
-    for name, teach, stage in learning.stages(rollout):
+    for name, teach, stage in learning.stages(shop.rollout):
         if shop.file(name).is_file():
             shop.take(name, lesson.parts())
             continue
@@ -229,9 +254,8 @@ def side_by_side(shop: Workshop, names: list[str], tell: Tell) -> None:
 def _in_a_process(shop: Workshop, name: str, drawing: int, tell: Tell) -> int:
     """Run a stage in a process of its own, which tells its progress line by line: stage, done, total, figures. Its exit
     status."""
-    command = [sys.executable, "-m", "edge_streamer.export.demo_model.train", "--out", "-", "--child", name]
-    command += ["--work", str(shop.folder), "--seed", str(shop.seed), "--commands", str(shop.commands)]
-    command += ["--scale", str(shop.scale), "--device", compute.device().type, "--processes", str(drawing)]
+    command = [sys.executable, "-m", "edge_streamer.export.demo_model.train", *_child_words(shop, name)]
+    command += ["--device", compute.device().type, "--processes", str(drawing)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as child:
         assert child.stdout is not None
@@ -239,6 +263,13 @@ def _in_a_process(shop: Workshop, name: str, drawing: int, tell: Tell) -> int:
             stage, done, total, *figures = line.rstrip("\n").split("\t")
             tell(stage, int(done), int(total), "".join(figures))
     return child.returncode
+
+
+def _child_words(shop: Workshop, name: str) -> list[str]:
+    """All that the mark of the work folder holds, so that the child finds it its own."""
+    words = ["--out", "-", "--child", name, "--work", str(shop.folder), "--seed", str(shop.seed)]
+    words += ["--commands", str(shop.commands), "--scale", str(shop.scale)]
+    return [*words, "--history-noise", str(shop.history_noise), *([] if shop.rollout else ["--no-rollout"])]
 
 
 @contextmanager
@@ -265,17 +296,17 @@ def shown() -> Iterator[Tell]:
         yield tell
 
 
-def train(shop: Workshop, out: Path, rollout: bool = True, history_noise: float = learning.HISTORY_NOISE) -> None:
+def train(shop: Workshop, out: Path) -> None:
     """All stages, then the file."""
     with shown() as tell:
         bank = make_bank(shop, tell)
         side_by_side(shop, ["video", "audio", "camera"], tell)
         side_by_side(shop, ["clips-0", "clips-1"], tell)
-        model = make_transformer(shop, bank, tell, rollout, history_noise)
+        model = make_transformer(shop, bank, tell)
         side_by_side(shop, ["polish-audio", "polish-video"], tell)
         shop.take("polish-audio", model.audio_vae)
         shop.take("polish-video", model.video_vae)
-    save_weights(model.cpu(), out, f"edge_streamer.export.demo_model.train, seed {shop.seed}", LICENCE)
+    save_weights(model.cpu(), out, shop.origin, LICENCE)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -291,34 +322,46 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="of all steps; below 1 only to try the pipeline")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     args = parser.parse_args(arguments)
-    work = args.work or args.out.with_name(f"{args.out.name}.work")
-    if args.child is None and args.out.suffix != ".safetensors":
-        raise InputError(f"--out {args.out}: wanted a name that ends in .safetensors")
+    if args.child is None:
+        if args.out.suffix != ".safetensors":
+            raise InputError(f"--out {args.out}: wanted a name that ends in .safetensors")
+        check_outputs({"--out": args.out}, {})
+    if args.seed < 0:
+        raise InputError(f"--seed is {args.seed}; wanted 0 or more")
+    if not args.history_noise >= 0.0:
+        raise InputError(f"--history-noise is {args.history_noise}; wanted 0 or more")
     if not 0.0 < args.scale <= 4.0:
         raise InputError(f"--scale is {args.scale}; wanted more than 0, at most 4")
     if args.processes is not None and args.processes < 0:
         raise InputError(f"--processes is {args.processes}; wanted 0 (nobody draws ahead) or more")
+    read_table(args.commands)  # before the work folder is there and marked with it
     compute.use(args.device, args.processes)
-    work.mkdir(parents=True, exist_ok=True)
-    shop = Workshop(work, args.seed, args.commands, args.scale)
+    work = args.work or args.out.with_name(f"{args.out.name}.work")
+    shop = Workshop(work, args.seed, args.commands, args.scale, not args.no_rollout, args.history_noise)
     check_work(shop)
     if args.child:
         run_child(shop, args.child, lambda *told: print(*told, sep="\t", flush=True))
         return 0
     began = time.monotonic()
-    train(shop, args.out, not args.no_rollout, args.history_noise)
+    train(shop, args.out)
     print(f"{args.out}: trained in {(time.monotonic() - began) / 60:.0f} minutes; results of the stages are in {work}")
     return 0
 
 
 def check_work(shop: Workshop) -> None:
-    """The work folder belongs to this seed, table and scale. InputError where it holds another training's results."""
-    table = hashlib.sha256(shop.commands.read_bytes()).hexdigest()[:16]
-    wanted, mark = f"seed {shop.seed}, commands {table}, scale {shop.scale}", shop.folder / "training.txt"
+    """Make the work folder, or see that it belongs to this training. InputError where it holds another's results, or
+    cannot be made."""
+    try:
+        shop.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"the work folder {shop.folder} cannot be made ({error.strerror}); name another") from error
+    mark = shop.folder / "training.txt"
     if not mark.is_file():
-        mark.write_text(wanted)
-    elif mark.read_text() != wanted:
-        raise InputError(f"{shop.folder} holds a training of {mark.read_text()}; wanted {wanted}: name another --work")
+        write_file(mark, shop.mark.encode())
+    elif mark.read_text() != shop.mark:
+        raise InputError(
+            f"{shop.folder} holds a training of {mark.read_text()}; wanted {shop.mark}: name another --work"
+        )
 
 
 def entry() -> int:

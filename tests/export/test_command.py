@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import torch
 
-from edge_streamer.export import count, wan_streamer
+from edge_streamer.export import count, parity, wan_streamer
 from edge_streamer.export.config import PRESETS
 from edge_streamer.export.graphs import plan_graphs
 from edge_streamer.export.model import WanStreamer, build
@@ -21,8 +23,8 @@ from edge_streamer.export.wan_streamer import Origin, export_bundle
 from edge_streamer.export.weights import save_weights
 from edge_streamer.runtime import cli
 from edge_streamer.runtime.bundle import Bundle
-from edge_streamer.runtime.session import open_session
-from edge_streamer.runtime.unit import Unit
+from edge_streamer.runtime.session import Session, open_session
+from edge_streamer.runtime.unit import Response, Unit
 from tests.bundles import SEED
 
 
@@ -82,8 +84,6 @@ def test_bad_input_is_one_line_and_no_bundle(
 
 
 def test_weights_of_the_wrong_shape_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from dataclasses import replace
-
     wider = replace(PRESETS["tiny"], transformer=replace(PRESETS["tiny"].transformer, feed_forward=256))
     save_weights(build(wider, 0), tmp_path / "wide.safetensors")
     assert export(tmp_path / "bundle", "--weights", str(tmp_path / "wide.safetensors")) == 2
@@ -129,10 +129,25 @@ def test_each_weight_is_on_disk_once(tiny_bundle: Path) -> None:
     model = build(PRESETS["tiny"], SEED)
     parameters = sum(p.numel() for p in model.parameters()) * 4
     on_disk = sum(path.stat().st_size for path in tiny_bundle.rglob("*.weights"))
-    padding = 4096 * sum(1 for _ in model.parameters())
+    graphs = [onnx.load(path, load_external_data=False).graph for path in tiny_bundle.rglob("*.onnx")]
+    inside = sum(len(w.raw_data) for g in graphs for w in g.initializer if w.data_type == onnx.TensorProto.FLOAT)
     # solve_in and solve_out share the two small embeddings of time; log-mel's fixed tables are no parameters.
     shared = sum(p.numel() for part in (model.solver.time, model.solver.step) for p in part.parameters()) * 4
-    assert on_disk <= parameters + shared + 200_000 + padding
+    tables = sum(b.numel() for b in model.user_audio.mel.buffers()) * 4
+    assert on_disk + inside <= parameters + shared + tables
+
+
+def test_the_unit_time_is_of_warm_units_without_a_recorder(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step, recorded = Session.step, list[bool]()
+
+    def timed(self: Session, *words: Any, **named: Any) -> Response:
+        recorded.append(self._meter.recorder is not None)
+        return replace(step(self, *words, **named), seconds=9.0 if recorded[-1] else float(len(recorded)))
+
+    monkeypatch.setattr(Session, "step", timed)
+    proof = parity.prove(build(PRESETS["tiny"], SEED), Bundle.open(tiny_bundle))
+    assert recorded == [True] * parity.GOLDEN_UNITS + [False] * parity.TIMED_UNITS
+    assert proof.seconds_per_unit == parity.GOLDEN_UNITS + (parity.TIMED_UNITS + 1) / 2
 
 
 def test_operations_are_those_that_torch_counts(tmp_path: Path) -> None:

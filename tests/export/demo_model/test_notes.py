@@ -63,12 +63,17 @@ def test_cards_that_nobody_is_asked_for_teach_nothing() -> None:
 
 def test_a_missed_command_costs_more_than_one_for_nothing() -> None:
     notes = Notes(8, 2, 2, 3, seed=0)
-    with torch.no_grad():
-        notes.heard.weight.zero_()
-        for bias, ended, least in ((0.0, [1, 0], 1.0), (4.0, [0, 0], 0.0), (4.0, [1, 0], 4.0)):
-            notes.heard.bias.copy_(torch.tensor([bias, 0.0, 0.0]))
-            loss = float(notes.commands(torch.randn(1, 2, 8), torch.tensor([ended]))["heard"])
-            assert loss >= least
+
+    def loss(scores: list[float], ended: int) -> float:
+        """Of units in which command ``ended`` (0: none) ended, and ``scores`` were given to none and each command."""
+        with torch.no_grad():
+            notes.heard.weight.zero_()
+            notes.heard.bias.copy_(torch.tensor(scores))
+            return float(notes.commands(torch.randn(1, 2, 8), torch.full((1, 2), ended))["heard"])
+
+    missed, for_nothing = loss([4.0, 0.0, 0.0], 1), loss([0.0, 4.0, 0.0], 0)  # wrong by as much
+    assert missed == pytest.approx(3 * for_nothing)
+    assert for_nothing > 1.0
 
 
 def test_places_follow_the_sound_through_a_phrase() -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
+import resource
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,9 +21,11 @@ from edge_streamer.export.demo_model import compute, learning, speech, train
 from edge_streamer.export.demo_model.clips import Writer
 from edge_streamer.export.demo_model.codecs import even_looks, voice_clip
 from edge_streamer.export.demo_model.dataset import slot_tokens
-from edge_streamer.export.demo_model.fitting import Losses, Stage, Task, fit, in_turn
+from edge_streamer.export.demo_model.fitting import Losses, Stage, Task, fit, in_turn, keep
 from edge_streamer.export.demo_model.throats import TOGETHER, make_throats
 from edge_streamer.export.demo_model.words import HELD_OUT, TRAIN, held_out, others
+from edge_streamer.export.model import build
+from edge_streamer.export.weights import save_weights
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.scenes.backgrounds import HELD_OUT_BACKGROUNDS, TRAIN_BACKGROUNDS
 from edge_streamer.runtime.scenes.motion import BLINK_CHANCE
@@ -285,14 +292,77 @@ def test_a_work_folder_of_another_training_is_refused(tmp_path: Path, capsys: py
     assert "holds a training of seed 0" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("changes", [{"rollout": False}, {"history_noise": 0.0}])
+def test_a_work_folder_knows_what_is_for_comparison(changes: dict[str, Any], tmp_path: Path) -> None:
+    usual = train.Workshop(tmp_path, 3, SHIPPED, 1.0)
+    assert usual.mark == f"seed 3, commands {hashlib.sha256(SHIPPED.read_bytes()).hexdigest()[:16]}, scale 1.0"
+    train.check_work(usual)
+    train.check_work(usual)
+    with pytest.raises(InputError, match="holds a training of seed 3"):
+        train.check_work(replace(usual, **changes))
+    other = replace(usual, folder=tmp_path / "other", **changes)
+    train.check_work(other)
+    with pytest.raises(InputError, match=r"holds a training of seed 3.*(noise 0.0|no rollout)"):
+        train.check_work(replace(other, rollout=True, history_noise=0.5))
+
+
+def test_weights_say_what_was_not_as_usual(tmp_path: Path) -> None:
+    table = tmp_path / "table.json"
+    table.write_text(SHIPPED.read_text() + "\n")
+    usual = train.Workshop(tmp_path, 3, SHIPPED, 1.0)
+    assert usual.origin == "edge_streamer.export.demo_model.train, seed 3"
+    other = train.Workshop(tmp_path, 3, table, 0.5, False, 0.1)
+    assert re.fullmatch(r".*, seed 3, commands [0-9a-f]{16}, scale 0.5, history noise 0.1, no rollout", other.origin)
+
+
+def test_a_child_finds_the_work_folder_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop, ran = train.Workshop(tmp_path, 3, SHIPPED, 0.5, False, 0.0), list[object]()
+    train.check_work(shop)
+    monkeypatch.setattr(train, "run_child", lambda found, name, _: ran.extend((found, name)))
+    assert train.main(train._child_words(shop, "video")) == 0
+    assert ran == [shop, "video"]
+
+
+@pytest.mark.parametrize("what", ["stage", "words", "weights"])
+def test_a_result_that_has_no_room_is_one_line(what: str, tmp_path: Path) -> None:
+    write = {
+        "stage": lambda path: keep(path, {"much": torch.zeros(100_000)}),
+        "words": speech.Bank({"hello": [np.zeros(100_000, np.float32)]}).save,
+        "weights": lambda path: save_weights(build(PRESETS["tiny"], 0), path),
+    }[what]
+    file = tmp_path / ("file" + {"stage": ".pt", "words": ".npz", "weights": ".safetensors"}[what])
+    with pytest.raises(InputError, match="does not exist; make it first"):
+        write(tmp_path / "nowhere" / file.name)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(InputError, match=r"cannot write .*the file is larger than this system allows"):
+            write(file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(["--out", "w.pt"], "ends in .safetensors"), (["--out", "w.safetensors", "--scale", "0"], "scale")],
-)
+    [
+        (["--out", "w.pt"], "ends in .safetensors"), (["--out", "w.safetensors", "--scale", "0"], "scale"),
+        (["--out", "."], "ends in .safetensors"), (["--out", "/"], "ends in .safetensors"),
+        (["--out", "nowhere/w.safetensors"], "nowhere does not exist"),
+        (["--out", "w.safetensors", "--seed", "-1"], "--seed is -1; wanted 0 or more"),
+        (["--out", "w.safetensors", "--history-noise", "-1"], "--history-noise is -1.0; wanted 0 or more"),
+        (["--out", "w.safetensors", "--commands", "none.json"], "none.json cannot be read"),
+        (["--out", "w.safetensors", "--commands", "/dev/null"], "is not a table of commands"),
+        (["--out", "w.safetensors", "--work", "/dev/null/work"], "/dev/null/work cannot be made"),
+    ],
+)  # fmt: skip
 def test_wrong_words_are_refused(words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
                                  monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["train", *words])
+    monkeypatch.setattr(train, "train", lambda *_: pytest.fail("it began"))
     assert train.entry() == 2
-    assert said in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
     assert not list(tmp_path.iterdir())
