@@ -50,12 +50,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=30.0)
     args = parser.parse_args()
-    folder = Path(tempfile.mkdtemp())
+    with tempfile.TemporaryDirectory() as folder:
+        measure(Path(folder), args.seconds)
+
+
+def measure(folder: Path, seconds: float) -> None:
+    """Both runs, a line each, and the JSON."""
     bundle = large_pictures(folder / "bundle")
     lines = {}
     with pulse_server(folder / "server") as pulse:
         for name, record in (("plain", False), ("recorded", True)):
-            report = run(pulse, bundle, args.seconds, folder, record)
+            report = run(pulse, bundle, seconds, folder, record)
             host, unit = report["host_ms"], report["unit_time_ms"]
             verdict = "holds" if host["p99"] <= MOST_MS else "does not hold"
             print(

@@ -2,7 +2,8 @@
 
 Receives a float32 bundle (the shipped demo); rewrites the Transformer, the solver and the head, the codecs stay in
 float, and prints for each way bytes, unit time and the latents' error over minutes, on the float bundle's history; then
-one JSON line. Calibrated and measured on what `quantize` takes by default. The ways:
+one JSON line. Bytes are of the graphs' files, weights and all, against the float bundle's. Calibrated and measured on
+what `quantize` takes by default. The ways:
 
     int8, int4           ours: ranges per run on the CPU; AWQ's scales, GPTQ's rounding
     int8 nearest, int4 nearest        ours without them: to the nearest code
@@ -35,7 +36,6 @@ from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 from edge_streamer.quantization import graph
 from edge_streamer.quantization.auto import Swapped
 from edge_streamer.quantization.command import CALIBRATION_UNITS
-from edge_streamer.quantization.drift import drift
 from edge_streamer.quantization.make import rewrite
 from edge_streamer.quantization.observe import Key, Seen, observe
 from edge_streamer.quantization.schemes import CODECS, Scheme
@@ -43,6 +43,7 @@ from edge_streamer.quantization.streams import scenes, shipped, usual
 from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.demo import bundle_path
 from edge_streamer.runtime.engine import Array
+from edge_streamer.runtime.evaluation.drift import drift
 from edge_streamer.runtime.session import open_session
 from edge_streamer.runtime.unit import Response
 
@@ -157,7 +158,8 @@ def measured(bundle: Bundle, make: Make, precision: str, units: int) -> dict[str
             out = below / f"{spec.name}.onnx"
             make(spec.name, bundle.file(spec.file), out)
             instead[spec.name] = (out, precision)
-            sizes[0] += spec.weight_bytes
+            floats = bundle.file(spec.file)
+            sizes[0] += sum(file.stat().st_size for file in floats.parent.glob(f"{floats.stem}.*"))
             sizes[1] += sum(file.stat().st_size for file in below.iterdir())
         tested, reference = open_session(bundle, engine=Swapped(instead)), open_session(bundle)
         found = drift(tested, reference, islice(stream.units(), units), "forced", watch=time)

@@ -1,11 +1,13 @@
 """Memory and start of a session in a fresh process: ``python -m tests.bench.real_memory [BUNDLE] [--units N]``.
 
-Receives a bundle (default: the one that ships); hands on one JSON line. Three processes, each fresh, are measured:
+Receives a bundle (default: the one that ships); hands on one JSON line. Two processes, each fresh, are measured:
 
     session   starts Python, imports, opens the bundle and steps: time to the first answer, resident memory before and
-              after opening, and at its peak over the units
-    run       ``edge-streamer run`` on the demo's media with all outputs: its peak, codecs and files included
-    weights   what opening adds to resident memory, less the state's own buffers, against the weights on disk
+              after opening, and at its peak over the units. What opening adds, less the state's own buffers, is held
+              against the weights of the graphs that it opens. A session before it, of one step, is not counted: it
+              warms the file cache and the checksums' memory
+    run       ``edge-streamer run`` on the demo's media, with the agent's sound and film and a report: its peak, codecs
+              and files included
 
 Exit status 1 where a limit does not hold. The time counts from before the process is made. Linux only.
 """
@@ -101,7 +103,7 @@ def resident_bytes() -> int:
 
 
 def run_peak(bundle: Path) -> float:
-    """Peak resident MB of ``edge-streamer run`` with every kind of output."""
+    """Peak resident MB of ``edge-streamer run`` with sound, film and report."""
     from edge_streamer.runtime.demo import EMBEDDED
 
     media = EMBEDDED / "media"
