@@ -39,14 +39,14 @@ class Camera:
         self._lock = threading.Lock()
         self._history: deque[tuple[float, np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]] = deque(maxlen=KEPT)
         self._given = self._unsent = self._past_given = self._past_unsent = 0
+        self._broken = self._past_broken = 0
         options = {"name": name, "height": height, "width": width, "frame_rate": media.frame_rate}
         self._supervisor = Supervisor("camera", "camera_worker", options, self._hear, silent_seconds=SILENT_SECONDS)
         self._supervisor.start()
 
     def wait(self) -> str:
         """Until it was opened, or could not be; returns why not, or nothing."""
-        self._supervisor.wait()
-        return self._supervisor.error
+        return self._supervisor.wait()
 
     def read(self, out: Frames, until: float) -> float | None:
         """See `ports.LiveCamera`."""
@@ -69,7 +69,7 @@ class Camera:
         return DeviceState(
             _shown(facts) if facts else self._name, is_open, "" if is_open else supervisor.error,
             max(supervisor.counts.opened - 1, 0), supervisor.counts.lost,
-            counts={"stalls": supervisor.counts.silences},
+            counts={"stalls": supervisor.counts.silences, "broken_pictures": self._past_broken + self._broken},
             figures={"pictures": self._past_given + self._given, "thinned_out": self._past_unsent + self._unsent},
         )  # fmt: skip
 
@@ -83,9 +83,10 @@ class Camera:
         """In the supervisor's thread."""
         if message.kind != PICTURE:  # opened anew: the worker counts from 0
             self._past_given, self._past_unsent = self._past_given + self._given, self._past_unsent + self._unsent
-            self._given = self._unsent = 0
+            self._past_broken += self._broken
+            self._given = self._unsent = self._broken = 0
             return
-        self._given, self._unsent = message.one, message.two
+        self._given, self._unsent, self._broken = message.one, message.two & 0xFFFFFFFF, message.two >> 32
         picture = np.frombuffer(message.payload, np.uint8).reshape(self._shape)
         with self._lock:
             self._history.append((1e-9 * message.time_ns, picture))

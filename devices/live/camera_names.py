@@ -2,7 +2,8 @@
 
 Receives what the kernel lists under /sys; hands on the back end and the address that a user's word means:
 
-    default              the first V4L2 camera; else the first CSI camera of a Jetson; else libcamera's first
+    default              the first V4L2 camera, of a Jetson's the first on USB; else the first CSI camera of a Jetson;
+                         else libcamera's first
     /dev/video2          that V4L2 device
     HD Webcam            any part of a V4L2 camera's name, whatever its case
     csi, csi:1           a Jetson's CSI camera, by GStreamer and Argus
@@ -110,10 +111,11 @@ def choose(word: str, cameras: Sequence[V4L2Camera], *, jetson: bool, libcamera:
 
 
 def _default(cameras: Sequence[V4L2Camera], jetson: bool, libcamera: bool) -> Choice:
-    if jetson and not any(_usb(camera) for camera in cameras):  # its CSI sensors are V4L2 devices of raw pixels
+    usable = [camera for camera in cameras if _usb(camera) or not jetson]  # its CSI sensors give raw pixels here
+    if usable:
+        return Choice("v4l2", usable[0].path, usable[0].name)
+    if jetson:
         return Choice("csi", "0", "CSI camera 0")
-    if cameras:
-        return Choice("v4l2", cameras[0].path, cameras[0].name)
     if libcamera:
         return Choice("picamera2", "0", "libcamera's first camera")
     raise NoSuchCamera("there is no camera; plug one in, or use --camera none")

@@ -4,8 +4,8 @@ Receives {"name", "height", "width", "frame_rate"}; hands on PICTURE messages, a
 every picture that the camera gives, so that none waits in a driver, and sends at most ``MOST_RATE`` times as many as
 the model takes: the others are not even converted.
 
-    PICTURE    time: when it was captured; one: how many the camera gave so far; two: how many were not sent; payload:
-               RGB [height, width, 3]
+    PICTURE    time: when it was captured; one: how many the camera gave so far; two: how many were not sent, and how
+               many were broken (<< 32); payload: RGB [height, width, 3]
 """
 
 from __future__ import annotations
@@ -36,12 +36,15 @@ def work(wire: Wire, options: Mapping[str, Any]) -> None:
     source = open_source(choice.back_end, choice.address, need)
     ended = _watch(wire)
     letterbox = Letterbox((need.height, need.width))
-    given = unsent = 0
+    given = unsent = broken = 0
     due = 0.0
     try:
         for time, frame in source.frames():
             if ended.is_set():
                 return
+            if frame is None:
+                broken += 1
+                continue
             if not given:
                 wire.tell(OPENED, name=choice.name, back_end=choice.back_end, **source.facts)
             given += 1
@@ -49,7 +52,7 @@ def work(wire: Wire, options: Mapping[str, Any]) -> None:
                 unsent += 1
                 continue
             due = max(due + 1 / (MOST_RATE * need.frame_rate), time)
-            wire.send(PICTURE, int(1e9 * time), given, unsent, letterbox(frame).tobytes())
+            wire.send(PICTURE, int(1e9 * time), given, unsent | broken << 32, letterbox(frame).tobytes())
     except WireClosed:
         return
     finally:

@@ -6,7 +6,8 @@ muted, and whether the user wants to leave.
 Choices. The terminal stays as it is: a line is sent with Enter, so the shell's own editing works, nothing has to be
 restored, and the status line on standard error is only drawn over until then. A line that begins with a slash is a
 command: /mute, /talk (for push-to-talk, which a terminal can only toggle), /quit, /help. A pipe's lines are typed text,
-and its end is not the end of the run. In the window: m mutes, space held talks, q or Escape leaves.
+and its end is not the end of the run. While the run is a job in the background, what is typed is the shell's: the
+kernel stops a job that reads then. In the window: m mutes, space held talks, q or Escape leaves.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ HELP = "type and press Enter to send; /mute, /talk (push to talk), /quit"
 
 LONGEST_LINE = 4096
 """Bytes; what is longer is sent in pieces."""
+
+BACKGROUND_SECONDS = 0.2
+"""While the shell has the terminal, it is looked at so often whether it was given back."""
 
 
 class KeyBoard:
@@ -91,10 +95,15 @@ class KeyBoard:
         poll = select.poll()
         poll.register(number, select.POLLIN)
         poll.register(self._wake, select.POLLIN)
+        closing = select.poll()
+        closing.register(self._wake, select.POLLIN)
         while True:
             ready = dict(poll.poll())
             if self._wake in ready:
                 return
+            if _in_background(number):
+                closing.poll(1000 * BACKGROUND_SECONDS)
+                continue
             try:
                 came = os.read(number, LONGEST_LINE)
             except OSError:
@@ -122,6 +131,14 @@ class KeyBoard:
             self._say(HELP)
         else:
             self.typed(line)
+
+
+def _in_background(number: int) -> bool:
+    """Whether ``number`` is our terminal and another job has it now."""
+    try:
+        return os.tcgetpgrp(number) != os.getpgrp()
+    except OSError:  # no terminal, or not the one that controls us: nobody is stopped for reading it
+        return False
 
 
 def _standard_input() -> int | None:

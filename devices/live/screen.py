@@ -43,8 +43,7 @@ class Screen:
 
     def wait(self) -> str:
         """Until it was opened, or could not be; returns why not, or nothing."""
-        self._supervisor.wait()
-        return self._supervisor.error
+        return self._supervisor.wait()
 
     def show(self, frames: Frames, due: Sequence[float]) -> None:
         """See `ports.LiveScreen`. Pictures are evenly spaced: the first and the last tell all times."""

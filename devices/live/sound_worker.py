@@ -27,7 +27,7 @@ import numpy as np
 
 from edge_streamer.devices.live import sound_names
 from edge_streamer.devices.live.rings import SampleRing
-from edge_streamer.devices.live.wire import CLOSE, OPENED, Wire, WireClosed
+from edge_streamer.devices.live.wire import CLOSE, OPENED, PACKET_BYTES, Wire, WireClosed
 from edge_streamer.devices.live.worker import Unopened
 
 BLOCK, QUEUE, PLAYED, STATS = 16, 17, 18, 19
@@ -36,6 +36,7 @@ BLOCK_MS, LONGEST_BLOCK_MS = 10.0, 500.0
 """Shorter ones cost more wake-ups and save nothing: drivers deliver in 5 to 20 ms. Where a driver overflows all the
 same, because the machine is too slow (an emulated one is), longer ones trade delay for it."""
 BLOCK_VARIABLE = "EDGE_STREAMER_SOUND_BLOCK_MS"
+"""Wants another length. No block is longer than what one packet of the wire holds, with all channels recorded."""
 
 QUEUE_SECONDS = 2.0
 """What may wait to be played: more than any play-out target."""
@@ -200,7 +201,7 @@ class _Stream:
 
     def __init__(self, wire: Wire, rate: int, channels: int) -> None:
         self.wire, self.rate, self.channels = wire, rate, channels
-        self.block = round(block_seconds() * rate)
+        self.block = self._block()
         self.latency = 0.0
         self.timing = Timing()
         self.position = 0
@@ -214,6 +215,20 @@ class _Stream:
         """The loop knows that the device is open: only then do its blocks mean anything to it."""
         self._told = 0.0
         self._stream: Any = None
+
+    def most(self) -> int:
+        """Samples of a block that one packet holds."""
+        raise NotImplementedError
+
+    def _block(self) -> int:
+        """Samples of a block. Raises Unopened where more is wanted than a packet holds."""
+        block, most = round(block_seconds() * self.rate), self.most()
+        if block > most and os.environ.get(BLOCK_VARIABLE):
+            raise Unopened(
+                f"{BLOCK_VARIABLE} is {os.environ[BLOCK_VARIABLE]!r}; this {self.word} of {self.channels} channels at "
+                f"{self.rate} Hz takes at most {1000 * most // self.rate}", hopeless=True
+            )  # fmt: skip
+        return min(block, most)
 
     def open(self, audio: Any, pyaudio: Any, device: sound_names.SoundDevice) -> None:
         """Until the first callback. Raises OSError where PortAudio refuses, Unopened where nothing comes."""
@@ -273,6 +288,9 @@ class _Recording(_Stream):
         super().__init__(wire, rate, channels)
         self._refused = 0
 
+    def most(self) -> int:
+        return PACKET_BYTES // (4 * self.channels)
+
     def copy(self, data: bytes | None, count: int, times: Mapping[str, float], flags: int) -> None:
         assert data is not None
         age = _sane(times["current_time"] - times["input_buffer_adc_time"])
@@ -298,6 +316,9 @@ class _Playing(_Stream):
         fade = round(FADE_SECONDS * rate)
         self._rise = np.linspace(0.0, 1.0, fade, dtype=np.float32)
         self._fall = self._rise[::-1].copy()
+
+    def most(self) -> int:
+        return (PACKET_BYTES - _HEAD.size) // 4  # one channel, whatever the device has
 
     def queue(self, payload: bytes) -> None:
         self._ring.write(np.frombuffer(payload, "<f4"))

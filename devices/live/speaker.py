@@ -92,8 +92,7 @@ class Speaker:
 
     def wait(self) -> str:
         """Until it was opened, or could not be; returns why not, or nothing."""
-        self._supervisor.wait()
-        return explained(self._supervisor.error, "out")
+        return explained(self._supervisor.wait(), "out")
 
     def state(self) -> DeviceState:
         supervisor, facts = self._supervisor, self._supervisor.facts

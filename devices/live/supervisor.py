@@ -3,6 +3,7 @@
 Receives the worker's module and options; hands on :class:`Supervisor`. Its owner (a microphone, a speaker, a camera, a
 screen) gives one function that takes messages, called in the supervisor's own thread, and reads ``state`` whenever it
 likes. A worker that is lost is started again with back-off, forever: a cable that was pulled may come back in an hour.
+What a worker started itself ends with it: a child that hangs would keep the device for itself.
 
     starting ──► open ──► lost ──► starting ...          hopeless: only where it could never be opened
 """
@@ -10,6 +11,7 @@ likes. A worker that is lost is started again with back-off, forever: a cable th
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -27,6 +29,10 @@ State = Literal["starting", "open", "lost", "hopeless", "closed"]
 
 BACK_OFF_SECONDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Between tries, the last one repeated: soon after a glitch, and no storm against a device that is gone."""
+
+STEADY_SECONDS = 5.0
+"""A device that was open for so long is well again, and its next loss the first one: one that opens and is lost at once
+is the storm that the back-off is against."""
 
 STARTUP_SECONDS = 30.0
 """A worker that has said nothing for so long after its start hangs: libraries on a cold SD card take 5 s."""
@@ -84,7 +90,7 @@ class Supervisor:
         self._ending, self._again = threading.Event(), threading.Event()
         self._settled = threading.Event()
         self._failures = 0
-        self._heard = time.monotonic()
+        self._heard = self._opened = time.monotonic()
         self._thread = threading.Thread(target=self._run, name=what, daemon=True)
 
     # -- for the owner
@@ -93,10 +99,12 @@ class Supervisor:
         """Start the first worker; returns at once."""
         self._thread.start()
 
-    def wait(self, seconds: float = STARTUP_SECONDS) -> State:
-        """Until the first try has succeeded or failed; returns the state."""
-        self._settled.wait(seconds)
-        return self.state
+    def wait(self, seconds: float | None = None) -> str:
+        """Until the first try has succeeded or failed; returns why it is not open, or nothing."""
+        # A worker that hangs is given up after STARTUP_SECONDS, and the try is over when it has ended.
+        most = STARTUP_SECONDS + 2 * END_SECONDS + 1.0 if seconds is None else seconds
+        self._settled.wait(most)
+        return self.error or ("" if self.state == "open" else f"{self.what} did not open within {most:.0f} s")
 
     def offer(self, kind: int, time_ns: int = 0, one: int = 0, two: int = 0, payload: bytes | memoryview = b"") -> bool:
         """See :meth:`Wire.offer`; False also where there is no open device."""
@@ -188,7 +196,7 @@ class Supervisor:
             self.facts, self.error = message.facts(), ""
             self.state = "open"
             self.counts.opened += 1
-            self._failures = 0
+            self._opened = self._heard
             self._settled.set()
             self._hear(message)
         elif message.kind == FAILED:
@@ -204,6 +212,8 @@ class Supervisor:
     def _lost(self, why: str) -> None:
         if self.state == "open":
             self.counts.lost += 1
+            if self._heard - self._opened >= STEADY_SECONDS:
+                self._failures = 0
             if len(self.counts.why) < 5:
                 self.counts.why.append(why)
         self.error = why
@@ -238,7 +248,7 @@ class Supervisor:
         return f"{why}: {said}" if said else why
 
     def _end_worker(self) -> None:
-        """Politely, then not."""
+        """Politely, then not; in the end with all that it started."""
         wire, process = self._wire, self._process
         self._wire = None
         if wire is not None:
@@ -246,12 +256,12 @@ class Supervisor:
                 wire.offer(CLOSE)
             wire_closer = wire
         if process is not None:
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 process.wait(END_SECONDS if wire is not None else 0.1)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                with suppress(subprocess.TimeoutExpired):  # one in an uninterruptible call dies when the kernel lets it
-                    process.wait(END_SECONDS)
+            with suppress(ProcessLookupError, PermissionError):  # it leads a group of its own, often empty by now
+                os.killpg(process.pid, signal.SIGKILL)
+            with suppress(subprocess.TimeoutExpired):  # one in an uninterruptible call dies when the kernel lets it
+                process.wait(END_SECONDS)
         if wire is not None:
             wire_closer.close()
         self._process = None

@@ -6,7 +6,8 @@ comes or the loop has gone. It raises :class:`Unopened` for a device that cannot
 else it raises is told the same way, with its name, so that no worker ends without a reason. A module's name without a
 dot is one of this folder.
 
-A worker outlives nothing: where the loop's process dies, however it dies, the kernel ends its workers too.
+A worker outlives nothing: where the loop's process dies, however it dies, the kernel ends its workers too, and so it
+ends what a worker started with :func:`die_with_parent`.
 """
 
 from __future__ import annotations
@@ -64,10 +65,15 @@ def _tell(wire: Wire, why: str, hopeless: bool) -> None:
         wire.tell(FAILED, error=" ".join(why.split()), hopeless=hopeless)
 
 
-def _die_with(parent: int) -> None:
-    """Linux only; elsewhere the closed socket ends the worker."""
+def die_with_parent() -> None:
+    """From now on the kernel ends this process when the one that started it ends. Linux only."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _die_with(parent: int) -> None:
+    """Linux only; elsewhere the closed socket ends the worker."""
+    die_with_parent()
     if os.getppid() != parent:  # it died while we started
         raise SystemExit(0)
 

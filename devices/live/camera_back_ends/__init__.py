@@ -28,7 +28,8 @@ class Source(Protocol):
     """Pixel format, size, rate, as it was opened."""
 
     def frames(self) -> Iterator[tuple[float, Any]]:
-        """(seconds of the monotonic clock, PyAV frame) as they come; ends where the camera has gone."""
+        """(seconds of the monotonic clock, PyAV frame) as they come; ends where the camera has gone. None stands for a
+        picture that the camera gave and nobody can read."""
 
     def close(self) -> None: ...
 

@@ -6,7 +6,8 @@ else it knows.
 Choices. FFmpeg asks the driver for a size and a rate, and the driver answers with the nearest that it has: of a few
 usual ones the first whose answer is large enough, else the largest. Compressed pictures (MJPEG) are asked for only
 where raw ones are refused: they cost a decoder. The driver stamps pictures on the monotonic clock; where it does not,
-the time of arrival stands in. The worker reads as fast as pictures come, so the driver's queue stays empty.
+the time of arrival stands in. The worker reads as fast as pictures come, so the driver's queue stays empty. Cheap
+webcams break a picture now and then, and often their first: it is passed over, and only many in a row are a loss.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ SIZES = ((320, 240), (640, 360), (640, 480), (1280, 720), (1920, 1080))
 FORMATS = ("yuyv422", "nv12", "mjpeg")
 """Asked for in this order."""
 
+MOST_BROKEN = 50
+"""Broken pictures in a row: two seconds without one that can be shown."""
+
 OLDEST_STAMP = 5.0
 """Seconds; a driver's stamp further off than this is on another clock."""
 
@@ -42,14 +46,31 @@ class _V4L2:
 
     def frames(self) -> Iterator[tuple[float, Any]]:
         """Ends where the device has gone."""
+        broken = 0
         try:
-            for frame in self._container.decode(video=0):
-                yield _stamp(frame), frame
+            for packet in self._container.demux(video=0):
+                decoded = _decoded(packet)
+                broken = broken + 1 if decoded is None else 0
+                if broken >= MOST_BROKEN:
+                    raise Unopened(f"{self._path} was lost: it gave {broken} broken pictures in a row")
+                if decoded is None:
+                    yield time.monotonic(), None
+                for frame in decoded or []:
+                    yield _stamp(frame), frame
         except av.error.FFmpegError as error:
             raise Unopened(f"{self._path} was lost: {_reason(error)}") from None
 
     def close(self) -> None:
         self._container.close()
+
+
+def _decoded(packet: Any) -> list[Any] | None:
+    """The pictures of ``packet``; None where it is broken. What the driver itself calls broken comes empty, which is no
+    packet to the decoder."""
+    try:
+        return list(packet.decode()) if packet.size else None
+    except av.error.FFmpegError:
+        return None
 
 
 def _stamp(frame: Any) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -30,7 +31,8 @@ def work(wire: Wire, options: Mapping[str, Any]) -> None:
         raise RuntimeError("what nobody\nforesaw")
     if behave == "sleep":
         time.sleep(60)
-    wire.tell(OPENED, name="fake", pid=os.getpid())
+    child = subprocess.Popen(["sleep", "600"]).pid if options.get("child") else 0
+    wire.tell(OPENED, name="fake", pid=os.getpid(), child=child)
     if behave == "crash":
         print("driver: bus error", file=sys.stderr, flush=True)
         os.abort()

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
+import socket
+import subprocess
 import sys
 import time
 import types
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, ClassVar
 
+import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from edge_streamer.devices.live import camera as under_test
+from edge_streamer.devices.live import camera_worker
 from edge_streamer.devices.live.camera import Camera
-from edge_streamer.devices.live.camera_back_ends import Need, pattern, picamera2
+from edge_streamer.devices.live.camera_back_ends import Need, gst, pattern, picamera2, v4l2
 from edge_streamer.devices.live.camera_worker import PICTURE
-from edge_streamer.devices.live.wire import OPENED, Message
+from edge_streamer.devices.live.wire import OPENED, Message, Wire
 from edge_streamer.devices.live.worker import Unopened
 from tests.media_files import MEDIA
 from tests.waiting import PATIENCE, until
@@ -126,6 +133,113 @@ def test_a_pipeline_of_gstreamer_gives_pictures_and_its_end_is_a_loss(opened: Ca
     until(lambda: short.state().lost > 0)
     broken = opened("gst:nosuchelement")
     assert "nosuchelement" in broken.wait()
+
+
+def fake_gstreamer(folder: Path, does: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gst-launch-1.0 that talks as Argus does, then ``does`` something; $n is where pictures go."""
+    script = folder / "gst-launch-1.0"
+    find = 'n=1; for word; do case "$word" in fd=*) n=${word#fd=};; esac; done'
+    script.write_text(f"#!/bin/bash\n{find}\necho GST_ARGUS: Creating output stream\n{does}\nexec sleep 600\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+PICTURE_BYTES = 64 * 96 * 3 // 2
+
+
+def test_what_a_pipeline_says_is_no_part_of_its_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    talk = "head -c 200000 /dev/zero | tr '\\0' ' '"  # more than a pipe holds
+    fake_gstreamer(tmp_path, f"{talk}; head -c {PICTURE_BYTES} /dev/zero | tr '\\0' 'x' >&$n", monkeypatch)
+    pipeline = gst.Pipeline("anything", Need(64, 96, 25))
+    _, frame = next(pipeline.frames())
+    assert (frame.to_ndarray() == ord("x")).all()
+    pipeline.close()
+
+
+def test_a_pipeline_without_a_picture_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_gstreamer(tmp_path, "echo WARNING: nobody there >&2", monkeypatch)
+    monkeypatch.setattr(gst, "FIRST_SECONDS", 1.0)
+    pipeline = gst.Pipeline("anything", Need(64, 96, 25))
+    with pytest.raises(Unopened, match=r"^the GStreamer pipeline gave no picture for 1 s: WARNING: nobody there$"):
+        next(pipeline.frames())
+    pipeline.close()
+
+
+def test_a_pipeline_that_stalls_ends_with_whoever_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_gstreamer(tmp_path, f"head -c {PICTURE_BYTES} /dev/zero >&$n", monkeypatch)
+    code = (
+        "import time\nfrom edge_streamer.devices.live.camera_back_ends import Need, gst\n"
+        "pipeline = gst.Pipeline('anything', Need(64, 96, 25))\nnext(pipeline.frames())\n"
+        "print(pipeline._process.pid, flush=True)\ntime.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as reader:
+        assert reader.stdout is not None
+        pid = int(reader.stdout.readline())
+        reader.kill()
+    stat = Path(f"/proc/{pid}/stat")
+    until(lambda: not stat.exists() or ") Z" in stat.read_text(), "it ended", 5.0)
+
+
+def jpeg() -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)).save(file, "JPEG")
+    return file.getvalue()
+
+
+def webcam(path: Path, *pictures: bytes) -> v4l2._V4L2:
+    """What a webcam of MJPEG gives, from a file."""
+    with av.open(path, "w", format="nut") as file:
+        stream = file.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuvj420p"
+        for count, picture in enumerate(pictures):
+            packet = av.Packet(picture or 0)
+            packet.stream, packet.pts, packet.dts, packet.time_base = stream, count, count, Fraction(1, 25)
+            file.mux(packet)
+    return v4l2._V4L2(av.open(path), str(path), "mjpeg")
+
+
+def test_a_webcams_broken_pictures_are_passed_over(tmp_path: Path) -> None:
+    good = jpeg()
+    source = webcam(tmp_path / "a.nut", b"", good[:200], b"", good, good[: len(good) // 2], b"junk", good)
+    given = [frame for _, frame in source.frames()][:-1]  # less FFmpeg's own mark of a file's end
+    assert [frame is not None for frame in given] == [False, False, False, True, True, False, True]
+    assert (given[3].width, given[3].height) == (96, 64)
+    source.close()
+
+
+def test_a_webcam_that_gives_nothing_else_is_lost(tmp_path: Path) -> None:
+    few, many = [b"junk"] * (v4l2.MOST_BROKEN - 1), [b"junk"] * v4l2.MOST_BROKEN
+    source = webcam(tmp_path / "a.nut", *few, jpeg(), *few, jpeg())
+    assert sum(frame is not None for _, frame in source.frames()) == 2
+    source.close()
+    source = webcam(tmp_path / "b.nut", jpeg(), *many, jpeg())
+    with pytest.raises(Unopened, match=r"b\.nut was lost: it gave 50 broken pictures in a row"):
+        list(source.frames())
+    source.close()
+
+
+def test_broken_pictures_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = webcam(tmp_path / "a.nut", b"junk", jpeg(), b"junk", b"junk", jpeg())
+    stamps = iter([0.0, 1.0, 2.0, 3.0, 4.0, 5.0])
+    frames = [(next(stamps), frame) for _, frame in source.frames()]
+    monkeypatch.setattr(source, "frames", lambda: iter(frames), raising=False)
+    monkeypatch.setattr(camera_worker, "open_source", lambda *_: source)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    camera = Still()
+    with ours, theirs:
+        camera_worker.work(
+            Wire(theirs),
+            {"name": "pattern", "height": MEDIA.user_size[0], "width": MEDIA.user_size[1], "frame_rate": 25},
+        )
+        wire = Wire(ours)
+        while (message := wire.receive(0.2)) is not None:
+            camera._hear(message)
+    before = (camera.state().figures or {})["pictures"]
+    assert (camera.state().counts or {})["broken_pictures"] == 3
+    camera._hear(Message(OPENED, payload=b"{}"))
+    camera._hear(Message(PICTURE, 10, 1, 1 | 4 << 32, bytes(3 * MEDIA.user_size[0] * MEDIA.user_size[1])))
+    assert (camera.state().counts or {})["broken_pictures"] == 7
+    assert (camera.state().figures or {})["pictures"] == before + 1
 
 
 class Still(Camera):

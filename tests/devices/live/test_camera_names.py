@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_streamer.devices.live.camera_names import Choice, NoSuchCamera, choose, is_jetson, v4l2_cameras
+from edge_streamer.devices.live import camera_names
+from edge_streamer.devices.live.camera_names import Choice, NoSuchCamera, choose, found, is_jetson, v4l2_cameras
 
 NAMES = {"video0": "HD Webcam C920", "video1": "HD Webcam C920", "video2": "Grabber", "video10": "vi-output, imx219"}
 
@@ -47,6 +48,21 @@ def test_the_default_of_a_jetson_is_its_sensor_unless_a_webcam_is_there(system: 
         (system / entry / "name").write_text("vi-output, imx477\n")
     assert pick("default", system, jetson=True) == Choice("csi", "0", "CSI camera 0")
     assert pick("default", tmp_path / "none", libcamera=True).back_end == "picamera2"
+
+
+@pytest.mark.parametrize("jetson", [True, False])
+def test_the_default_of_a_jetson_is_its_webcam_also_behind_a_sensor(
+    jetson: bool, system: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (system / "video0" / "name").write_text("vi-output, imx219 9-0010\n")  # raw pixels
+    (system / "video2" / "name").write_text("HD Webcam C920\n")
+    wanted = "/dev/video2" if jetson else "/dev/video0"
+    assert pick("default", system, jetson=jetson).address == wanted
+    cameras = v4l2_cameras(system, lambda path: path != "/dev/video1")
+    monkeypatch.setattr(camera_names, "v4l2_cameras", lambda: cameras)
+    monkeypatch.setattr(camera_names, "is_jetson", lambda: jetson)
+    monkeypatch.setattr(camera_names, "has_libcamera", lambda: False)
+    assert [one.detail for one in found() if one.default] == [wanted]
 
 
 def test_what_means_no_camera_is_refused_with_the_names(system: Path, tmp_path: Path) -> None:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import pty
+import select
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -117,3 +122,53 @@ def test_no_input_is_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = KeyBoard()
     assert keys._number is None
     keys.close()
+
+
+JOB = """
+import time
+from edge_streamer.devices.live.keys import KeyBoard
+keys = KeyBoard()
+print("begun", flush=True)
+while True:
+    text = keys.text()
+    if text:
+        print(text, flush=True)
+    time.sleep(0.01)
+"""
+
+SHELL = f"""
+import fcntl, os, signal, subprocess, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+job = subprocess.Popen([sys.executable, "-c", {JOB!r}], preexec_fn=lambda: os.setpgid(0, 0))
+signal.signal(signal.SIGUSR1, lambda *_: os.tcsetpgrp(0, job.pid))
+signal.signal(signal.SIGTERM, lambda *_: job.kill())
+print(job.pid, flush=True)
+job.wait()
+"""
+"""Has the terminal, keeps a job in the background, and gives it the terminal where it is told to."""
+
+
+def test_a_job_in_the_background_leaves_the_keys_to_the_shell_and_is_not_stopped() -> None:
+    ours, theirs = pty.openpty()
+    shell = subprocess.Popen(
+        [sys.executable, "-c", SHELL], stdin=theirs, stdout=subprocess.PIPE, start_new_session=True
+    )
+    os.close(theirs)
+    assert shell.stdout is not None
+    told, job = shell.stdout, 0
+    try:
+        job = int(told.readline())
+        assert told.readline() == b"begun\n"
+        os.write(ours, b"for the shell\n")
+        assert not select.select([told], [], [], 1.0)[0]
+        assert Path(f"/proc/{job}/stat").read_text().rsplit(") ", 1)[1][0] != "T"
+        # Nobody has read it, so that it is the job's once the terminal is.
+        shell.send_signal(signal.SIGUSR1)
+        assert told.readline() == b"for the shell\n"
+        os.write(ours, b"for the agent\n")
+        assert told.readline() == b"for the agent\n"
+    finally:
+        shell.terminate()
+        shell.wait(20.0)
+        told.close()
+        os.close(ours)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,15 @@ from typing import Any
 import pytest
 
 from edge_streamer.devices.live import supervisor as under_test
+from edge_streamer.devices.live.camera import Camera
+from edge_streamer.devices.live.echo import Untouched
+from edge_streamer.devices.live.microphone import Microphone
+from edge_streamer.devices.live.screen import Screen
+from edge_streamer.devices.live.speaker import Speaker
 from edge_streamer.devices.live.supervisor import Supervisor
 from edge_streamer.devices.live.wire import OPENED, Message
 from tests.devices.live.fake_worker import ECHO, TICK
+from tests.media_files import MEDIA
 from tests.waiting import PATIENCE, until
 
 Start = Callable[..., Supervisor]
@@ -115,6 +122,65 @@ def test_a_worker_that_never_opens_is_given_up(start: Start, tmp_path: Path, mon
     until(lambda: one.state == "open")
     assert one.counts.tries == 2
     assert one.counts.lost == 0  # it was never open
+
+
+def test_waiting_outlasts_the_start_of_a_worker_that_hangs(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_test, "STARTUP_SECONDS", 1.0)
+    monkeypatch.setattr(under_test, "END_SECONDS", 0.2)
+    one = Supervisor("fake", "tests.devices.live.fake_worker", {"behave": "sleep"}, lambda message: None)
+    one.start()
+    assert one.wait().startswith("could not be opened within 1 s")
+    one.close()
+
+
+DEVICES: dict[str, Callable[[], Microphone | Speaker | Camera | Screen]] = {
+    "mic": lambda: Microphone("default", MEDIA, Untouched("off")),
+    "speaker": lambda: Speaker("default", MEDIA, Untouched("off")),
+    "camera": lambda: Camera("pattern", MEDIA),
+    "display": lambda: Screen("window", MEDIA, lambda key: None, lambda text: None),
+}
+
+
+@pytest.mark.parametrize("what", DEVICES)
+def test_a_device_of_which_nothing_is_heard_is_not_open(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_test, "STARTUP_SECONDS", 0.0)
+    monkeypatch.setattr(under_test, "END_SECONDS", 0.0)
+    monkeypatch.setattr(Supervisor, "start", lambda self: None)
+    device = DEVICES[what]()
+    assert device.wait() == f"{what} did not open within 1 s"
+    device.close()
+
+
+def test_a_device_that_is_lost_as_soon_as_it_opens_is_left_alone_longer_and_longer(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(under_test, "BACK_OFF_SECONDS", (0.0, 60.0))
+    one = start("vanish")
+    until(lambda: one.counts.lost == 2)
+    time.sleep(2.0)
+    assert one.counts.tries == 2
+    monkeypatch.setattr(under_test, "STEADY_SECONDS", 0.0)  # from here on it was open for long each time
+    one.reopen()
+    until(lambda: one.counts.lost >= 5)
+
+
+def running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0] not in "ZX"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("behave", ["tick", "stubborn", "crash"])
+def test_what_a_worker_started_ends_with_it(start: Start, behave: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_test, "END_SECONDS", 1.0)
+    heard: list[Message] = []
+    one = start(behave, heard.append, child=True)
+    one.offer(20)
+    one.close()
+    children = [message.facts()["child"] for message in heard if message.kind == OPENED]
+    assert children
+    until(lambda: not any(running(child) for child in children), "they ended", 5.0)
 
 
 def test_reopening_closes_and_opens(start: Start) -> None:
