@@ -38,6 +38,9 @@ SILENT_SECONDS = 3.0
 MUTED_SECONDS = 5.0
 """Exact zeros for so long: no converter is so quiet, somebody has muted it."""
 
+MOST_GAPS = 32
+"""Places at which samples were lost that are remembered: the ring holds no more than 5 s."""
+
 FRAMES_A_SECOND = 100
 """The canceller's frames: only whole ones are worked on."""
 
@@ -50,8 +53,25 @@ class _Pipeline:
         self.ring = SampleRing(round(RING_SECONDS * rate), channels)
         self.clock = SampleClock(rate)
         self.resampler = Resampler(rate, model_rate)
-        self.raw = 0
-        """Device samples that went into the resampler."""
+        self._taken = 0
+        """Device samples that went into the ring."""
+        self._gaps: tuple[tuple[int, int], ...] = ((0, 0),)
+        """(samples taken, samples lost before them so far) wherever some were lost; replaced whole, for the loop's
+        thread reads it."""
+
+    def put(self, block: Samples, position: int, time: float) -> None:
+        """A block that the device counted as its ``position`` on, captured from ``time`` on."""
+        lost = position - self._taken
+        if lost != self._gaps[-1][1]:
+            self._gaps = (*self._gaps[-MOST_GAPS:], (self._taken, lost))
+        if self.ring.write(block):
+            self._taken += len(block)
+            self.clock.add(position, time)
+
+    def time_of(self, taken: int) -> float:
+        """When the last of the first ``taken`` samples ended; what was lost before it took time as well."""
+        lost = next((lost for before, lost in reversed(self._gaps) if before < taken), 0)
+        return self.clock.time_of(taken + lost)
 
 
 class Microphone:
@@ -77,8 +97,7 @@ class Microphone:
 
     def wait(self) -> str:
         """Until it was opened, or could not be; returns why not, or nothing."""
-        self._supervisor.wait()
-        return explained(self._supervisor.error, "in")
+        return explained(self._supervisor.wait(), "in")
 
     def state(self) -> DeviceState:
         supervisor, facts = self._supervisor, self._supervisor.facts
@@ -109,8 +128,7 @@ class Microphone:
             self._flags += message.two & 0xFF != 0
             self._refused = message.two >> 8
             block = np.frombuffer(message.payload, "<f4").reshape(-1, pipeline.channels)
-            if pipeline.ring.write(block):
-                pipeline.clock.add(message.one, message.time_ns * 1e-9)
+            pipeline.put(block, message.one, message.time_ns * 1e-9)
 
     def _keep_counts(self) -> None:
         """Of the pipeline that ends: its counters begin anew."""
@@ -141,7 +159,6 @@ class Microphone:
             return
         block = np.empty((len(pipeline.ring), pipeline.channels), np.float32)
         pipeline.ring.read(block)
-        pipeline.raw += len(block)
         mono = self._clean(block).mean(axis=1, dtype=np.float32)
         resampled = pipeline.resampler(mono)
         waiting = np.concatenate((self._rest, resampled))
@@ -153,7 +170,7 @@ class Microphone:
     def _work_on(self, pipeline: _Pipeline, samples: Samples) -> None:
         """Whole frames, the canceller's and the ring's."""
         rates = pipeline.rate / self._media.sample_rate
-        end = pipeline.clock.time_of(round((pipeline.resampler.given - len(self._rest)) * rates))
+        end = pipeline.time_of(round((pipeline.resampler.given - len(self._rest)) * rates))
         begin = end - len(samples) / self._media.sample_rate
         self._ready.write(self._echo.clean(samples, begin))
         self._captured = end - self._echo.latency
