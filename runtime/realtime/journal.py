@@ -173,15 +173,17 @@ class Journal:
     # -- in the thread
 
     def _write_all(self) -> None:
+        over = False
         try:
             while (item := self._queue.get()) is not None:
                 self._write(*item)
+            over = True
         except Exception as error:  # the disk is full, above all; the conversation goes on whatever it is
             self._stop(f"{self.folder}: {getattr(error, 'strerror', None) or error or type(error).__name__}")
         finally:
             self._finish()
-        while self.stopped and self._queue.get() is not None:  # so that nobody waits for room in the queue
-            pass
+        while not over:  # so that nobody waits for room in the queue
+            over = self._queue.get() is None
 
     def _write(self, event: Event, kept: _Kept | None) -> None:
         if kept is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from argparse import Namespace
 from pathlib import Path
@@ -202,3 +203,29 @@ def test_a_disk_that_fills_ends_the_recording_with_the_reason(
     assert "No space left" in journal.stopped
     ended = [event.ended for event in replay.read_events(tmp_path / "full")]
     assert "No space left" in str(ended[-1])
+
+
+def test_a_disk_that_cannot_follow_ends_the_recording_and_nothing_waits_for_it(
+    session: Session, tmp_path: Path
+) -> None:
+    journal, slow = Journal(tmp_path / "slow", session, KNOBS), threading.Event()
+    media = session.media
+    unit = Unit(np.zeros(media.unit_samples, np.float32), np.zeros((media.unit_frames, *media.user_size, 3), np.uint8))
+    write = journal._write
+
+    def stalled(*item: Any) -> None:
+        slow.wait(30)
+        write(*item)
+
+    journal._write = stalled  # type: ignore[method-assign]
+    for _ in range(under_test.MOST_WAITING + 3):
+        journal.unit(unit, 4, None)
+    assert "cannot follow" in journal.stopped
+    slow.set()
+    closing = threading.Thread(target=journal.close, daemon=True)
+    closing.start()
+    closing.join(30)
+    assert not closing.is_alive()
+    events = list(replay.read_events(tmp_path / "slow"))
+    assert "cannot follow" in str(events[-1].ended)
+    assert sum(event.unit is not None for event in events) >= under_test.MOST_WAITING  # what waited was written
