@@ -211,26 +211,34 @@ class WavSpeaker:
         """How many of them were beyond full scale."""
         self._whole = WholeFile(path)
         with self._whole.opening():
-            self._file = self._whole.partial.open("r+b")
-            self._file.write(wav_header(self._rate, 0))
+            # Unbuffered: a disk that fills leaves nothing that could not be written, and the header goes in place.
+            self._file = self._whole.partial.open("r+b", buffering=0)
+            self._write(wav_header(self._rate, 0))
 
     def write(self, samples: Samples) -> None:
         """[n] float32, full scale -1..1."""
         # 32768 would wrap: full scale is +32767/32768, as in every 16-bit file.
         scaled = np.rint(samples * np.float32(32768))
         self.clipped += int(np.count_nonzero((samples > 1) | (samples < -1)))
-        self.samples += len(samples)
         with self._whole.writing():
-            self._file.write(np.clip(scaled, -32768, 32767).astype("<i2").tobytes())
+            self._write(np.clip(scaled, -32768, 32767).astype("<i2").tobytes())
+        self.samples += len(samples)
 
     def finish(self) -> None:
         """Write the header; see ``runtime.media.Output``."""
         if self._file.closed:
             return
         with self._whole.writing():
+            header = wav_header(self._rate, self.samples * 2)
+            self._file.truncate(len(header) + self.samples * 2)  # half a unit may be there, of a disk that filled
             self._file.seek(0)
-            self._file.write(wav_header(self._rate, self.samples * 2))
+            self._write(header)
             self._file.close()
+
+    def _write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._file.write(rest) :]
 
     def close(self) -> None:
         self.finish()

@@ -92,11 +92,11 @@ class Film:
         """Write what the encoders hold and the index; see ``runtime.media.Output``."""
         if self._finished:
             return
-        self._finished = True
         self._mux(self._video, None)
         self._mux(self._audio, None)
         with self._whole.writing():
             self._container.close()
+        self._finished = True  # only now: a film without its index must never take its name
 
     def close(self) -> None:
         self.finish()

@@ -41,3 +41,8 @@ class EngineError(EdgeStreamerError):
 
 class StepError(EdgeStreamerError):
     """A unit failed and was rolled back: the session stands as it did before the step."""
+
+
+def reason(error: Exception) -> str:
+    """What to tell of it: its text where it is one of these, and its name before it where nobody foresaw it."""
+    return str(error) if isinstance(error, EdgeStreamerError) else f"{type(error).__name__}: {error}"

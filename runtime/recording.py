@@ -79,6 +79,13 @@ class Recorded:
         for file in files:
             file.close()
 
+    def give_up(self, name: str) -> None:
+        """Remove one file: it cannot be completed."""
+        found = next((known for known in self.outputs if known == name), None)
+        if found is not None:
+            self.outputs.pop(found).discard()
+            del self.files[found]
+
     def discard(self) -> None:
         """Remove what was not kept."""
         for file in self.outputs.values():

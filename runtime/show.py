@@ -6,10 +6,11 @@ wants it) and at the end the table to standard output.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TextIO, cast
 
 from rich.console import Console
 from rich.live import Live
@@ -29,18 +30,43 @@ RECENT_CHARACTERS = 48
 """Of what the agent says, the end is shown."""
 
 
-class _Unheard(Console):
-    """A console that falls silent when its reader goes: a run does not end because nobody watches it."""
+class Unheard:
+    """A stream of text that falls silent when its reader goes (a pipe that was closed, a terminal whose connection
+    dropped): a run does not end because nobody watches it."""
 
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.gone = False
+
+    def write(self, text: str) -> int:
+        self._try(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._try(self._stream.flush)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _try(self, do: Callable[[], object]) -> None:
+        if self.gone:
+            return
+        try:
+            do()
+        except OSError:
+            self.gone = True
+
+
+def unheard(stream: TextIO) -> Console:
+    """A console on ``stream``, silent where nobody reads it any more."""
+    return Console(file=cast("TextIO", Unheard(stream)))
 
 
 class StatusLine:
     """The line that tells how a run stands; a context manager."""
 
     def __init__(self, title: str, console: Console | None = None, clock: Clock | None = None) -> None:
-        self._console = console or _Unheard(stderr=True)
+        self._console = console or unheard(sys.stderr)
         self._clock = clock or MonotonicClock()
         self._title = title
         self._said = ""

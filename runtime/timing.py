@@ -3,8 +3,8 @@
 Receives nothing; hands on the :class:`Clock` that the loop is given (the machine's monotonic one, or a fake one
 with which tests are exact) and :class:`Durations`, which remembers one number per unit.
 
-Choices: every duration is kept, 8 bytes a unit (180 kB an hour), so percentiles are exact and are times that were
-really measured (nearest rank, never interpolated).
+Choices: durations are kept, 8 bytes each (180 kB for an hour of units), so percentiles are exact and are times that
+were really measured (nearest rank, never interpolated). What may run for weeks keeps the newest ones only.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ class FakeClock:
 
 
 class Durations:
-    """Durations in seconds, one per unit, in the order they came.
+    """Durations in seconds, one per unit, in the order they came. ``newest``: that at least so many are kept, and not
+    many more; ``first``, ``max`` and ``total`` are of all, whatever was kept.
 
     >>> times = Durations()
     >>> for ms in (10, 40, 20, 30):
@@ -67,25 +68,33 @@ class Durations:
     (0.02, 0.04, 0.1)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, newest: int | None = None) -> None:
         self._seconds = array("d")
+        self._newest = newest
+        self.first = 0.0
+        """The first one, in which caches are cold; 0 where there is none."""
+        self.max = 0.0
+        """The longest one; 0 where there is none."""
+        self._forgotten = 0.0
 
     def __len__(self) -> int:
         return len(self._seconds)
 
     def add(self, seconds: float) -> None:
         """Remember one duration."""
+        if not self._seconds:
+            self.first = self.max = seconds
+        self.max = max(self.max, seconds)
         self._seconds.append(seconds)
+        if self._newest and len(self._seconds) > self._newest * 9 // 8:
+            old = len(self._seconds) - self._newest
+            self._forgotten += math.fsum(self._seconds[:old])
+            del self._seconds[:old]
 
     @property
     def total(self) -> float:
         """Their sum, rounded only once."""
-        return math.fsum(self._seconds)
-
-    @property
-    def first(self) -> float:
-        """The first one, in which caches are cold; 0 where there is none."""
-        return self._seconds[0] if self._seconds else 0.0
+        return math.fsum((self._forgotten, *self._seconds))
 
     @property
     def last(self) -> float:
@@ -100,8 +109,3 @@ class Durations:
             return 0.0
         rank = math.ceil(percent / 100 * len(seconds))
         return sorted(seconds)[max(rank, 1) - 1]
-
-    @property
-    def max(self) -> float:
-        """The longest one; 0 where there is none."""
-        return max(self._seconds, default=0.0)

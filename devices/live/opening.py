@@ -58,6 +58,13 @@ class Opened:
         """How much of the agent's own voice is taken away."""
         return self.echo.loss_db()
 
+    def echo_figures(self) -> dict[str, Any]:
+        """What is done about the echo, where it was found, and everything that was counted."""
+        delay = self.echo.measured_delay_ms()
+        return {
+            "mode": self.echo.mode, "delay_ms": None if delay is None else round(delay, 1), **self.echo.counts(),
+        }  # fmt: skip
+
 
 @contextmanager
 def opened(plan: LivePlan, media: MediaSpec) -> Iterator[Opened]:

@@ -12,7 +12,8 @@ its unit, to the answer's first sample at the speaker. It is the sum of
     buffer    the sound that still waits in front of the answer (the play-out margin; silence put before it included)
     output    the speaker's own buffers
 
-A *deadline miss* is a unit that arrived after the speaker had run dry.
+A *deadline miss* is a unit that arrived after the speaker had run dry. Percentiles are of the ``NEWEST`` times of each
+kind: a conversation may last for weeks. The longest time is of all.
 """
 
 from __future__ import annotations
@@ -31,6 +32,13 @@ MOST_REASONS = 20
 
 PARTS = ("input", "step", "buffer", "output")
 """Of mouth-to-ear, in order, after the unit's own length."""
+
+NEWEST = 22_500
+"""An hour of units."""
+
+
+def _newest() -> Durations:
+    return Durations(NEWEST)
 
 
 @dataclass
@@ -78,6 +86,9 @@ class Counters:
     devices: Mapping[str, DeviceState] = field(default_factory=dict)
     echo_loss_db: float | None = None
     """How much of the agent's own voice the canceller takes away; None where it has heard none yet."""
+    echo: Mapping[str, Any] = field(default_factory=dict)
+    """What was done about the echo (``mode``), how much later than played it was heard, and what the canceller counted;
+    at the end."""
     log_lost: int = 0
     """Lines of the log that could not be written."""
     record_stopped: str = ""
@@ -86,13 +97,13 @@ class Counters:
     """Why units failed, the first ones."""
     stopped: str | None = None
     """Why the conversation ended, where nobody asked it to."""
-    unit_times: Durations = field(default_factory=Durations)
-    host: Durations = field(default_factory=Durations)
+    unit_times: Durations = field(default_factory=_newest)
+    host: Durations = field(default_factory=_newest)
     """Of each answered unit, what the loop and the session spent outside the engine."""
-    mouth_to_ear: Durations = field(default_factory=Durations)
-    parts: dict[str, Durations] = field(default_factory=lambda: {part: Durations() for part in PARTS})
-    picture_age: Durations = field(default_factory=Durations)
-    lip_offset: Durations = field(default_factory=Durations)
+    mouth_to_ear: Durations = field(default_factory=_newest)
+    parts: dict[str, Durations] = field(default_factory=lambda: {part: _newest() for part in PARTS})
+    picture_age: Durations = field(default_factory=_newest)
+    lip_offset: Durations = field(default_factory=_newest)
     """How much later than its sound each picture was seen."""
     wall_seconds: float = 0.0
 
@@ -117,6 +128,7 @@ class Counters:
             "parts_ms": {"fill": 1000 * self.unit_seconds} | {name: _spread(part) for name, part in self.parts.items()},
             "picture_age_ms": _spread(self.picture_age),
             "lip_offset_ms": _spread(self.lip_offset),
+            "echo": dict(self.echo),
             "reasons": self.reasons,
         }
 
@@ -178,8 +190,8 @@ class Counters:
             counts = ", ".join(f"{word} {count}" for word, count in (state.counts or {}).items() if count)
             told = f"{state.name}" + (f"; {counts}" if counts else "") + (f"; {state.error}" if state.error else "")
             rows.append((name, told))
-        if self.echo_loss_db is not None:
-            rows.append(("echo", f"{self.echo_loss_db:.0f} dB of the agent's own voice taken away"))
+        if self.echo:
+            rows.append(("echo", self._echo_text()))
         if self.reasons:
             rows.append(("failed units", self.reasons[0]))
         if self.record_stopped:
@@ -187,6 +199,15 @@ class Counters:
         if self.stopped:
             rows.append(("stopped", self.stopped))
         return rows
+
+    def _echo_text(self) -> str:
+        parts = [str(self.echo["mode"])]
+        if self.echo_loss_db is not None:
+            parts.append(f"{self.echo_loss_db:.0f} dB of the agent's own voice taken away")
+        if self.echo.get("delay_ms") is not None:
+            parts.append(f"heard {self.echo['delay_ms']:.0f} ms after it was played")
+        counted = {name: count for name, count in self.echo.items() if name not in ("mode", "delay_ms") and count}
+        return "; ".join([*parts, *(f"{name} {count}" for name, count in counted.items())])
 
     def _timing_rows(self) -> list[tuple[str, str]]:
         sums = "  ".join(f"{name} {1000 * part.percentile(50):.0f}" for name, part in self.parts.items())

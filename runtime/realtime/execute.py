@@ -11,12 +11,12 @@ the watchdog then completes what was recorded and ends the process.
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
 from edge_streamer.runtime.errors import EdgeStreamerError
@@ -33,7 +33,7 @@ from edge_streamer.runtime.realtime.watchdog import Watchdog
 from edge_streamer.runtime.recording import Recorded, recording
 from edge_streamer.runtime.run import circumstances, title, units_in
 from edge_streamer.runtime.session import Session, open_session
-from edge_streamer.runtime.show import StatusLine, show_end
+from edge_streamer.runtime.show import StatusLine, show_end, unheard
 from edge_streamer.runtime.signals import Signals
 from edge_streamer.runtime.timing import MonotonicClock
 from edge_streamer.runtime.unit import Unit
@@ -52,13 +52,13 @@ def execute_live(plan: LivePlan) -> int:
         start_from(session, plan.prefix)
     warm_up(session)
     with ExitStack() as stack:
-        opened = stack.enter_context(import_module("edge_streamer.devices.live.opening").opened(plan, session.media))
         log = stack.enter_context(closing(Log(plan.log, MonotonicClock())))
+        opened = stack.enter_context(import_module("edge_streamer.devices.live.opening").opened(plan, session.media))
         signals = stack.enter_context(Signals(hangup=True))
         recorded = stack.enter_context(recording(plan, session.media))
         conversation = _Conversation(plan, session, opened, log, signals, recorded)
         counters = conversation.run()
-    show_end(counters, recorded.files if counters.units else {})
+    show_end(counters, recorded.files if counters.units else {}, unheard(sys.stdout))
     return 1 if counters.stopped or not counters.answered else 0
 
 
@@ -101,7 +101,8 @@ class _Conversation:
             opened = self._opened
             ends = LiveEnds(
                 opened.microphone, opened.speaker, opened.camera, opened.screen, opened.keys,
-                Recorders(self._recorded.voice, self._recorded.film, self._recorded.watchers, self._event),
+                Recorders(self._recorded.voice, self._recorded.film, self._recorded.watchers, self._event,
+                          self._recorded.give_up),
                 journal, dog,
             )  # fmt: skip
             settings = Settings(self._knobs, plan.target_seconds, units_in(plan.seconds, session.media))
@@ -135,18 +136,20 @@ class _Conversation:
     def _hung(self, seconds: float) -> None:
         """From the watchdog's thread: save what can be saved, and end."""
         why = f"a step has not returned for {seconds:.0f} s: the engine or its driver hangs"
-        self._event("hung", why)
-        counters = self._counters
-        if counters is not None:
-            counters.stopped = why
-            with suppress(EdgeStreamerError, OSError):
-                self._recorded.keep(self._figures(counters))
-        Console(stderr=True).print(Text(f"edge-streamer: {why}"), soft_wrap=True)
-        os._exit(HUNG)
+        try:
+            self._event("hung", why)
+            counters = self._counters
+            if counters is not None:
+                counters.stopped = why
+                with suppress(EdgeStreamerError, OSError):
+                    self._recorded.keep(self._figures(counters))
+            unheard(sys.stderr).print(Text(f"edge-streamer: {why}"), soft_wrap=True)
+        finally:  # whatever failed: nobody else can end it
+            os._exit(HUNG)
 
     def _finish(self, counters: Counters, journal: Journal | None) -> None:
         counters.slow_steps, counters.log_lost = self._slow, self._log.lost
-        counters.echo_loss_db = self._opened.echo_loss_db()
+        counters.echo_loss_db, counters.echo = self._opened.echo_loss_db(), self._opened.echo_figures()
         if journal and journal.stopped:
             counters.record_stopped = "; ".join(filter(None, (counters.record_stopped, f"record: {journal.stopped}")))
         self._log.event("end", **counters.figures())

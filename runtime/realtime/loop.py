@@ -20,7 +20,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from edge_streamer.runtime.errors import InputError, StepError
+from edge_streamer.runtime.errors import InputError, reason
 from edge_streamer.runtime.loop import BLACK, MOST_FAILURES, Settles, Steps
 from edge_streamer.runtime.media import Frames, Samples
 from edge_streamer.runtime.realtime.counters import Counters
@@ -270,7 +270,7 @@ class _LiveLoop:
         except InputError:  # never the unit's fault
             raise
         except Exception as error:  # a conversation outlives also what nobody foresaw; the session has rolled it back
-            response, why = None, str(error) if isinstance(error, StepError) else f"{type(error).__name__}: {error}"
+            response, why = None, reason(error)
         finally:
             if watch:
                 watch.end()
@@ -379,12 +379,18 @@ class _LiveLoop:
             return
         if began + SETTLE_ROOM * self._settle_took >= self._expected:
             return
+        watch = self._ends.watch
+        if watch:
+            watch.begin()
         try:
             session.settle()
-        except StepError as error:
+        except Exception as error:  # as in ``answer``
             self.counters.settle_failures += 1
-            self._event("settle failed", str(error))
+            self._event("settle failed", reason(error))
             return
+        finally:
+            if watch:
+                watch.end()
         self.counters.settles += 1
         self._settle_took = self._clock.now() - began
         if self._ends.journal:

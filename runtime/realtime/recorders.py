@@ -1,13 +1,13 @@
 """Files that record a live conversation, none of which may end it.
 
 Receives open outputs (`runtime/media.py`); hands both sides of every unit to each. One that fails (the disk is full) is
-finished as far as it goes and takes no more part; the conversation goes on, and the reason is kept and told.
+finished as far as it goes and takes no more part; the conversation goes on, and the reason is kept and told. One that
+cannot even be finished is given up: it must not take the others along at the end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 
 from edge_streamer.runtime.errors import EdgeStreamerError
 from edge_streamer.runtime.media import Display, Output, Speaker, Watcher
@@ -25,8 +25,9 @@ class Recorders:
         film: Display | None = None,
         watchers: Mapping[str, Watcher] | None = None,
         tell: Callable[[str, str], None] = lambda what, why: None,
+        give_up: Callable[[str], None] = lambda name: None,
     ) -> None:
-        self._tell = tell
+        self._tell, self._give_up = tell, give_up
         self.stopped: dict[str, str] = {}
         """Which ended before the conversation, and why."""
         self._running: dict[str, tuple[Output, Write]] = {}
@@ -46,5 +47,13 @@ class Recorders:
                 del self._running[name]
                 self.stopped[name] = str(error)
                 self._tell(f"{name} ended", str(error))
-                with suppress(EdgeStreamerError, OSError):  # its beginning may be whole all the same
-                    output.finish()
+                self._finish(name, output)
+
+    def _finish(self, name: str, output: Output) -> None:
+        """Its beginning may be whole all the same."""
+        try:
+            output.finish()
+        except (EdgeStreamerError, OSError) as error:
+            self.stopped[name] += "; none of it is kept"
+            self._tell(f"{name} given up", str(error))
+            self._give_up(name)

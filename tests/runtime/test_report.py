@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,15 @@ def test_percentiles_are_times_that_were_measured() -> None:
     assert [times.percentile(p) for p in (0, 1, 50, 95, 99, 99.5, 100)] == [1, 1, 50, 95, 99, 100, 100]
     assert [times.percentile(p, newest=10) for p in (50, 95)] == [5, 10]
     assert (times.first, times.last, times.max, times.total, len(times)) == (100, 1, 100, 5050, 100)
+
+
+def test_what_runs_for_weeks_keeps_the_newest_times() -> None:
+    times = Durations(newest=80)
+    for number in range(1000, 0, -1):
+        times.add(number)
+    assert 80 <= len(times) <= 90
+    assert (times.first, times.last, times.max, times.total) == (1000, 1, 1000, 500500)
+    assert times.percentile(100) == len(times)
 
 
 def test_one_or_no_duration() -> None:
@@ -108,16 +119,36 @@ def test_misses_due_to_recording_are_told() -> None:
     assert "300.0 ms per unit, after its answer" in text
 
 
-def test_a_watcher_that_goes_away_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [BrokenPipeError(32, "Broken pipe"), OSError(5, "Input/output error")])
+def test_a_watcher_that_goes_away_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
     class Gone(io.StringIO):
         def write(self, text: str) -> int:
-            raise BrokenPipeError
+            raise error
 
     monkeypatch.setattr("sys.stderr", Gone())
     report, clock = report_of([40]), FakeClock()
     with StatusLine("demo", clock=clock) as line:
         clock.advance(SPARSE_SECONDS)
         line.show("word0", lambda said: live_line(report, said, None))
+        line.note("mic lost: unplugged")
+
+
+def test_a_terminal_whose_connection_dropped_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = os.openpty()
+    report, clock, ended = report_of([40]), FakeClock(), False
+    with suppress(OSError), os.fdopen(theirs, "w") as terminal:  # what is left in it can go nowhere
+        monkeypatch.setattr("sys.stderr", terminal)
+        with StatusLine("demo", clock=clock) as line:
+            line.show("word0", lambda said: live_line(report, said, None))
+            assert b"demo" in os.read(ours, 4096)
+            os.close(ours)
+            with pytest.raises(OSError, match="Input/output error"):
+                os.write(theirs, b"x")
+            clock.advance(1.0)
+            line.show("word1", lambda said: live_line(report, said, None))
+            line.note("mic lost: unplugged")
+            ended = True
+    assert ended
 
 
 def test_only_the_first_failures_are_kept() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -223,6 +224,45 @@ def test_an_error_that_nobody_foresaw_is_a_failed_unit_with_its_name() -> None:
     assert counters.reasons == ["unit 4: KeyError: 'x'"]
 
 
+class Settling(Model):
+    """Commits early; ``settling`` is called each time."""
+
+    settling: Callable[[], None] = staticmethod(lambda: None)
+
+    def settle(self) -> None:
+        self.settling()
+
+
+class Dog:
+    """Notes whether it watches."""
+
+    watching = False
+
+    def begin(self) -> None:
+        self.watching = True
+
+    def end(self) -> None:
+        self.watching = False
+
+
+def test_settling_is_watched_and_outlives_what_nobody_foresaw() -> None:
+    scene, dog, watched = Scene(10, Settling), Dog(), list[bool]()
+
+    def settling() -> None:
+        watched.append(dog.watching)
+        if len(watched) == 3:
+            raise RuntimeError("cuda")
+
+    assert isinstance(scene.model, Settling)
+    scene.model.settling = settling  # type: ignore[method-assign]
+    scene.ends = replace(scene.ends, watch=dog)
+    counters = scene.run()
+    assert all(watched)
+    assert not dog.watching
+    assert (counters.answered, counters.settles, counters.settle_failures) == (10, len(watched) - 1, 1)
+    assert ("settle failed", "RuntimeError: cuda") in scene.events
+
+
 def test_after_repeated_failure_the_loop_stops_with_the_reason() -> None:
     counters = Scene(
         100, lambda clock: Model(clock, raises=lambda step: StepError("dead") if step >= 5 else None)
@@ -316,5 +356,11 @@ def test_every_counter_has_its_figure_and_a_row_where_it_matters() -> None:
     assert figures["failed"] == 1
     assert figures["mouth_to_ear_ms"]["p50"] > 160
     assert dict(counters.rows())["trouble"] == "failed 1"
+    assert "echo" not in dict(counters.rows())
+    counters.echo_loss_db = 20.6
+    counters.echo = {"mode": "full", "delay_ms": 43.1, "reference moved": 2, "garbage": 0}
+    assert counters.figures()["echo"]["delay_ms"] == 43.1
+    told = "full; 21 dB of the agent's own voice taken away; heard 43 ms after it was played; reference moved 2"
+    assert dict(counters.rows())["echo"] == told
     assert "failed 1" in counters.line("hello\nworld")
     assert "hello world" in counters.line("hello\nworld")
