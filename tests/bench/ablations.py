@@ -69,6 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What each part of the demo is worth.")
     parser.add_argument("--bundle", type=Path, default=bundle_path(floats=True))
     parser.add_argument("--quiet-history", type=Path, help="a bundle trained with --history-noise 0")
+    parser.add_argument("--rows", nargs="+", metavar="PART", help="only rows whose names hold one of these")
     parser.add_argument("--minutes", type=float, default=5.0, help="of scenes in each row (default 5)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -76,6 +77,9 @@ def main() -> None:
     suite, ear = duplex(args.minutes, args.seed, world, held_out), Ear(world)
     came: dict[str, Scores] = {}
     ways = rows(args.bundle, args.quiet_history, args.seed)
+    ways = {name: way for name, way in ways.items() if any(part in name for part in args.rows or [""])}
+    if not ways:
+        parser.error(f"no row's name holds {' or '.join(args.rows)}; drop --rows to see all")
     with Progress(console=Console(stderr=True)) as bar:
         task = bar.add_task("cases", total=len(ways) * len(suite.cases))
         for name, make in ways.items():
