@@ -203,7 +203,7 @@ def _weigh(trials: Trials, probe: Stream, tell: Tell) -> tuple[dict[str, float],
     for spec in trials.source.manifest.graphs:
         model = graph.load(trials.source.file(spec.file))
         found = graph.layers(model)
-        depth = 1 + max((_number(layer.name) for layer in found), default=-1)
+        depth = 1 + max((graph.number(layer.name) for layer in found), default=-1)
         for layer in found:
             groups.setdefault(group_of(spec.name, layer.name, depth), {})[spec.name, layer.name] = layer
     options = {name: _options(layers, trials.target) for name, layers in groups.items()}
@@ -232,7 +232,7 @@ def _options(layers: Mapping[Key, graph.Layer], target: Target) -> list[Option]:
     floats = Option(dict.fromkeys(layers), "float32", sum(4 * math.prod(layer.shape) for layer in layers.values()))
     found = [floats]
     names = (name for name in SCHEMES if target in BOARDS.get(name, TARGETS) and (name, target) != ("fp16", "cpu"))
-    for scheme in (Scheme(name, target) for name in names):
+    for scheme in (Scheme(name, target, spared=False) for name in names):
         plans = {key: scheme.plan(key[0], layer) for key, layer in layers.items()}
         if any(plans.values()) and all(plans != option.plans for option in found):
             size = sum(_bytes(layer, plans[key]) for key, layer in layers.items())
@@ -246,17 +246,11 @@ def _bytes(layer: graph.Layer, plan: Plan | None) -> int:
     return 4 * count if plan is None else plan.format.bytes(count // outputs, outputs)
 
 
-def _number(layer: str) -> int:
-    """Of the Transformer's layer that it is in; -1 for none."""
-    found = re.match(r"(?:.*\.)?layers\.(\d+)\.", layer)
-    return int(found[1]) if found else -1
-
-
 def group_of(name: str, layer: str, depth: int) -> str:
     """A codec is one group; so is each kind of layer in each of SPANS spans of the Transformer's depth."""
     if name in CODECS:
         return name
-    number = _number(layer)
+    number = graph.number(layer)
     if number < 0 or depth <= SPANS:
         return f"{name}: {layer}"
     span = number * SPANS // depth

@@ -9,8 +9,9 @@ what a microphone's quiet bands pass through.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,8 @@ TIED = "model.embedding_columns"
 """The weight of a head that is the token table."""
 SMALLEST = 1024
 """Weights below this are left as they are: an operator more costs more than they weigh."""
+SHALLOW = 4
+"""Layers of a Transformer from which on its ends are told apart."""
 OUTPUT_AXIS = {"MatMul": 1, "Conv": 0, "ConvTranspose": 1}
 """Of the operators that are quantized: the weight's axis of outputs."""
 EXTERNAL_BYTES = 1024
@@ -36,6 +39,8 @@ class Layer:
 
     node: ir.Node
     weight: ir.Value
+    at_end: bool = False
+    """It is in the first or the last layer of a Transformer that has SHALLOW or more."""
 
     @property
     def name(self) -> str:
@@ -96,7 +101,15 @@ def layers(model: ir.Model) -> list[Layer]:
             continue
         if weight.const_value.size >= SMALLEST and len(weight.const_value.shape) >= 2:
             found.append(Layer(node, weight))
-    return found
+    last = max((number(layer.name) for layer in found), default=-1)
+    ends = (0, last) if last + 1 >= SHALLOW else ()
+    return [replace(layer, at_end=number(layer.name) in ends) for layer in found]
+
+
+def number(layer: str) -> int:
+    """Of the Transformer's layer that it is in, by its name; -1 for none."""
+    found = re.match(r"(?:.*\.)?layers\.(\d+)\.", layer)
+    return int(found[1]) if found else -1
 
 
 def constant(model: ir.Model, tensor: ir.TensorProtocol) -> ir.Value:

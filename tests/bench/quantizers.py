@@ -182,7 +182,8 @@ def ways(bundle: Bundle) -> Iterator[tuple[str, Make, str]]:
     yield "int8 orin", ours(Scheme("int8", "orin"), seen), "int8"
     yield "static", static(passes), "int8"
     yield "int4", ours(Scheme("int4"), seen), "int4 weights"
-    yield "int4 nearest", ours(Scheme("int4"), {}), "int4 weights"
+    yield "int4 everywhere", ours(Scheme("int4", spared=False), seen), "int4 weights"
+    yield "int4 nearest", ours(Scheme("int4", spared=False), {}), "int4 weights"
     yield "nbits", nbits, "int4 weights"
     if importlib.util.find_spec("modelopt"):
         yield "modelopt int8", modelopt(passes, "int8", "entropy"), "int8"

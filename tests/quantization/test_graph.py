@@ -11,8 +11,9 @@ import pytest
 
 from edge_streamer.quantization import graph, ways
 from edge_streamer.quantization.numbers import FP16, INT4, INT8, fits, to_nearest
-from edge_streamer.quantization.schemes import CODECS
+from edge_streamer.quantization.schemes import CODECS, Plan, Scheme
 from edge_streamer.runtime.bundle import Bundle
+from edge_streamer.runtime.demo import bundle_path
 from edge_streamer.runtime.golden import made_unit
 from edge_streamer.runtime.session import Session, open_session
 from tests.quantized import changed, latents
@@ -147,3 +148,16 @@ def test_a_scale_off_by_two_is_far_away(spoiled: Path) -> None:
 
     after = latents_of(spoiled, "core", spoil)
     assert np.linalg.norm(after - before) > 0.1 * np.linalg.norm(before)
+
+
+def test_four_bits_spare_the_ends_of_a_deep_transformer(tiny_bundle: Path) -> None:
+    def core(path: Path) -> list[graph.Layer]:
+        bundle = Bundle.open(path, verify=False)
+        return graph.layers(graph.load(bundle.file(bundle.manifest.graph("core").file)))
+
+    deep = core(bundle_path(floats=True))
+    spared = {layer.name for layer in deep if Scheme("int4").plan("core", layer) == Plan(INT8, "stored")}
+    assert {graph.number(name) for name in spared} == {0, 5}
+    assert spared == {layer.name for layer in deep if graph.number(layer.name) in (0, 5)}
+    for layers, scheme in ((deep, Scheme("int4", spared=False)), (core(tiny_bundle), Scheme("int4"))):
+        assert {scheme.plan("core", layer) for layer in layers} == {Plan(INT4, "stored")}
