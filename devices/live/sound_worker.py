@@ -60,10 +60,6 @@ PRIORITY = 5
 PRIMING = 0x10
 """PortAudio's flag for the first blocks of a speaker: no fault."""
 
-COUNTED_TWICE = 1
-"""Blocks that ALSA's plugins for sound servers count twice in the delay of what is played. Measured on PulseAudio from
-a click to its answer on one clock (tests/live/mouth_to_ear.py): 10 ms with blocks of 10, 21 with blocks of 20."""
-
 LONGEST_LATENCY = 2.0
 """Times that a driver tells beyond this are nonsense; the stream's own latency is taken instead."""
 
@@ -209,8 +205,6 @@ class _Stream:
         """When the newest callback came."""
         self.gone = False
         """Nobody listens any more."""
-        self.is_plugin = False
-        """It is opened through a sound server or a plugin of ALSA."""
         self.announced = False
         """The loop knows that the device is open: only then do its blocks mean anything to it."""
         self._told = 0.0
@@ -232,7 +226,7 @@ class _Stream:
 
     def open(self, audio: Any, pyaudio: Any, device: sound_names.SoundDevice) -> None:
         """Until the first callback. Raises OSError where PortAudio refuses, Unopened where nothing comes."""
-        self._continue, self.is_plugin = pyaudio.paContinue, device.is_plugin
+        self._continue = pyaudio.paContinue
         self._stream = audio.open(
             rate=self.rate, channels=self.channels, format=pyaudio.paFloat32,
             frames_per_buffer=self.block, stream_callback=self.called_back,
@@ -336,8 +330,6 @@ class _Playing(_Stream):
         self._real += got
         delay = _sane(times["output_buffer_dac_time"] - times["current_time"])
         delay = self.latency if delay is None else delay
-        if self.is_plugin:
-            delay = max(delay - COUNTED_TWICE * count / self.rate, 0.0)
         head = PlayedHead(self._real, self._concealed, self._dry, int(1e9 * self.called), flags & ~PRIMING)
         if self.announced:
             self.wire.offer(PLAYED, int(1e9 * (self.called + delay)), self.position, 0, head.pack() + block.tobytes())
