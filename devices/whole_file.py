@@ -6,20 +6,12 @@ recordings that live longer than one block of code.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from edge_streamer.runtime.errors import InputError
-from edge_streamer.runtime.files import replacing
-
-FULL = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EFBIG: "the file is larger than this system allows",
-}
-"""What the user can solve; every other fault of the disk stays an OSError."""
+from edge_streamer.runtime.files import FULL, replacing
 
 
 class _Discarded(Exception):

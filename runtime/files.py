@@ -32,11 +32,12 @@ SETTLED_NANOSECONDS = 2_000_000_000
 REMEMBERED_FILES = 4096
 """The memory keeps the newest so many entries."""
 
-_FULL = {
+FULL = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
     errno.EFBIG: "the file is larger than this system allows",
 }
+"""What the user can solve; every other fault of the disk stays an OSError."""
 _NEARLY_NOTHING = 64 * 1024
 """Free bytes below which a write that failed without a reason (numpy names none) failed for want of space."""
 
@@ -56,11 +57,11 @@ def telling_full_disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in FULL:
             raise
         free = size_text(shutil.disk_usage(path.parent).free)
         raise InputError(
-            f"cannot write {path}: {_FULL[error.errno]} ({free} free in {path.parent} now that the half-written part "
+            f"cannot write {path}: {FULL[error.errno]} ({free} free in {path.parent} now that the half-written part "
             "is removed); make room or name another place"
         ) from error
 
@@ -254,7 +255,7 @@ def _telling_place(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in FULL:
             raise
         missing = f"the folder {path.parent} does not exist; make it first"
         why = missing if error.errno == errno.ENOENT else f"{error.strerror}; name another place"

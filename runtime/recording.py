@@ -11,7 +11,7 @@ import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -19,9 +19,7 @@ from edge_streamer.runtime.manifest import MediaSpec
 from edge_streamer.runtime.media import Display, Output, Speaker, Watcher
 from edge_streamer.runtime.plan import Outputs
 
-OutputName = Literal["voice", "film", "side by side", "transcript"]
-
-WATCHERS: tuple[OutputName, ...] = ("side by side", "transcript")
+WATCHERS = ("side by side", "transcript")
 """Outputs that see both sides of a unit."""
 
 
@@ -29,13 +27,13 @@ class Recorded:
     """The open outputs of one run."""
 
     def __init__(self) -> None:
-        self.outputs: dict[OutputName, Any] = {}
+        self.outputs: dict[str, Any] = {}
         self.files: dict[str, Path] = {}
         self._report: Any = None
 
     def open(self, plan: Outputs, media: MediaSpec, captions: Sequence[object]) -> None:
         """Open what the plan wants, each under a temporary name. InputError where one cannot be made."""
-        wanted: tuple[tuple[OutputName, Path | None, str, str, tuple[object, ...]], ...] = (
+        wanted: tuple[tuple[str, Path | None, str, str, tuple[object, ...]], ...] = (
             ("voice", plan.voice, "audio_file", "WavSpeaker", ()),
             ("film", plan.film, "video_file", "FilmDisplay", ()),
             ("side by side", plan.side_by_side, "side_by_side", "SideBySide", (captions,)),
@@ -81,10 +79,9 @@ class Recorded:
 
     def give_up(self, name: str) -> None:
         """Remove one file: it cannot be completed."""
-        found = next((known for known in self.outputs if known == name), None)
-        if found is not None:
-            self.outputs.pop(found).discard()
-            del self.files[found]
+        if name in self.outputs:
+            self.outputs.pop(name).discard()
+            del self.files[name]
 
     def discard(self) -> None:
         """Remove what was not kept."""

@@ -14,7 +14,8 @@ A unit that raises is concealed with silence and the last picture; the session h
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
@@ -260,20 +261,15 @@ class _LiveLoop:
         """Step the session on the ladder's rung."""
         self.counters.units += 1
         self._turn(self._ladder.rung.steps)
-        watch, journal = self._ends.watch, self._ends.journal
-        if watch:
-            watch.begin()
-        began = self._clock.now()
+        journal, began = self._ends.journal, self._clock.now()
         try:
-            response: Response | None = self._session.step(unit)
+            with self._watched():
+                response: Response | None = self._session.step(unit)
             why = ""
         except InputError:  # never the unit's fault
             raise
         except Exception as error:  # a conversation outlives also what nobody foresaw; the session has rolled it back
             response, why = None, reason(error)
-        finally:
-            if watch:
-                watch.end()
         took = self._clock.now() - began
         if journal:
             journal.unit(unit, self._steps, response)
@@ -284,6 +280,18 @@ class _LiveLoop:
         self._held[:] = response.frames[-1]
         self._count_answer(took, response.engine_seconds)
         return response
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """The watchdog looks at what the engine does within."""
+        watch = self._ends.watch
+        if watch:
+            watch.begin()
+        try:
+            yield
+        finally:
+            if watch:
+                watch.end()
 
     def _turn(self, steps: int) -> None:
         if steps != self._steps and isinstance(self._session, Turns):
@@ -379,18 +387,13 @@ class _LiveLoop:
             return
         if began + SETTLE_ROOM * self._settle_took >= self._expected:
             return
-        watch = self._ends.watch
-        if watch:
-            watch.begin()
         try:
-            session.settle()
+            with self._watched():
+                session.settle()
         except Exception as error:  # as in ``answer``
             self.counters.settle_failures += 1
             self._event("settle failed", reason(error))
             return
-        finally:
-            if watch:
-                watch.end()
         self.counters.settles += 1
         self._settle_took = self._clock.now() - began
         if self._ends.journal:

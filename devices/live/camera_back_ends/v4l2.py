@@ -50,13 +50,14 @@ class _V4L2:
         try:
             for packet in self._container.demux(video=0):
                 decoded = _decoded(packet)
-                broken = broken + 1 if decoded is None else 0
+                if decoded is not None:
+                    broken = 0
+                    yield from ((_stamp(frame), frame) for frame in decoded)
+                    continue
+                broken += 1
                 if broken >= MOST_BROKEN:
                     raise Unopened(f"{self._path} was lost: it gave {broken} broken pictures in a row")
-                if decoded is None:
-                    yield time.monotonic(), None
-                for frame in decoded or []:
-                    yield _stamp(frame), frame
+                yield time.monotonic(), None
         except av.error.FFmpegError as error:
             raise Unopened(f"{self._path} was lost: {_reason(error)}") from None
 

@@ -276,14 +276,6 @@ def test_a_gpu_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.Mon
     assert not list(tmp_path.iterdir())
 
 
-def test_fewer_processes_than_none_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                               capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
-    monkeypatch.setattr("sys.argv", ["train", "--out", str(tmp_path / "w.safetensors"), "--processes", "-1"])
-    assert train.entry() == 2
-    assert "--processes is -1; wanted 0" in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_work_folder_of_another_training_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str],
                                                       monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     train.check_work(train.Workshop(tmp_path, 0, SHIPPED, 1.0))
@@ -349,6 +341,7 @@ def test_a_result_that_has_no_room_is_one_line(what: str, tmp_path: Path) -> Non
         (["--out", "w.pt"], "ends in .safetensors"), (["--out", "w.safetensors", "--scale", "0"], "scale"),
         (["--out", "."], "ends in .safetensors"), (["--out", "/"], "ends in .safetensors"),
         (["--out", "nowhere/w.safetensors"], "nowhere does not exist"),
+        (["--out", "w.safetensors", "--processes", "-1"], "--processes is -1; wanted 0"),
         (["--out", "w.safetensors", "--seed", "-1"], "--seed is -1; wanted 0 or more"),
         (["--out", "w.safetensors", "--history-noise", "-1"], "--history-noise is -1.0; wanted 0 or more"),
         (["--out", "w.safetensors", "--commands", "none.json"], "none.json cannot be read"),
