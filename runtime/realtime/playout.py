@@ -7,6 +7,7 @@ unit arrives, near its target. Too little and the speaker runs dry; all of it is
     none (it ran dry)       the target's length of silence goes before the unit; the target grows, if the unit was late
                             of itself: a larger buffer is no cure for a device that was lost
     near the target         the speaker is paced a little faster or slower: this absorbs the clocks' drift
+    below it on the mean    silence goes before the next quiet unit
     above it on the mean    quiet samples are cut out of the unit
     far above it            loud ones too, where there is no other way
 
@@ -42,10 +43,19 @@ CORRECTION_SECONDS = 20.0
 FASTEST_PPM = 1000.0
 
 SMOOTHING = 1 / 16
-"""Weight of the newest unit in the mean margin: 2.6 s, so that one late unit does not change the pace."""
+"""Weight of the newest unit in the mean margin, of all alike while there are fewer: 2.6 s, so that one late unit does
+not change the pace."""
 
 QUIET_SURPLUS_SECONDS = 0.03
 """So far above its target the mean margin is cut in the next pause: pacing would take half a minute."""
+
+QUIET_DEFICIT_SECONDS = 0.015
+"""So far below its target the mean margin is filled up in the next pause. A microphone that comes back begins its units
+at a time of its own; paced away, that would keep answers close to the end of the sound for half a minute. Twice and a
+half what clocks 300 ppm apart leave for good."""
+
+SURE_UNITS = 8
+"""A mean of fewer margins is no reason to make them larger: one late unit is not the usual."""
 
 SURPLUS_SECONDS = 0.08
 """So far above its target a margin is cut at once."""
@@ -69,7 +79,7 @@ class PlayoutCounts:
     prefilled: int = 0
     """Silence put before units so that the margin was the target again, the conversation's beginning not counted."""
     made_room: int = 0
-    """Silence put between quiet units, for a step that will take longer."""
+    """Silence put between quiet units: for a step that will take longer, or because too little had come to wait."""
     cut_quiet: int = 0
     cut_loud: int = 0
 
@@ -80,7 +90,9 @@ class Playout:
     def __init__(self, speaker: LiveSpeaker, rate: int, target: float = TARGET_SECONDS) -> None:
         self._speaker, self._rate = speaker, rate
         self._least_target = self.target = target
-        self._mean: float | None = None
+        self._mean = 0.0
+        self._margins = 0
+        """That the mean is of."""
         self._started = False
         self._opening = 0
         """Which opening of the speaker the sound before went to."""
@@ -99,7 +111,7 @@ class Playout:
         margin, state = self._speaker.waiting() if self._started else self.target, self._speaker.state()
         anew, self._opening = state.reopened != self._opening, state.reopened
         if not state.open:  # it takes nothing, so there is no margin to keep
-            self._started, self._mean = False, None
+            self._started, self._margins = False, 0
             margin = self.target
         elif not self._started or margin <= 0:
             self._prefill(grow=not excused and not anew)
@@ -114,7 +126,7 @@ class Playout:
         """Let the margin grow by silence, now. For units in which the agent is quiet."""
         silence = np.zeros(round(seconds * self._rate), np.float32)
         self.counts.made_room += len(silence)
-        self._mean = None
+        self._margins = 0
         self._put(silence)
 
     @property
@@ -129,17 +141,21 @@ class Playout:
             self.counts.prefilled += len(silence)
             if grow:
                 self.target = min(self.target + GROWTH_SECONDS, LARGEST_TARGET)
-        self._started, self._mean = True, None
+        self._started, self._margins = True, 0
         self._put(silence)
 
     def _keep(self, margin: float, samples: Samples) -> Samples:
-        """Pace, or cut."""
-        self._mean = margin if self._mean is None else self._mean + SMOOTHING * (margin - self._mean)
+        """Pace, cut, or fill up."""
+        self._margins += 1
+        self._mean += max(SMOOTHING, 1 / self._margins) * (margin - self._mean)
         excess, usual = margin - self.target, self._mean - self.target
         if excess > SURPLUS_SECONDS:
             return self._cut(samples, round(excess * self._rate), loud_too=True)
         if usual > QUIET_SURPLUS_SECONDS:
             return self._cut(samples, round(usual * self._rate), loud_too=False)
+        if usual < -QUIET_DEFICIT_SECONDS and self._margins >= SURE_UNITS and is_quiet(samples):
+            self.make_room(-usual)
+            return samples
         ppm = 1e6 * usual / CORRECTION_SECONDS
         self.ratio = 1.0 + 1e-6 * min(max(ppm, -FASTEST_PPM), FASTEST_PPM)
         self._speaker.pace(self.ratio)
@@ -154,7 +170,7 @@ class Playout:
             before, kept = kept, cut(kept, 0, rest, fade)
             self.counts.cut_loud += len(before) - len(kept)
         if len(kept) < len(samples):
-            self._mean = None
+            self._margins = 0
         return kept
 
     def _put(self, samples: Samples) -> None:

@@ -9,7 +9,9 @@ from edge_streamer.runtime.realtime.playout import (
     FASTEST_PPM,
     GROWTH_SECONDS,
     LARGEST_TARGET,
+    QUIET_DEFICIT_SECONDS,
     QUIET_SURPLUS_SECONDS,
+    SURE_UNITS,
     SURPLUS_SECONDS,
     Playout,
     cut,
@@ -89,6 +91,29 @@ def test_a_small_surplus_is_paced_and_a_usual_one_goes_in_a_pause() -> None:
     assert scene.playout.counts.cut_quiet > 0.04 * RATE
     assert scene.unit() == pytest.approx(0.06, abs=0.011)
     assert scene.playout.counts.cut_loud == 0
+
+
+def test_a_usual_deficit_is_filled_up_in_a_pause() -> None:
+    scene = Scene()
+    scene.unit(after=SECONDS + QUIET_DEFICIT_SECONDS + 0.02)  # units come later from now on
+    for _ in range(SURE_UNITS):
+        scene.unit()  # loud: nothing is put between
+    assert scene.playout.counts.made_room == 0
+    assert scene.unit(SILENT) < 0.06 - QUIET_DEFICIT_SECONDS
+    assert scene.unit(SILENT) == pytest.approx(0.06, abs=0.005)
+    assert scene.playout.counts.dry == 0
+    room = scene.playout.counts.made_room
+    for _ in range(50):
+        scene.unit(SILENT)
+    assert scene.playout.counts.made_room == room, "once is enough"
+
+
+def test_one_late_unit_is_no_deficit() -> None:
+    scene = Scene()
+    for late in [0.0] * 3 + [0.05, -0.05] + [0.0] * 20 + [0.05, -0.05] + [0.0] * 20:
+        scene.unit(SILENT, after=SECONDS + late)
+    assert scene.playout.counts.made_room == 0
+    assert scene.playout.counts.cut_quiet == 0
 
 
 def test_a_large_surplus_is_cut_at_once() -> None:
