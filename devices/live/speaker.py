@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,6 +35,10 @@ SILENT_SECONDS = 3.0
 LATENCY_SMOOTHING = 0.01
 """Weight of the newest callback: a second; drivers' times jump by a block."""
 
+STANDSTILL_SECONDS = 0.25
+"""Callbacks are 5 to 100 ms apart. Where none came for longer nothing is played (a server that has just started may
+take the first block and then none for a second): what waits goes on waiting."""
+
 MARKS = 64
 """Writes whose places are remembered: 10 s."""
 
@@ -49,7 +54,7 @@ class _Mark(NamedTuple):
 class _Opening:
     """One opening of the device."""
 
-    def __init__(self, rate: int, model_rate: int) -> None:
+    def __init__(self, rate: int, model_rate: int, latency: float) -> None:
         self.rate = rate
         self.resampler = Resampler(model_rate, rate)
         self.clock = SampleClock(rate)
@@ -64,8 +69,8 @@ class _Opening:
         """When it was called."""
         self.silent = 0
         """Places of the stream that were not ours so far: what lies between our count and its position."""
-        self.latency = 0.0
-        """From a call to its first sample at the membrane, smoothed."""
+        self.latency = latency
+        """From a call to its first sample at the membrane, smoothed; as the driver told it before the first call."""
         self.flags = 0
 
 
@@ -113,7 +118,7 @@ class Speaker:
 
     def _hear(self, message: Message) -> None:
         if message.kind == OPENED:
-            self._begin(int(message.facts()["rate"]))
+            self._begin(message.facts())
         elif message.kind == STATS:
             self._stats = message.facts()
         elif message.kind == PLAYED and self._opening is not None:
@@ -131,14 +136,14 @@ class Speaker:
                 opening.flags += head.flags != 0
             self._echo.played(at, block, opening.rate)
 
-    def _begin(self, rate: int) -> None:
+    def _begin(self, facts: Mapping[str, Any]) -> None:
         old = self._opening
         if old is not None:
             self._past_dry += old.dry
             self._past_concealed += old.concealed
             self._past_flags += old.flags
             self._dropped += old.sent - old.real
-        opening = _Opening(rate, self._media.sample_rate)
+        opening = _Opening(int(facts["rate"]), self._media.sample_rate, float(facts.get("latency", 0.0)))
         opening.resampler.turn(self._ratio)
         self._marks.clear()
         self._opening = opening
@@ -172,7 +177,7 @@ class Speaker:
             real, called = opening.real, opening.called
         waits = (opening.sent - real) / opening.rate
         if called is not None and real:
-            waits -= min(self._clock.now() - called, waits)
+            waits -= min(self._clock.now() - called, STANDSTILL_SECONDS)
         return max(waits, 0.0)
 
     def pace(self, ratio: float) -> None:
@@ -181,12 +186,16 @@ class Speaker:
             self._opening.resampler.turn(ratio)
 
     def heard_at(self, position: int) -> float:
-        opening = self._opening
-        if opening is None or opening.called is None or not self._marks:
-            return self._clock.now()
+        """See `ports.LiveSpeaker`. Now, where nothing is open."""
+        opening, now = self._opening, self._clock.now()
+        if opening is None or not self._marks or self._supervisor.state != "open":
+            return now
         mark = next((mark for mark in reversed(self._marks) if mark.position <= position), self._marks[0])
         sample = mark.sample + (position - mark.position) * opening.rate / self._media.sample_rate / mark.ratio
         with self._lock:
+            called, waits = opening.called, sample - opening.real
+            if waits >= 0 and (called is None or now - called > STANDSTILL_SECONDS):  # at the earliest
+                return now + opening.latency + waits / opening.rate
             return opening.clock.time_of(round(sample) + opening.silent)
 
     def dry(self) -> int:

@@ -12,8 +12,9 @@ its unit, to the answer's first sample at the speaker. It is the sum of
     buffer    the sound that still waits in front of the answer (the play-out margin; silence put before it included)
     output    the speaker's own buffers
 
-A *deadline miss* is a unit that arrived after the speaker had run dry. Percentiles are of the ``NEWEST`` times of each
-kind: a conversation may last for weeks. The longest time is of all.
+A unit that goes to a lost speaker reaches no ear and is not in it. A *deadline miss* is a unit that arrived after the
+speaker had run dry. Percentiles are of the ``NEWEST`` times of each kind: a conversation may last for weeks. The
+longest time is of all.
 """
 
 from __future__ import annotations
@@ -153,12 +154,10 @@ class Counters:
 
     def line(self, said: str) -> str:
         """How it stands, in one line; ``said`` is what the agent is saying."""
-        parts = [
-            f"{self.units * self.unit_seconds:.0f} s",
-            f"step {1000 * self.unit_times.last:.0f} ms",
-            f"delay {1000 * self.mouth_to_ear.last:.0f} ms",
-            f"misses {self.misses}",
-        ]
+        parts = [f"{self.units * self.unit_seconds:.0f} s", f"step {1000 * self.unit_times.last:.0f} ms"]
+        if len(self.mouth_to_ear):
+            parts.append(f"delay {1000 * self.mouth_to_ear.last:.0f} ms")
+        parts.append(f"misses {self.misses}")
         parts += [f"{name} {count}" for name, count in self.troubles().items()]
         parts += [
             f"{name} {'lost' if state.lost else 'opening'}" for name, state in self.devices.items() if not state.open
@@ -210,14 +209,15 @@ class Counters:
         return "; ".join([*parts, *(f"{name} {count}" for name, count in counted.items())])
 
     def _timing_rows(self) -> list[tuple[str, str]]:
-        sums = "  ".join(f"{name} {1000 * part.percentile(50):.0f}" for name, part in self.parts.items())
         rows = [
             ("unit time", f"{_text(self.unit_times)} ms"),
             ("host", f"{_text(self.host)} ms of each unit outside the engine"),
-            ("mouth to ear", f"{_text(self.mouth_to_ear)} ms"),
-            ("", f"p50 of its parts: fill {1000 * self.unit_seconds:.0f}  {sums}"),
-            ("deadline misses", f"{self.misses} (the speaker had run dry)"),
         ]
+        if len(self.mouth_to_ear):
+            sums = "  ".join(f"{name} {1000 * part.percentile(50):.0f}" for name, part in self.parts.items())
+            rows.append(("mouth to ear", f"{_text(self.mouth_to_ear)} ms"))
+            rows.append(("", f"p50 of its parts: fill {1000 * self.unit_seconds:.0f}  {sums}"))
+        rows.append(("deadline misses", f"{self.misses} (the speaker had run dry)"))
         if len(self.lip_offset):
             rows.append(("lip offset", f"{_text(self.lip_offset)} ms (picture after sound)"))
         if len(self.picture_age):

@@ -341,9 +341,11 @@ class _LiveLoop:
         self.take_stock()
 
     def _measure(self, ready: float, heard: float) -> None:
-        """Where mouth-to-ear went; see `counters.py`."""
-        counters, parts = self.counters, self.counters.parts
-        output = self._ends.speaker.state().latency
+        """Where mouth-to-ear went; see `counters.py`. What goes to a lost speaker reaches no ear."""
+        counters, parts, speaker = self.counters, self.counters.parts, self._ends.speaker.state()
+        if not speaker.open:
+            return
+        output = speaker.latency
         parts["input"].add(self._noticed - self._world_end)
         parts["step"].add(ready - self._noticed)
         parts["buffer"].add(heard - output - ready)

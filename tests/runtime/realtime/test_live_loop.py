@@ -312,6 +312,7 @@ def test_a_lost_speaker_is_told_and_its_return_begins_with_the_target() -> None:
     assert [what for what, why in scene.events] == ["speaker lost", "speaker open"]
     assert counters.answered == 40
     assert counters.rungs_down == 0  # a speaker that is away says nothing of the model
+    assert len(counters.mouth_to_ear) == len(counters.parts["output"]) == counters.answered - 10  # nor reaches an ear
     assert counters.misses == 0
 
 
