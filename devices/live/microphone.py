@@ -41,6 +41,10 @@ MUTED_SECONDS = 5.0
 MOST_GAPS = 32
 """Places at which samples were lost that are remembered: the ring holds no more than 5 s."""
 
+AT_ONCE_SECONDS = 0.1
+"""Of what has piled up is worked on at once. The canceller's reference takes 500 bytes a sample meanwhile: 16 MB for
+the two seconds that a process was stopped, which the allocator does not always give back."""
+
 FRAMES_A_SECOND = 100
 """The canceller's frames: only whole ones are worked on."""
 
@@ -155,9 +159,14 @@ class Microphone:
 
     def _pull(self) -> None:
         pipeline = self._pipeline
-        if pipeline is None or not len(pipeline.ring):
+        if pipeline is None:
             return
-        block = np.empty((len(pipeline.ring), pipeline.channels), np.float32)
+        most = round(AT_ONCE_SECONDS * pipeline.rate)
+        while count := min(len(pipeline.ring), most):
+            self._pull_from(pipeline, count)
+
+    def _pull_from(self, pipeline: _Pipeline, count: int) -> None:
+        block = np.empty((count, pipeline.channels), np.float32)
         pipeline.ring.read(block)
         mono = self._clean(block).mean(axis=1, dtype=np.float32)
         resampled = pipeline.resampler(mono)

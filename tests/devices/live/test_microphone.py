@@ -10,9 +10,10 @@ import pytest
 
 from edge_streamer.devices.live import microphone as under_test
 from edge_streamer.devices.live.echo import Untouched
-from edge_streamer.devices.live.microphone import RING_SECONDS, Microphone
+from edge_streamer.devices.live.microphone import AT_ONCE_SECONDS, RING_SECONDS, Microphone
 from edge_streamer.devices.live.sound_worker import BLOCK
 from edge_streamer.devices.live.wire import OPENED, Message
+from edge_streamer.runtime.media import Samples
 from tests.media_files import MEDIA
 
 DEVICE_RATE = 48000
@@ -57,6 +58,24 @@ def follow(told: Told, seconds: float) -> None:
     for _ in range(round(seconds * 10)):
         told.hear(0.1)
         told.microphone.skip(told.microphone.available())
+
+
+def test_what_piled_up_is_cleaned_in_pieces_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A canceller needs memory for each sample that it gets at once."""
+    told, lengths = Told(monkeypatch), []
+    clean = told.microphone._echo.clean
+
+    def noted(near: Samples, time: float) -> Samples:
+        lengths.append((len(near), time))
+        return clean(near, time)
+
+    told.microphone._echo.clean = noted  # type: ignore[method-assign]
+    told.hear(RING_SECONDS - 0.5)
+    assert told.microphone.available() == pytest.approx((RING_SECONDS - 0.5) * MEDIA.sample_rate, rel=0.01)
+    assert max(length for length, _ in lengths) <= (AT_ONCE_SECONDS + 0.02) * MEDIA.sample_rate
+    begins = np.array([time for _, time in lengths])
+    ends = begins + np.array([length for length, _ in lengths]) / MEDIA.sample_rate
+    np.testing.assert_allclose(begins[1:], ends[:-1], atol=1e-3)
 
 
 @pytest.mark.parametrize("away", [RING_SECONDS - 1, RING_SECONDS + 4, 3 * RING_SECONDS])
