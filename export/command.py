@@ -37,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--window", type=int, metavar="UNITS", help="units that text and sound are remembered for")
     parser.add_argument("--video-window", type=int, metavar="UNITS", help="units that pictures are remembered for")
     parser.add_argument("--prefix-tokens", type=int, metavar="N", help="places of the pinned prefix; 0 for none")
-    parser.add_argument("--attention", choices=["split", "concat"], help="how ring and new tokens are joined")
+    parser.add_argument(
+        "--attention", choices=["split", "concat", "turned"], help="how rings and new tokens are joined"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of random weights (default 0)")
     parser.add_argument("--out", type=Path, required=True, help="the bundle's folder, not there yet or empty")
 

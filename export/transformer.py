@@ -5,14 +5,20 @@ One forward serves every pass of a unit; nothing is remembered here.
 
 A query of group g sees every valid place of the rings and those new tokens whose group is at most g. Keys are stored
 already rotated. The pinned prefix is met with angles of its own (it keeps its distance), hence a second rotation of
-the query. Two ways of joining ring and new tokens, equal up to rounding: ``split`` makes scores per part and joins
-them before the softmax; ``concat`` joins keys and values first.
+the query. Three ways of joining rings and new tokens, equal up to rounding:
+
+    split     scores per part, joined before the softmax
+    concat    keys and values are joined first, but for the prefix's, whose scores are joined as in ``split``
+    turned    all keys and values are joined first. So that one query meets them all, the prefix's keys are turned
+              instead of the query: a score depends on the difference of two angles alone. The tokens of a pass belong
+              to two units at most, so two turns are enough, those of its first and its last token; a query sees the
+              keys of its own turn and has the others masked. Joined are thousands of keys then, not millions of scores.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edge_streamer.export.config import TransformerConfig
+from edge_streamer.export.config import Join, TransformerConfig
 from edge_streamer.export.layers import Linear, RMSNorm
 from edge_streamer.runtime.manifest import MASKED
 
@@ -41,16 +47,18 @@ def rotary(positions: NDArray[np.float64], head_size: int, base: float) -> tuple
 
 
 class Angles(NamedTuple):
-    """Rotary rows of a pass, prepared once for all layers: [T, 1, head_size] each, to be met by x and x swapped."""
+    """Rotary rows of a pass, prepared once for all layers, to be met by x and x swapped."""
 
     cos: Tensor
     sin: Tensor
+    """[T, 1, head_size]: of the new tokens."""
     prefix_cos: Tensor
     prefix_sin: Tensor
+    """[T, 1, head_size], of the queries that meet the prefix; ``turned``: [2, 1, head_size], by which its keys are."""
 
 
 def both_halves(cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
-    """[T, head_size / 2] -> [T, 1, head_size]: cos twice, and sin with the sign that :func:`rotate` wants."""
+    """[..., head_size / 2] -> [..., 1, head_size]: cos twice, and sin with the sign that :func:`rotate` wants."""
     return torch.cat([cos, cos], -1).unsqueeze(-2), torch.cat([-sin, sin], -1).unsqueeze(-2)
 
 
@@ -71,7 +79,7 @@ class Attention(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.heads, self.kv_heads, self.size = config.heads, config.kv_heads, config.head_size
-        self.join: Literal["split", "concat"] = config.attention
+        self.join: Join = config.attention
         columns = (config.heads + 2 * config.kv_heads) * config.head_size
         self.qkv = Linear(config.width, columns)  # query heads, key heads, value heads, side by side
         self.out = Linear(config.heads * config.head_size, config.width, bias=False, gain=(2 * config.layers) ** -0.5)
@@ -91,23 +99,35 @@ class Attention(nn.Module):
     def forward(
         self, x: Tensor, angles: Angles, mask: Tensor, valid: Mapping[str, Tensor], rings: Rings
     ) -> tuple[Tensor, KeyValue]:
-        """[1, T, width], mask [group * T, T] -> [1, T, width] and the new keys and values [kv_heads, T, size]."""
+        """[1, T, width] -> [1, T, width] and the new keys and values [kv_heads, T, size]. ``mask``: what is added to
+        the scores of the new tokens, [group * T, T]; ``turned``: of all keys, [T, C]."""
         heads = self.qkv(x.squeeze(0)).reshape(-1, self.heads + 2 * self.kv_heads, self.size)
         turned, value = torch.split(heads, [self.heads + self.kv_heads, self.kv_heads], 1)
         swapped = swap(turned)
         query, key = torch.split(rotate(turned, swapped, angles.cos, angles.sin), [self.heads, self.kv_heads], 1)
-        new = (key.transpose(0, 1), value.transpose(0, 1))
-        near = self.fold(query)
-        parts = {name: (near, *rings[name], valid[name]) for name in ("main", "video") if name in rings}
-        parts["new"] = (near, *new, mask)
+        near, new = self.fold(query), (key.transpose(0, 1), value.transpose(0, 1))
+        if self.join == "turned":
+            return self.out(self.unfold(self._turned(near, angles, mask, rings, new))).unsqueeze(0), new
+        parts = [(near, *rings[name], valid[name]) for name in ("main", "video") if name in rings]
+        parts.append((near, *new, mask))
         if self.join == "concat":
-            parts = {"near": joined(near, list(parts.values()))}
+            parts = [joined(near, parts)]
         if "prefix" in rings:
             turned, swapped = turned[:, : self.heads], swapped[:, : self.heads]
             far = self.fold(rotate(turned, swapped, angles.prefix_cos, angles.prefix_sin))
-            parts = {"prefix": (far, *rings["prefix"], valid["prefix"]), **parts}
-        seen = self.unfold(attend(list(parts.values())))
-        return self.out(seen).unsqueeze(0), new
+            parts = [(far, *rings["prefix"], valid["prefix"]), *parts]
+        return self.out(self.unfold(attend(parts))).unsqueeze(0), new
+
+    def _turned(self, query: Tensor, angles: Angles, mask: Tensor, rings: Rings, new: KeyValue) -> Tensor:
+        """One product with all keys (in RINGS' order, the prefix's twice) -> [kv_heads, group * T, size]."""
+        parts = [rings[name] for name in ("main", "video") if name in rings]
+        if "prefix" in rings:
+            key, value = rings["prefix"]
+            key = rotate(key[:, None], swap(key)[:, None], angles.prefix_cos, angles.prefix_sin).flatten(1, 2)
+            parts = [(key, torch.cat([value, value], 1)), *parts]
+        keys, values = (torch.cat(each, 1) for each in zip(*parts, new, strict=True))
+        scores = torch.matmul(query, keys.transpose(1, 2)).unflatten(1, (self.heads // self.kv_heads, -1))
+        return torch.matmul(torch.softmax(scores + mask, -1).flatten(1, 2), values)
 
 
 Part = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -130,6 +150,28 @@ def attend(parts: Sequence[Part]) -> Tensor:
     for weight, (_, _, value, _) in zip(weights[1:], parts[1:], strict=True):
         seen = seen + torch.matmul(weight, value)
     return seen
+
+
+class Turns(NamedTuple):
+    """How the prefix's keys are."""
+
+    cos: Tensor
+    sin: Tensor
+    """[2, head_size / 2]: of the first and of the last token."""
+    mask: Tensor
+    """[T, 2]: 0 where a query sees the keys of this turn, MASKED elsewhere."""
+
+
+def turns(cos: Tensor, sin: Tensor, prefix_cos: Tensor, prefix_sin: Tensor) -> Turns:
+    """From the tokens' angles and those that they meet the prefix with, [T, head_size / 2] each, to the difference of
+    the two. Which of the two turns is a query's own is told by how alike they are; where both are, either is right."""
+    turn_cos = cos * prefix_cos + sin * prefix_sin
+    turn_sin = sin * prefix_cos - cos * prefix_sin
+    first, last = ((turn_cos[at], turn_sin[at]) for at in (slice(None, 1), slice(-1, None)))
+    like_first, like_last = ((turn_cos * c + turn_sin * s).mean(1, keepdim=True) for c, s in (first, last))
+    is_first = like_last <= like_first
+    mask = torch.cat([torch.where(is_first, 0.0, MASKED), torch.where(is_first, MASKED, 0.0)], 1)
+    return Turns(torch.cat([first[0], last[0]], 0), torch.cat([first[1], last[1]], 0), mask)
 
 
 class FeedForward(nn.Module):
@@ -160,7 +202,7 @@ class Layer(nn.Module):
     def forward(
         self, x: Tensor, angles: Angles, mask: Tensor, valid: Mapping[str, Tensor], rings: Rings
     ) -> tuple[Tensor, KeyValue]:
-        """[1, T, width] -> [1, T, width] and the new tokens' keys and values."""
+        """As :meth:`Attention.forward`."""
         seen, new = self.attention(self.attention_norm(x), angles, mask, valid, rings)
         x = x + seen
         return x + self.feed_forward(self.feed_forward_norm(x)), new
@@ -198,7 +240,15 @@ class Transformer(nn.Module):
         values, each [kv_heads, T, head_size].
         """
         mask = torch.where(group[None, :] <= group[:, None], 0.0, MASKED)
-        mask = torch.cat([mask] * (self.config.heads // self.config.kv_heads), 0)
+        if self.config.attention == "turned":
+            columns = [valid[name].expand(mask.shape[0], -1) for name in ("main", "video") if name in rings[0]]
+            if "prefix" in rings[0]:
+                turn = turns(cos, sin, prefix_cos, prefix_sin)
+                prefix_cos, prefix_sin = turn.cos, turn.sin
+                columns = [valid["prefix"] + turn.mask[:, at, None] for at in (0, 1)] + columns
+            mask = torch.cat([*columns, mask], 1)
+        else:
+            mask = torch.cat([mask] * (self.config.heads // self.config.kv_heads), 0)
         angles = Angles(*both_halves(cos, sin), *both_halves(prefix_cos, prefix_sin))
         x, appended = embeddings, []
         for layer, ring in zip(self.layers, rings, strict=True):

@@ -152,14 +152,16 @@ SEED = 7
 """Of the weights of exported test bundles: ``build(PRESETS[...], SEED)`` is their torch model."""
 
 
-def exported_bundle(preset: str, folder: Path) -> Path:
-    """Export ``preset`` with random weights to ``folder``."""
-    from edge_streamer.export.config import PRESETS
+def exported_bundle(preset: str, folder: Path, attention: str | None = None) -> Path:
+    """Export ``preset`` with random weights to ``folder``; ``attention``: another way of joining than its own."""
+    from edge_streamer.export.config import PRESETS, with_attention
     from edge_streamer.export.model import build
     from edge_streamer.export.tokenizer import byte_level
     from edge_streamer.export.wan_streamer import Origin, export_bundle
 
     config = PRESETS[preset]
+    if attention in ("split", "concat", "turned"):
+        config = with_attention(config, attention)
     origin = Origin(weights=f"random, seed {SEED}", licence="none")
     return export_bundle(build(config, SEED), byte_level(), origin, folder).path
 

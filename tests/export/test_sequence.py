@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 
-from edge_streamer.export.config import TINY, Config, with_attention
+from edge_streamer.export.config import TINY, Config, Join, with_attention
 from edge_streamer.export.demo_model import sequence
 from edge_streamer.export.layers import Tails, start_state
 from edge_streamer.export.model import WanStreamer, build
@@ -62,7 +64,7 @@ def batched(model: WanStreamer, recording: Recording, prefix: int) -> sequence.H
 
 
 @pytest.mark.parametrize("prefix", [0, 2])
-@pytest.mark.parametrize("config", [TINY, with_attention(TINY, "concat")], ids=["split", "concat"])
+@pytest.mark.parametrize("config", [with_attention(TINY, way) for way in get_args(Join)], ids=get_args(Join))
 def test_equals_the_streaming_model(config: Config, prefix: int) -> None:
     model = build(config, 3)
     torch.manual_seed(0)

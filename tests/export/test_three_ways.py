@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_streamer.export.config import PRESETS, layout
+from edge_streamer.export.config import PRESETS, layout, with_attention
 from edge_streamer.export.model import WanStreamer, build
 from edge_streamer.export.parity import Passes, Recorded, compare_passes, numpy_passes, unit_input
 from edge_streamer.export.streamer import TorchStreamer
@@ -22,7 +22,7 @@ from edge_streamer.runtime.golden import made_unit, relative_error
 from edge_streamer.runtime.noise import Noise
 from edge_streamer.runtime.session import open_session
 from edge_streamer.runtime.unit import Unit
-from tests.bundles import SEED
+from tests.bundles import SEED, exported_bundle
 
 TOLERANCE = 1e-4
 """Relative, float32, of every pass. Measured: whole sequence 5e-6, bundle 1.3e-6."""
@@ -30,7 +30,13 @@ BEYOND_THE_WINDOW = 4
 PREFIX = "a calm voice"
 
 
-@pytest.fixture(params=["tiny", "demo"])
+@pytest.fixture(scope="module")
+def turned_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``tiny``, but keys are joined as in the large preset."""
+    return exported_bundle("tiny", tmp_path_factory.mktemp("exported") / "turned", "turned")
+
+
+@pytest.fixture(params=["tiny", "demo", "turned"])
 def preset(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -42,7 +48,7 @@ def bundle(preset: str, request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def model(preset: str) -> WanStreamer:
-    return build(PRESETS[preset], SEED)
+    return build(with_attention(PRESETS["tiny"], "turned") if preset == "turned" else PRESETS[preset], SEED)
 
 
 @pytest.mark.parametrize("early", [False, True])

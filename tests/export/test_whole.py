@@ -48,7 +48,10 @@ def test_tiny_over_thirty_units(prefix: bool, early: bool | None) -> None:
     assert ("settle.hidden" in found) is (early is not False)
 
 
-@pytest.mark.parametrize("config", [with_attention(TINY, "concat"), SMALL_DEMO, replace(TINY, prefix_tokens=0)])
+@pytest.mark.parametrize(
+    "config",
+    [with_attention(TINY, "concat"), with_attention(TINY, "turned"), SMALL_DEMO, replace(TINY, prefix_tokens=0)],
+)
 def test_other_geometries(config: Config) -> None:
     model, recording = record(config, 10, prefix=bool(config.prefix_tokens), early=None)
     found = errors(recording, whole_sequence(model, recording))
