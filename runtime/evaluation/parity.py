@@ -16,7 +16,7 @@ import numpy as np
 
 from edge_streamer.runtime.check import TOLERANCE, by_quantity, compare
 from edge_streamer.runtime.engine import Array
-from edge_streamer.runtime.evaluation.drift import HEARD_AND_SEEN, check_constants, drift
+from edge_streamer.runtime.evaluation.drift import HEARD_AND_SEEN, check_constants, decibels, drift
 from edge_streamer.runtime.evaluation.runner import Microphone, SessionAgent, Voices
 from edge_streamer.runtime.evaluation.suite import Case, scene_of
 from edge_streamer.runtime.golden import Golden, load_golden, relative_error, replay
@@ -40,9 +40,9 @@ class Parity(msgspec.Struct, frozen=True):
     """Share of slots in which this bundle would have chosen the reference's token."""
 
 
-def decibels(error: float) -> float:
-    """A relative error in dB, not below -200."""
-    return float(20 * np.log10(max(error, 1e-10)))
+def _decibels(error: float) -> float:
+    """A relative error in dB; see :func:`~edge_streamer.runtime.evaluation.drift.decibels`."""
+    return decibels(error**2, 1.0)
 
 
 def golden_parity(session: Session) -> Parity | None:
@@ -54,7 +54,7 @@ def golden_parity(session: Session) -> Parity | None:
     golden, twin = load_golden(bundle.file(bundle.manifest.golden)), session.twin()
     units = golden.meta.units
     answers = replay(twin, golden.meta.seed, units, golden.tokens)
-    worst = {row.quantity: decibels(row.error) for row in compare(golden, answers, TOLERANCE["float32"])}
+    worst = {row.quantity: _decibels(row.error) for row in compare(golden, answers, TOLERANCE["float32"])}
     return Parity("its golden units", units, together_db(golden, answers), worst, golden.agreement(answers))
 
 
@@ -65,7 +65,7 @@ def together_db(golden: Golden, answers: dict[str, Array]) -> dict[str, float]:
         return np.concatenate([some[name].ravel() for name in names])
 
     return {
-        quantity: decibels(relative_error(joined(answers, names), joined(golden.answers, names)))
+        quantity: _decibels(relative_error(joined(answers, names), joined(golden.answers, names)))
         for quantity, names in by_quantity(golden).items()
     }
 

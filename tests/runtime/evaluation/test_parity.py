@@ -76,3 +76,10 @@ def test_the_error_over_all_units_is_not_that_of_the_worst() -> None:
     came = wanted | {"2.samples": np.full(100, 1.1, np.float32)}  # -20 dB there, over four units a quarter of it
     found = together_db(Golden(Meta(program="p", seed=0, units=4), wanted), came)
     assert found == {"samples": pytest.approx(-26.02, abs=0.01)}
+
+
+def test_what_is_no_number_is_the_largest_error_and_stays_a_number() -> None:
+    """JSON knows no infinity: a report would say nothing."""
+    wanted = {f"{k}.samples": np.ones(100, np.float32) for k in range(2)}
+    came = wanted | {"1.samples": np.full(100, np.nan, np.float32)}
+    assert together_db(Golden(Meta(program="p", seed=0, units=2), wanted), came) == {"samples": 200.0}
