@@ -39,6 +39,9 @@ LOOK_SECONDS = 0.004
 MOST_WAITING = 64
 """Pictures: 2.5 s. What is older than that is skipped."""
 
+UNSEEN = ("offscreen", "dummy")
+"""SDL's drivers that show nothing."""
+
 LARGEST_WINDOW = 640
 """A window is the picture enlarged by a whole factor up to about this height."""
 
@@ -88,6 +91,7 @@ class _Window:
             raise Unopened(
                 f"no screen can be opened ({error}); use --display none or FILE.mp4", hopeless=True
             ) from None
+        self._refuse_unseen()
         pygame.display.set_caption(options["title"])
         pygame.display.set_allow_screensaver(False)
         pygame.mouse.set_visible(not self._full)
@@ -95,6 +99,15 @@ class _Window:
         self.facts = {"name": f"{pygame.display.get_driver()} {width}x{height}", "full": self._full}
         self._font = pygame.font.Font(None, TEXT_HEIGHT)
         self._last: Any = None
+
+    def _refuse_unseen(self) -> None:
+        """Where the desktop is not running SDL takes a driver that shows nothing, and says nothing."""
+        driver = self.pygame.display.get_driver()
+        if driver in UNSEEN and driver not in os.environ.get("SDL_VIDEODRIVER", ""):
+            raise Unopened(
+                f"no screen can be opened: nothing answers on the desktop {desktop(os.environ)}; start it, or use "
+                "--display none or FILE.mp4", hopeless=True
+            )  # fmt: skip
 
     def _open(self) -> Any:
         """On the desktop's graphics hardware where there is some."""

@@ -85,6 +85,15 @@ def test_no_display_and_wrong_words_are_one_clear_line(screen: Open, monkeypatch
     assert "'cinema'; wanted default, window, fullscreen, the name of an .mp4 file, or none" in screen("cinema").wait()
 
 
+def test_a_desktop_that_does_not_answer_is_no_screen(screen: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SDL would draw where nobody sees it."""
+    for name in ("WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DISPLAY", ":9876")
+    for word in ("default", "window", "fullscreen"):
+        assert "nothing answers on the desktop :9876; start it, or use --display none" in screen(word).wait()
+
+
 @pytest.fixture
 def display(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], np.ndarray]]:
     """A virtual X display; gives a function that takes its picture."""
