@@ -25,7 +25,7 @@ from edge_streamer.runtime.errors import InputError, reason
 from edge_streamer.runtime.loop import BLACK, MOST_FAILURES, Settles, Steps
 from edge_streamer.runtime.media import Frames, Samples
 from edge_streamer.runtime.realtime.counters import Counters
-from edge_streamer.runtime.realtime.ladder import Ladder, rungs_for
+from edge_streamer.runtime.realtime.ladder import SUSTAINABLE, Ladder, rungs_for
 from edge_streamer.runtime.realtime.playout import LARGEST_TARGET, TARGET_SECONDS, Playout, is_quiet
 from edge_streamer.runtime.realtime.ports import Keys, LiveCamera, LiveDevice, LiveMicrophone, LiveScreen, LiveSpeaker
 from edge_streamer.runtime.realtime.recorders import Recorders
@@ -215,7 +215,7 @@ class _LiveLoop:
             self._ends.microphone.skip(late * wanted)
             self.counters.skipped += late
             self.counters.units += late
-            self._event("skipped", f"{late} units had piled up at the microphone")
+            self._event("skipped", f"{late} unit{'s' * (late > 1)} had piled up")
 
     # -- perceive
 
@@ -240,7 +240,9 @@ class _LiveLoop:
         have, captured = microphone.available(), microphone.captured()
         got = microphone.read(self._samples)
         self._samples[got:] = 0.0
-        self._starved = got < wanted
+        self._starved, before = got < wanted, self._starved
+        if before and not self._starved:
+            self._playout.look_anew()
         if self._starved:
             self.counters.starved += 1
             self.counters.missing_samples += wanted - got
@@ -326,7 +328,8 @@ class _LiveLoop:
         ends, ready = self._ends, self._clock.now()
         stood_still = ready - self._due >= LARGEST_TARGET  # no buffer makes up for that
         excused = self._starved or self._failures > 0 or stood_still
-        margin, position = self._playout.write(response.samples, excused)
+        in_time = self.counters.unit_times.last < SUSTAINABLE * self._unit_seconds
+        margin, position = self._playout.write(response.samples, excused, in_time)
         heard = ends.speaker.heard_at(position)
         self._measure(ready, heard)
         if self._ladder.rung.hold:

@@ -7,7 +7,7 @@ unit arrives, near its target. Too little and the speaker runs dry; all of it is
     none (it ran dry)       the target's length of silence goes before the unit; the target grows, if the unit was late
                             of itself: a larger buffer is no cure for a device that was lost
     near the target         the speaker is paced a little faster or slower: this absorbs the clocks' drift
-    below it on the mean    silence goes before the next quiet unit
+    below it on the mean    silence goes before the next quiet unit; at once while the sound has just begun
     above it on the mean    quiet samples are cut out of the unit
     far above it            loud ones too, where there is no other way
 
@@ -55,7 +55,9 @@ at a time of its own; paced away, that would keep answers close to the end of th
 half what clocks 300 ppm apart leave for good."""
 
 SURE_UNITS = 8
-"""A mean of fewer margins is no reason to make them larger: one late unit is not the usual."""
+"""A mean of fewer margins is no reason to make them larger: one late unit is not the usual. But so many units after a
+device has begun, their place between microphone and speaker is only found, and who waits loses nothing that was heard:
+a margin that is too small is filled up at once, if the step was in time."""
 
 SURPLUS_SECONDS = 0.08
 """So far above its target a margin is cut at once."""
@@ -94,6 +96,8 @@ class Playout:
         self._margins = 0
         """That the mean is of."""
         self._started = False
+        self._units = 0
+        """Since the sound began, or :meth:`look_anew`."""
         self._opening = 0
         """Which opening of the speaker the sound before went to."""
         self.counts = PlayoutCounts()
@@ -105,9 +109,10 @@ class Playout:
         """Seconds until the speaker runs dry."""
         return self._speaker.waiting()
 
-    def write(self, samples: Samples, excused: bool = False) -> tuple[float, int]:
-        """Queue one unit; ``excused``: were it late, some device would be to blame. Returns the margin that it found
-        (the target where the sound only begins) and the position of its first sample."""
+    def write(self, samples: Samples, excused: bool = False, in_time: bool = True) -> tuple[float, int]:
+        """Queue one unit; ``excused``: were it late, some device would be to blame; ``in_time``: its step took less
+        than a unit. Returns the margin that it found or was given (the target where the sound only begins) and the
+        position of its first sample."""
         margin, state = self._speaker.waiting() if self._started else self.target, self._speaker.state()
         anew, self._opening = state.reopened != self._opening, state.reopened
         if not state.open:  # it takes nothing, so there is no margin to keep
@@ -116,7 +121,9 @@ class Playout:
         elif not self._started or margin <= 0:
             self._prefill(grow=not excused and not anew)
         else:
-            samples = self._keep(margin, samples)
+            before = self.counts.made_room
+            samples = self._keep(margin, samples, in_time)
+            margin = self.target if self.counts.made_room > before else margin
         position = self.position
         self._put(samples)
         self.target += (self._least_target - self.target) * SHRINKING
@@ -128,6 +135,10 @@ class Playout:
         self.counts.made_room += len(silence)
         self._margins = 0
         self._put(silence)
+
+    def look_anew(self) -> None:
+        """A device has begun: units will come at another place."""
+        self._units = self._margins = 0
 
     @property
     def drift_ppm(self) -> float:
@@ -141,11 +152,13 @@ class Playout:
             self.counts.prefilled += len(silence)
             if grow:
                 self.target = min(self.target + GROWTH_SECONDS, LARGEST_TARGET)
-        self._started, self._margins = True, 0
+        self._started = True
+        self.look_anew()
         self._put(silence)
 
-    def _keep(self, margin: float, samples: Samples) -> Samples:
+    def _keep(self, margin: float, samples: Samples, in_time: bool) -> Samples:
         """Pace, cut, or fill up."""
+        self._units += 1
         self._margins += 1
         self._mean += max(SMOOTHING, 1 / self._margins) * (margin - self._mean)
         excess, usual = margin - self.target, self._mean - self.target
@@ -153,6 +166,9 @@ class Playout:
             return self._cut(samples, round(excess * self._rate), loud_too=True)
         if usual > QUIET_SURPLUS_SECONDS:
             return self._cut(samples, round(usual * self._rate), loud_too=False)
+        if excess < -QUIET_DEFICIT_SECONDS and self._units <= SURE_UNITS and in_time:
+            self.make_room(-excess)
+            return samples
         if usual < -QUIET_DEFICIT_SECONDS and self._margins >= SURE_UNITS and is_quiet(samples):
             self.make_room(-usual)
             return samples

@@ -93,13 +93,37 @@ def test_a_small_surplus_is_paced_and_a_usual_one_goes_in_a_pause() -> None:
     assert scene.playout.counts.cut_loud == 0
 
 
+def test_the_place_of_the_first_units_is_found_at_once() -> None:
+    """A server that hands out its first sound in one piece makes the first unit early, all others late beside it."""
+    scene = Scene()
+    scene.unit(after=SECONDS + 0.05)
+    assert scene.unit() == pytest.approx(0.06), "was given"
+    assert [scene.unit() for _ in range(20)] == pytest.approx([0.06] * 20)
+    assert scene.playout.counts.made_room == pytest.approx(0.05 * RATE, abs=1)
+    scene.clock.advance(0.05)
+    assert scene.unit() == pytest.approx(0.01), "later on it is the model that is late"
+    scene.playout.look_anew()
+    assert scene.unit() == pytest.approx(0.06)
+
+
+def test_a_slow_model_gets_no_buffer_for_it_at_the_beginning() -> None:
+    scene = Scene()
+    scene.playout.write(LOUD)
+    scene.clock.advance(SECONDS + 0.05)
+    margin, _ = scene.playout.write(LOUD, in_time=False)
+    assert margin == pytest.approx(0.01)
+    assert scene.playout.counts.made_room == 0
+
+
 def test_a_usual_deficit_is_filled_up_in_a_pause() -> None:
     scene = Scene()
+    for _ in range(SURE_UNITS + 1):
+        scene.unit()
     scene.unit(after=SECONDS + QUIET_DEFICIT_SECONDS + 0.02)  # units come later from now on
-    for _ in range(SURE_UNITS):
-        scene.unit()  # loud: nothing is put between
+    for _ in range(48):
+        assert scene.unit() < 0.06 - QUIET_DEFICIT_SECONDS  # loud: nothing is put between
     assert scene.playout.counts.made_room == 0
-    assert scene.unit(SILENT) < 0.06 - QUIET_DEFICIT_SECONDS
+    assert scene.unit(SILENT) == pytest.approx(0.06, abs=0.01), "was given"
     assert scene.unit(SILENT) == pytest.approx(0.06, abs=0.005)
     assert scene.playout.counts.dry == 0
     room = scene.playout.counts.made_room
@@ -110,7 +134,7 @@ def test_a_usual_deficit_is_filled_up_in_a_pause() -> None:
 
 def test_one_late_unit_is_no_deficit() -> None:
     scene = Scene()
-    for late in [0.0] * 3 + [0.05, -0.05] + [0.0] * 20 + [0.05, -0.05] + [0.0] * 20:
+    for late in [0.0] * 12 + [0.05, -0.05] + [0.0] * 20 + [0.05, -0.05] + [0.0] * 20:
         scene.unit(SILENT, after=SECONDS + late)
     assert scene.playout.counts.made_room == 0
     assert scene.playout.counts.cut_quiet == 0
