@@ -108,6 +108,8 @@ def plan_of(args: argparse.Namespace) -> Plan | LivePlan:
     )
     if not live and ends["mic"] is None:  # files only, and nothing said of the microphone
         live = True
+    if ends["mic"] == "none" and all(ends[name] is None for name in ends if name != "mic") and args.text is None:
+        live = True  # nothing is said of the rest: the defaults
     refused = RECORDED_ONLY if live else LIVE_ONLY
     for name in refused:
         if getattr(args, name, None) is not None:

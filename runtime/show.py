@@ -74,7 +74,7 @@ class StatusLine:
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> StatusLine:
-        self._console.print(Text(self._title))
+        self._console.print(Text(self._title), soft_wrap=True)
         if self._console.is_terminal:
             self._live.start()
         else:

@@ -7,6 +7,8 @@ unit in progress and keeps what it has), and SIGHUP too where ``hangup`` is aske
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class Signals:
@@ -38,3 +40,13 @@ class Signals:
         if self.caught and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.caught = self.caught or number
+
+
+@contextmanager
+def no_hangup() -> Iterator[None]:
+    """SIGHUP does nothing meanwhile: by default it ends a process."""
+    before = signal.signal(signal.SIGHUP, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)

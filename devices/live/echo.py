@@ -340,7 +340,8 @@ def _start(rate: int) -> Any:
         import pywebrtc_audio as library
     except ImportError as error:
         raise InputError(
-            f"echo cancellation needs the package pywebrtc-audio ({error}); pip install pywebrtc-audio, {NO_AEC}"
+            f"echo cancellation needs the package pywebrtc-audio ({error}); run, in the folder of this project: pip "
+            f"install '.[live]', {NO_AEC}"
         ) from None
     try:
         if rate == DIRECT_RATE:

@@ -214,20 +214,19 @@ class Microphone:
 
 
 class SoundFile:
-    """A sound file as a live microphone: its samples become available as time passes."""
+    """A sound file as a live microphone: its samples become available as time passes, from the first question on."""
 
     def __init__(self, path: Path, media: MediaSpec, echo: Echo, clock: Clock | None = None) -> None:
         self._path, self._media, self._echo = path, media, echo
         self._clock = clock or MonotonicClock()
         self._file = AudioFile(path, media)
         self._units: deque[Samples] = deque()
-        self._begun = self._clock.now()
+        self._begun: float | None = None
         self._taken = self._fetched = 0
         self.ended = False
         """Everything was read."""
 
     def wait(self) -> str:
-        self._begun = self._clock.now()
         return ""
 
     def state(self) -> DeviceState:
@@ -238,14 +237,20 @@ class SoundFile:
     def close(self) -> None:
         self._file.close()
 
+    @property
+    def _start(self) -> float:
+        if self._begun is None:
+            self._begun = self._clock.now()
+        return self._begun
+
     def available(self) -> int:
-        passed = int((self._clock.now() - self._begun) * self._media.sample_rate) - self._taken
+        passed = int((self._clock.now() - self._start) * self._media.sample_rate) - self._taken
         while not self.ended and self._fetched - self._taken < passed:
             self._fetch()
         return min(passed, self._fetched - self._taken)
 
     def captured(self) -> float | None:
-        return self._begun + (self._taken + self.available()) / self._media.sample_rate
+        return self._start + (self._taken + self.available()) / self._media.sample_rate
 
     def read(self, out: Samples) -> int:
         count = got = min(len(out), self.available())
@@ -271,6 +276,6 @@ class SoundFile:
         if not self._file.read(unit):
             self.ended = True
             return
-        begin = self._begun + self._fetched / self._media.sample_rate
+        begin = self._start + self._fetched / self._media.sample_rate
         self._units.append(self._echo.clean(unit, begin))
         self._fetched += len(unit)

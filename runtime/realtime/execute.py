@@ -34,7 +34,7 @@ from edge_streamer.runtime.recording import Recorded, recording
 from edge_streamer.runtime.run import circumstances, title, units_in
 from edge_streamer.runtime.session import Session, open_session
 from edge_streamer.runtime.show import StatusLine, show_end, unheard
-from edge_streamer.runtime.signals import Signals
+from edge_streamer.runtime.signals import Signals, no_hangup
 from edge_streamer.runtime.timing import MonotonicClock
 from edge_streamer.runtime.unit import Unit
 
@@ -47,17 +47,23 @@ HUNG = 1
 def execute_live(plan: LivePlan) -> int:
     """Converse as ``plan`` says; returns the exit status. Raises InputError and its kin."""
     check_outputs(plan.outputs(), plan.inputs())
-    session = open_session(plan.bundle, knobs=plan.knobs)
-    if plan.prefix:
-        start_from(session, plan.prefix)
-    warm_up(session)
     with ExitStack() as stack:
+        stack.enter_context(no_hangup())  # devices are opened in a moment anyway
+        session = open_session(plan.bundle, knobs=plan.knobs)
+        if plan.prefix:
+            start_from(session, plan.prefix)
+        warm_up(session)
         log = stack.enter_context(closing(Log(plan.log, MonotonicClock())))
         opened = stack.enter_context(import_module("edge_streamer.devices.live.opening").opened(plan, session.media))
         signals = stack.enter_context(Signals(hangup=True))
         recorded = stack.enter_context(recording(plan, session.media))
         conversation = _Conversation(plan, session, opened, log, signals, recorded)
         counters = conversation.run()
+        try:
+            conversation.keep(counters)
+        except (EdgeStreamerError, OSError):  # how it went is told all the same
+            show_end(counters, {}, unheard(sys.stdout))
+            raise
     show_end(counters, recorded.files if counters.units else {}, unheard(sys.stdout))
     return 1 if counters.stopped or not counters.answered else 0
 
@@ -83,12 +89,14 @@ class _Conversation:
         self._knobs = replace(plan.knobs, steps=plan.knobs.steps or session.streamer.constants.default_steps)
         self._line = StatusLine("\n".join([title(session), *opened.notes]))
         self._counters: Counters | None = None
+        self._journal: Journal | None = None
+        self._journal_told = False
         self._slow = 0
 
     def run(self) -> Counters:
-        """Until it ends; every file is kept."""
+        """Until it ends."""
         plan, session = self._plan, self._session
-        journal = Journal(plan.record, session, self._knobs) if plan.record else None
+        journal = self._journal = Journal(plan.record, session, self._knobs) if plan.record else None
         with ExitStack() as stack:
             if journal:
                 stack.callback(journal.close)
@@ -110,7 +118,6 @@ class _Conversation:
                 session, ends, MonotonicClock(), settings, stopped=self._stopped, reopen=self._signals.hung_up,
                 event=self._event, progress=self._progress,
             )  # fmt: skip
-        self._finish(counters, journal)
         return counters
 
     def _stopped(self) -> bool:
@@ -121,6 +128,9 @@ class _Conversation:
         counters.slow_steps = self._slow
         counters.log_lost = self._log.lost
         counters.echo_loss_db = self._opened.echo_loss_db()
+        if self._journal and self._journal.stopped and not self._journal_told:
+            self._journal_told = True
+            self._event("record ended", self._journal.stopped)
         self._log.counters(counters)
         self._line.show(said, counters.line)
 
@@ -147,7 +157,9 @@ class _Conversation:
         finally:  # whatever failed: nobody else can end it
             os._exit(HUNG)
 
-    def _finish(self, counters: Counters, journal: Journal | None) -> None:
+    def keep(self, counters: Counters) -> None:
+        """The figures of the end, and every file."""
+        journal = self._journal
         counters.slow_steps, counters.log_lost = self._slow, self._log.lost
         counters.echo_loss_db, counters.echo = self._opened.echo_loss_db(), self._opened.echo_figures()
         if journal and journal.stopped:

@@ -31,15 +31,17 @@ class _Off:
 
 
 class NoMicrophone(_Off):
-    """Silence at the clock's pace."""
+    """Silence at the clock's pace, from the first question on."""
 
     def __init__(self, rate: int, clock: Clock) -> None:
         super().__init__()
         self._rate, self._clock = rate, clock
-        self._begun = clock.now()
+        self._begun: float | None = None
         self._taken = 0
 
     def available(self) -> int:
+        if self._begun is None:
+            self._begun = self._clock.now()
         return int((self._clock.now() - self._begun) * self._rate + 1e-6) - self._taken
 
     def captured(self) -> float:
