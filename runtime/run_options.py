@@ -54,7 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_ends(group: argparse._ArgumentGroup) -> None:
     word = _Word()
     group.add_argument("--mic", type=word, metavar="NAME|FILE|none", help="a microphone, or any sound or film file")
-    group.add_argument("--camera", type=word, metavar="NAME|FILE|none", help="a camera, or any film or picture file")
+    group.add_argument("--camera", type=word, metavar="NAME|FILE|none",
+                       help="a camera: its name, /dev/video0, csi:0 (Jetson), picamera2, gst:PIPELINE, pattern; or any "
+                            "film or picture file")  # fmt: skip
     group.add_argument("--speaker", type=word, metavar="NAME|OUT.wav|none", help="a speaker, or the agent's voice")
     group.add_argument("--display", type=word, metavar="fullscreen|window|OUT.mp4|none",
                        help="a screen, or the agent's film, with its voice")  # fmt: skip
@@ -68,7 +70,7 @@ def _add_live(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--buffer", type=_buffer, metavar="MS",
                        help="sound kept waiting before the speaker (default: 60; grows where it runs dry)")  # fmt: skip
     group.add_argument("--push-to-talk", action="store_true", default=None,
-                       help="the microphone is muted unless the key is held")  # fmt: skip
+                       help="the microphone is muted unless space is held in the window or /talk was typed")  # fmt: skip
     group.add_argument("--record", type=Path, metavar="DIR", help="keep what 'edge-streamer replay' needs")
     group.add_argument("--log", type=Path, metavar="FILE", help="counters and events as JSON lines, appended")
 

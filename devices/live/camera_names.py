@@ -104,7 +104,10 @@ def choose(word: str, cameras: Sequence[V4L2Camera], *, jetson: bool, libcamera:
         return Choice("v4l2", path, name)
     fitting = [camera for camera in cameras if word.lower() in camera.name.lower()]
     if not fitting:
-        raise NoSuchCamera(f"no camera is named {word!r}; there are: {_names(cameras)}")
+        raise NoSuchCamera(
+            f"no camera is named {word!r}; there are: {_names(cameras)}; or csi, picamera2, gst:PIPELINE, film:FILE, "
+            "pattern"
+        )
     if len({camera.name for camera in fitting}) > 1:
         raise NoSuchCamera(f"{word!r} is the name of several cameras: {_names(fitting)}; give more of it")
     return Choice("v4l2", fitting[0].path, fitting[0].name)
@@ -153,7 +156,7 @@ def found() -> list[Found]:
 
 
 def _names(cameras: Sequence[V4L2Camera]) -> str:
-    return ", ".join(f"{camera.name!r} ({camera.path})" for camera in cameras) or "none"
+    return ", ".join(f"{camera.name!r} ({camera.path})" for camera in cameras) or "none by V4L2"
 
 
 def _read(path: Path) -> str:
