@@ -69,8 +69,12 @@ def _add_live(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--no-aec", action="store_const", const="off", dest="echo", help="the same as --aec off")
     group.add_argument("--buffer", type=_buffer, metavar="MS",
                        help="sound kept waiting before the speaker (default: 60; grows where it runs dry)")  # fmt: skip
-    group.add_argument("--push-to-talk", action="store_true", default=None,
-                       help="the microphone is muted unless space is held in the window or /talk was typed")  # fmt: skip
+    group.add_argument(
+        "--push-to-talk",
+        action="store_true",
+        default=None,
+        help="the microphone is muted but while space is held in the window, or after /talk",
+    )
     group.add_argument("--record", type=Path, metavar="DIR", help="keep what 'edge-streamer replay' needs")
     group.add_argument("--log", type=Path, metavar="FILE", help="counters and events as JSON lines, appended")
 
