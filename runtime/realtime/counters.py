@@ -12,9 +12,9 @@ its unit, to the answer's first sample at the speaker. It is the sum of
     buffer    the sound that still waits in front of the answer (the play-out margin; silence put before it included)
     output    the speaker's own buffers
 
-A unit that goes to a lost speaker reaches no ear and is not in it. A *deadline miss* is a unit that arrived after the
-speaker had run dry. Percentiles are of the ``NEWEST`` times of each kind: a conversation may last for weeks. The
-longest time is of all.
+What goes to a lost speaker, or to none, reaches no ear and is not in it. A *deadline miss* is a unit that arrived after
+the speaker had run dry. Percentiles are of the ``NEWEST`` times of each kind: a conversation may last for weeks.
+The longest time is of all.
 """
 
 from __future__ import annotations

@@ -230,7 +230,7 @@ class _LiveLoop:
         age = ends.camera.read(self._frames, self._world_end)
         if age is None or age > STALE_SECONDS:
             counters.stale_pictures += 1
-        if age is not None:
+        if age is not None and not ends.camera.state().off:
             counters.picture_age.add(age)
         self._perceiving = self._clock.now() - self._noticed
         return Unit(samples=self._samples, frames=self._frames, text=text)
@@ -344,9 +344,9 @@ class _LiveLoop:
         self.take_stock()
 
     def _measure(self, ready: float, heard: float) -> None:
-        """Where mouth-to-ear went; see `counters.py`. What goes to a lost speaker reaches no ear."""
+        """Where mouth-to-ear went; see `counters.py`. What goes to a lost speaker, or to none, reaches no ear."""
         counters, parts, speaker = self.counters, self.counters.parts, self._ends.speaker.state()
-        if not speaker.open:
+        if not speaker.open or speaker.off or self._ends.microphone.state().off:
             return
         output = speaker.latency
         parts["input"].add(self._noticed - self._world_end)

@@ -24,6 +24,7 @@ class DeviceState:
     name: str
     """What is open, as a person knows it: "USB Audio, 48000 Hz, 2 channels"; the wish where nothing is open."""
     open: bool
+    """Also where it is switched off: then it cannot be lost."""
     error: str = ""
     """Why it is not open."""
     reopened: int = 0
@@ -35,6 +36,8 @@ class DeviceState:
     """The device's own counters by name: overflows of the driver, overruns of our rings, garbage cleaned away."""
     figures: Mapping[str, float] | None = None
     """What the device measures of itself: how long its callbacks take, what slack they leave."""
+    off: bool = False
+    """Switched off: there is no mouth, no ear, no eye, and nothing to be measured with."""
 
 
 class LiveDevice(Protocol):

@@ -20,7 +20,7 @@ class _Off:
     """A device that is switched off cannot be lost."""
 
     def __init__(self, name: str = "none") -> None:
-        self._state = DeviceState(name, open=True)
+        self._state = DeviceState(name, open=True, off=True)
 
     def state(self) -> DeviceState:
         return self._state

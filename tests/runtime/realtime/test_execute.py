@@ -52,6 +52,18 @@ def test_how_it_went_is_told_where_a_file_cannot_be_kept(tiny_bundle: Path, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_off_is_not_measured(tiny_bundle: Path, tmp_path: Path) -> None:
+    done = live(tiny_bundle, "--json", str(tmp_path / "report"))
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "report").read_text())
+    assert report["mouth_to_ear_ms"] is None
+    assert report["parts_ms"]["buffer"] is None
+    assert report["unit_time_ms"]["p50"] > 0
+    assert report["picture_age_ms"] is not None, "the test pattern is a camera"
+    assert "mouth to ear" not in done.stdout
+    assert "delay" not in done.stderr
+
+
 def test_a_clock_begins_when_somebody_looks_at_it(tmp_path: Path) -> None:
     """What is opened first waits for the rest: its sound must not have passed meanwhile."""
     clock = FakeClock()
