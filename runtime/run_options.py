@@ -69,12 +69,8 @@ def _add_live(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--no-aec", action="store_const", const="off", dest="echo", help="the same as --aec off")
     group.add_argument("--buffer", type=_buffer, metavar="MS",
                        help="sound kept waiting before the speaker (default: 60; grows where it runs dry)")  # fmt: skip
-    group.add_argument(
-        "--push-to-talk",
-        action="store_true",
-        default=None,
-        help="the microphone is muted but while space is held in the window, or after /talk",
-    )
+    group.add_argument("--push-to-talk", action="store_true", default=None,
+                       help="the microphone is muted but while space is held in the window or after /talk")  # fmt: skip
     group.add_argument("--record", type=Path, metavar="DIR", help="keep what 'edge-streamer replay' needs")
     group.add_argument("--log", type=Path, metavar="FILE", help="counters and events as JSON lines, appended")
 
@@ -114,8 +110,9 @@ def plan_of(args: argparse.Namespace) -> Plan | LivePlan:
     )
     if not live and ends["mic"] is None:  # files only, and nothing said of the microphone
         live = True
-    if ends["mic"] == "none" and all(ends[name] is None for name in ends if name != "mic") and args.text is None:
-        live = True  # nothing is said of the rest: the defaults
+    said = [*(ends[name] for name in ends if name != "mic"), *(getattr(args, name, None) for name in RECORDED_ONLY)]
+    if ends["mic"] == "none" and all(word is None for word in said):  # the rest: the defaults
+        live = True
     refused = RECORDED_ONLY if live else LIVE_ONLY
     for name in refused:
         if getattr(args, name, None) is not None:

@@ -68,6 +68,8 @@ def test_files_and_nothing_else_are_a_recorded_run() -> None:
     assert (made.mic, made.voice, made.camera, made.pace) == (Path("talk.wav"), Path("out.wav"), None, "fast")
     assert isinstance(plan("--mic", "none", "--seconds", "5", "--speaker", "none"), Plan)
     assert isinstance(plan("--mic", "none", "--seconds", "5"), LivePlan)
+    for more in (["--pace", "real"], ["--text", "typed.txt"], ["--captions", "said.srt"]):
+        assert isinstance(plan("--mic", "none", "--seconds", "5", *more), Plan)
 
 
 def test_live_options() -> None:
