@@ -90,13 +90,14 @@ class _Conversation:
         self._line = StatusLine("\n".join([title(session), *opened.notes]))
         self._counters: Counters | None = None
         self._journal: Journal | None = None
-        self._journal_told = False
         self._slow = 0
 
     def run(self) -> Counters:
         """Until it ends."""
         plan, session = self._plan, self._session
-        journal = self._journal = Journal(plan.record, session, self._knobs) if plan.record else None
+        if plan.record:
+            self._journal = Journal(plan.record, session, self._knobs, self._event)
+        journal = self._journal
         with ExitStack() as stack:
             if journal:
                 stack.callback(journal.close)
@@ -128,9 +129,6 @@ class _Conversation:
         counters.slow_steps = self._slow
         counters.log_lost = self._log.lost
         counters.echo_loss_db = self._opened.echo_loss_db()
-        if self._journal and self._journal.stopped and not self._journal_told:
-            self._journal_told = True
-            self._event("record ended", self._journal.stopped)
         self._log.counters(counters)
         self._line.show(said, counters.line)
 

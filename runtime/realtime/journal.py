@@ -20,6 +20,7 @@ import hashlib
 import queue
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -96,10 +97,13 @@ class _Kept:
 
 
 class Journal:
-    """Records into ``folder``, which must not exist or be empty. InputError where it cannot be made."""
+    """Records into ``folder``, which must not exist or be empty. InputError where it cannot be made. ``tell``, like
+    that of the other recorders, is told when it ends early, in whatever thread that shows."""
 
-    def __init__(self, folder: Path, session: Session, knobs: Knobs) -> None:
-        self.folder, self.stopped = folder, ""
+    def __init__(
+        self, folder: Path, session: Session, knobs: Knobs, tell: Callable[[str, str], None] = lambda what, why: None
+    ) -> None:
+        self.folder, self.stopped, self._tell = folder, "", tell
         """Why it ended early; empty while it has not."""
         media = session.media
         self._media = media
@@ -168,7 +172,9 @@ class Journal:
             self._stop(f"{MOST_WAITING} units waited to be written: the disk or the processor cannot follow")
 
     def _stop(self, why: str) -> None:
-        self.stopped = self.stopped or why
+        if not self.stopped:
+            self.stopped = why
+            self._tell("record ended", why)
 
     # -- in the thread
 

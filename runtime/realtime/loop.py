@@ -173,6 +173,7 @@ class _LiveLoop:
         """Whether the microphone did not fill the unit in hand."""
         self._settle_took = 0.0
         self._open = dict.fromkeys(ends.devices(), True)
+        self._off = {name for name, device in ends.devices().items() if device.state().off}
         self._perceiving = 0.0
         self._unanswered = ""
         """Typed in a unit that failed: the next one gets it."""
@@ -230,7 +231,7 @@ class _LiveLoop:
         age = ends.camera.read(self._frames, self._world_end)
         if age is None or age > STALE_SECONDS:
             counters.stale_pictures += 1
-        if age is not None and not ends.camera.state().off:
+        if age is not None and "camera" not in self._off:
             counters.picture_age.add(age)
         self._perceiving = self._clock.now() - self._noticed
         return Unit(samples=self._samples, frames=self._frames, text=text)
@@ -346,7 +347,7 @@ class _LiveLoop:
     def _measure(self, ready: float, heard: float) -> None:
         """Where mouth-to-ear went; see `counters.py`. What goes to a lost speaker, or to none, reaches no ear."""
         counters, parts, speaker = self.counters, self.counters.parts, self._ends.speaker.state()
-        if not speaker.open or speaker.off or self._ends.microphone.state().off:
+        if not speaker.open or self._off & {"mic", "speaker"}:
             return
         output = speaker.latency
         parts["input"].add(self._noticed - self._world_end)

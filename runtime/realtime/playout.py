@@ -121,9 +121,7 @@ class Playout:
         elif not self._started or margin <= 0:
             self._prefill(grow=not excused and not anew)
         else:
-            before = self.counts.made_room
-            samples = self._keep(margin, samples, in_time)
-            margin = self.target if self.counts.made_room > before else margin
+            margin, samples = self._keep(margin, samples, in_time)
         position = self.position
         self._put(samples)
         self.target += (self._least_target - self.target) * SHRINKING
@@ -156,26 +154,26 @@ class Playout:
         self.look_anew()
         self._put(silence)
 
-    def _keep(self, margin: float, samples: Samples, in_time: bool) -> Samples:
-        """Pace, cut, or fill up."""
+    def _keep(self, margin: float, samples: Samples, in_time: bool) -> tuple[float, Samples]:
+        """Pace, cut, or fill up; returns the margin that there is then, or was before a cut, and what is left."""
         self._units += 1
         self._margins += 1
         self._mean += max(SMOOTHING, 1 / self._margins) * (margin - self._mean)
         excess, usual = margin - self.target, self._mean - self.target
         if excess > SURPLUS_SECONDS:
-            return self._cut(samples, round(excess * self._rate), loud_too=True)
+            return margin, self._cut(samples, round(excess * self._rate), loud_too=True)
         if usual > QUIET_SURPLUS_SECONDS:
-            return self._cut(samples, round(usual * self._rate), loud_too=False)
+            return margin, self._cut(samples, round(usual * self._rate), loud_too=False)
         if excess < -QUIET_DEFICIT_SECONDS and self._units <= SURE_UNITS and in_time:
             self.make_room(-excess)
-            return samples
+            return self.target, samples
         if usual < -QUIET_DEFICIT_SECONDS and self._margins >= SURE_UNITS and is_quiet(samples):
             self.make_room(-usual)
-            return samples
+            return self.target, samples
         ppm = 1e6 * usual / CORRECTION_SECONDS
         self.ratio = 1.0 + 1e-6 * min(max(ppm, -FASTEST_PPM), FASTEST_PPM)
         self._speaker.pace(self.ratio)
-        return samples
+        return margin, samples
 
     def _cut(self, samples: Samples, count: int, loud_too: bool) -> Samples:
         fade = round(FADE_SECONDS * self._rate)
