@@ -153,7 +153,7 @@ def attend(parts: Sequence[Part]) -> Tensor:
 
 
 class Turns(NamedTuple):
-    """How the prefix's keys are."""
+    """By which the prefix's keys are turned, and who sees which."""
 
     cos: Tensor
     sin: Tensor

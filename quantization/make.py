@@ -7,7 +7,6 @@ SmoothQuant's for products of integers, AWQ's for 4-bit weights. Rounding itself
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -25,6 +24,7 @@ from edge_streamer.quantization.schemes import CODECS, Mixture, Plan, Scheme
 from edge_streamer.quantization.standin import StandIn
 from edge_streamer.runtime.bundle import MANIFEST, Bundle, write_bundle
 from edge_streamer.runtime.evaluation.bench import Tell
+from edge_streamer.runtime.evaluation.drift import decibels
 from edge_streamer.runtime.golden import Golden, load_golden, replay
 from edge_streamer.runtime.manifest import EmbeddingSpec, GraphSpec
 from edge_streamer.runtime.session import open_session
@@ -174,7 +174,7 @@ def _round(
 
 
 def _decibels(share: float) -> float:
-    return round(10 * math.log10(max(share, 1e-20)), 2)
+    return round(decibels(share, 1.0), 2)
 
 
 @dataclass

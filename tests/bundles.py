@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx
 import pytest
@@ -20,6 +20,9 @@ from onnx import TensorProto, helper
 from edge_streamer.runtime.bundle import Bundle, write_bundle
 from edge_streamer.runtime.errors import BundleError
 from edge_streamer.runtime.manifest import FORMAT, CarrySpec, GraphSpec, Manifest, Provenance, RingSpec, TensorSpec
+
+if TYPE_CHECKING:
+    from edge_streamer.export.config import Join
 
 PROVENANCE = Provenance(
     made_by="tests/bundles.py",
@@ -152,7 +155,7 @@ SEED = 7
 """Of the weights of exported test bundles: ``build(PRESETS[...], SEED)`` is their torch model."""
 
 
-def exported_bundle(preset: str, folder: Path, attention: str | None = None) -> Path:
+def exported_bundle(preset: str, folder: Path, attention: Join | None = None) -> Path:
     """Export ``preset`` with random weights to ``folder``; ``attention``: another way of joining than its own."""
     from edge_streamer.export.config import PRESETS, with_attention
     from edge_streamer.export.model import build
@@ -160,7 +163,7 @@ def exported_bundle(preset: str, folder: Path, attention: str | None = None) -> 
     from edge_streamer.export.wan_streamer import Origin, export_bundle
 
     config = PRESETS[preset]
-    if attention in ("split", "concat", "turned"):
+    if attention:
         config = with_attention(config, attention)
     origin = Origin(weights=f"random, seed {SEED}", licence="none")
     return export_bundle(build(config, SEED), byte_level(), origin, folder).path

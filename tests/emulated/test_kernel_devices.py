@@ -222,10 +222,11 @@ def test_the_list_names_them() -> None:
     assert not any("upmix" in name or "surround" in name for _, name in names)  # ALSA's converters are no devices
 
 
-def test_a_conversation_on_the_kernels_devices(tmp_path: Path, tiny_or_demo: Path) -> None:
-    """`run` from card and camera; far from real time here, so the ladder and the skipping are at work too."""
+def test_a_conversation_on_the_kernels_devices(tmp_path: Path, tiny_bundle: Path) -> None:
+    """`run` from card and camera; far from real time here, so the ladder and the skipping are at work too. The
+    tiny bundle: a step of the demo takes half a minute here, as long as the watchdog waits for one that hangs."""
     command = [
-        sys.executable, "-m", "edge_streamer.runtime.cli", "run", str(tiny_or_demo), "--mic", MICROPHONE, "--speaker",
+        sys.executable, "-m", "edge_streamer.runtime.cli", "run", str(tiny_bundle), "--mic", MICROPHONE, "--speaker",
         SPEAKER, "--camera", "vivid", "--display", "none", "--aec", "off", "--seconds", "6", "--record",
         str(tmp_path / "record"), "--json", str(tmp_path / "report.json"),
     ]  # fmt: skip
@@ -243,13 +244,3 @@ def test_a_conversation_on_the_kernels_devices(tmp_path: Path, tiny_or_demo: Pat
     assert report["devices"]["camera"]["pictures"] > 10
     with suppress(KeyError):
         print(json.dumps(report["mouth_to_ear_ms"]))
-
-
-@pytest.fixture
-def tiny_or_demo() -> Path:
-    """The tiny bundle that was made outside: a step of the demo takes half a minute here, as long as the watchdog waits
-    for one that hangs."""
-    from edge_streamer.runtime.demo import bundle_path
-
-    made = os.environ.get("EDGE_STREAMER_TINY_BUNDLE")
-    return Path(made) if made else bundle_path()
