@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from edge_streamer.runtime.demo import EMBEDDED
 from edge_streamer.runtime.errors import InputError, MediaError
 from edge_streamer.runtime.evaluation.runner import Microphone, Voices, check_media
 from edge_streamer.runtime.evaluation.suite import duplex, scene_of
 from edge_streamer.runtime.manifest import MediaSpec
 from edge_streamer.runtime.scenes.assets import load_assets
 from edge_streamer.runtime.scenes.script import typed_text
+from edge_streamer.runtime.shipped import MEDIA
 from edge_streamer.runtime.unit import Unit
 
 CALIBRATION_SEED, SCENES_SEED = 991, 4242
@@ -54,8 +54,7 @@ def recordings(files: Sequence[Path], media: MediaSpec) -> Stream:
 
 def shipped(media: MediaSpec) -> Stream:
     """The demo's own conversation."""
-    folder = EMBEDDED / "media"
-    sound, film = folder / "speech.flac", folder / "camera.mp4"
+    sound, film = MEDIA / "speech.flac", MEDIA / "camera.mp4"
     return Stream("the demo's conversation", lambda: _units(sound, film, media))
 
 

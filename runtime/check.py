@@ -1,4 +1,4 @@
-"""``edge-streamer check BUNDLE``: does this bundle compute here what it computed where it was made?
+"""``edge-streamer check [BUNDLE]``: does this bundle compute here what it computed where it was made?
 
 Receives a bundle; replays its golden units on this machine's engine and hands on a table of how far each quantity is
 from the answer that came where the bundle was made (the float model's, or a quantized bundle's own), with the first
@@ -11,7 +11,6 @@ import argparse
 import json
 import sys
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.engine import Array, Engine
@@ -19,6 +18,7 @@ from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.golden import Golden, load_golden, relative_error, replay
 from edge_streamer.runtime.manifest import DYNAMIC
 from edge_streamer.runtime.session import open_session
+from edge_streamer.runtime.shipped import add_bundle, chosen
 
 HELP = "replay a bundle's golden units here and say how far the answers differ"
 
@@ -104,12 +104,12 @@ def _row(quantity: str, errors: list[tuple[str, float]], tolerance: float) -> Ro
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", type=Path, help="a bundle's folder or archive")
+    add_bundle(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def main(args: argparse.Namespace) -> int:
-    verdict = check(Bundle.open(args.bundle))
+    verdict = check(Bundle.open(chosen(args)))
     if args.json:
         print(json.dumps({**asdict(verdict), "passed": verdict.passed}, indent=2))
     else:

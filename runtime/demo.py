@@ -13,15 +13,15 @@ from fractions import Fraction
 from itertools import count
 from pathlib import Path
 
-from edge_streamer.runtime.errors import BundleError, InputError
+from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.plan import Plan
 from edge_streamer.runtime.run import execute
 from edge_streamer.runtime.run_options import positive_seconds
 from edge_streamer.runtime.scenes.table import read_table
+from edge_streamer.runtime.shipped import MEDIA, bundle_path
 
 HELP = "run the bundle that ships with this package on media that ship too"
 
-EMBEDDED = Path(__file__).parent / "embedded"
 DEFAULT_OUT = Path("edge-streamer-demo")
 
 
@@ -55,25 +55,15 @@ def main(args: argparse.Namespace) -> int:
     return status
 
 
-def bundle_path(floats: bool = False) -> Path:
-    """The folder of the embedded bundle, or of the float32 one that it was quantized from. BundleError where this
-    package was built without it."""
-    path = EMBEDDED / ("demo-float" if floats else "demo")
-    if not (path / "manifest.json").is_file():
-        raise BundleError(f"this edge-streamer ships no demo bundle ({path} is missing); name a BUNDLE")
-    return path
-
-
 def demo_plan(bundle: Path, folder: Path, seconds: Fraction | None = None) -> Plan:
     """The demo as a run of ``bundle`` into ``folder``."""
-    media = EMBEDDED / "media"
     return Plan(
         bundle=bundle,
-        mic=media / "speech.flac",
-        camera=media / "camera.mp4",
-        captions=media / "captions.srt",
+        mic=MEDIA / "speech.flac",
+        camera=MEDIA / "camera.mp4",
+        captions=MEDIA / "captions.srt",
         # Without it the first 160 ms are a mixture of all that the agent may be: nothing yet says who it is.
-        prefix=media / "persona.png",
+        prefix=MEDIA / "persona.png",
         voice=folder / "voice.wav",
         film=folder / "film.mp4",
         side_by_side=folder / "side-by-side.mp4",

@@ -1,4 +1,4 @@
-"""What is in a bundle: ``edge-streamer inspect BUNDLE [--json]``.
+"""What is in a bundle: ``edge-streamer inspect [BUNDLE] [--json]``.
 
 Receives a bundle; hands on tables for people or JSON for programs: where it came from, its graphs with parameters,
 precision and costs, what one unit costs, its states with their sizes in memory, its files.
@@ -21,6 +21,7 @@ from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.consistency import STATIC
 from edge_streamer.runtime.files import size_text
 from edge_streamer.runtime.manifest import CarrySpec, GraphSpec, Manifest, RingSpec, StateSpec
+from edge_streamer.runtime.shipped import add_bundle, chosen
 
 HELP = "show a bundle's graphs, states, sizes and costs"
 
@@ -73,13 +74,13 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``edge-streamer inspect``."""
-    parser.add_argument("bundle", metavar="BUNDLE", help="a bundle's folder or archive")
+    add_bundle(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
 
 def main(args: argparse.Namespace) -> int:
     """``edge-streamer inspect``."""
-    inspection = inspect(Bundle.open(args.bundle))
+    inspection = inspect(Bundle.open(chosen(args)))
     if args.json:
         print(msgspec.json.format(msgspec.json.encode(inspection), indent=2).decode())
     else:

@@ -17,6 +17,7 @@ from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.loop import Pace
 from edge_streamer.runtime.plan import DEFAULT, ECHOES, IF_THERE, LivePlan, Plan
 from edge_streamer.runtime.realtime.playout import TARGET_SECONDS
+from edge_streamer.runtime.shipped import add_bundle, chosen
 from edge_streamer.runtime.unit import Knobs
 
 BESIDE_FILM = Path()
@@ -43,7 +44,7 @@ LIVE_ONLY = ("record", "log", "echo", "buffer", "push_to_talk")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """All options of ``run``."""
-    parser.add_argument("bundle", nargs="?", type=Path, help="a bundle's folder or archive (default: the demo bundle)")
+    add_bundle(parser)
     parser.add_argument("--config", type=Path, metavar="FILE.toml", help="take options from a file; these here win")
     _add_ends(parser.add_argument_group("ends", "devices by name (see 'edge-streamer devices'), or files"))
     _add_live(parser.add_argument_group("live", "where one end is a device"))
@@ -126,7 +127,7 @@ def _recorded_plan(args: argparse.Namespace, ends: dict[str, str | None]) -> Pla
     pace: Pace = args.pace or "fast"
     files = {name: None if word in (None, "none") else Path(word) for name, word in ends.items()}
     return Plan(
-        bundle=args.bundle or _demo_bundle(),
+        bundle=chosen(args),
         mic=files["mic"], camera=files["camera"], text=args.text, captions=args.captions, prefix=args.prefix,
         voice=files["speaker"], film=files["display"],
         side_by_side=_side_by_side(args, files["display"] if pace == "fast" else None),
@@ -138,7 +139,7 @@ def _live_plan(args: argparse.Namespace, ends: dict[str, str | None]) -> LivePla
     mic, speaker = ends["mic"] or DEFAULT, ends["speaker"] or DEFAULT
     camera, display = ends["camera"] or IF_THERE, ends["display"] or IF_THERE
     return LivePlan(
-        bundle=args.bundle or _demo_bundle(),
+        bundle=chosen(args),
         mic=None if mic == "none" else Path(mic) if is_file(mic) else mic,
         speaker=None if speaker == "none" or is_file(speaker) else speaker,
         camera=None if camera == "none" else f"film:{camera}" if is_file(camera) else camera,
@@ -172,13 +173,6 @@ def _knobs(args: argparse.Namespace) -> Knobs:
         return Knobs(args.steps, args.temperature, args.top_k, args.top_p, args.seed)
     except ValueError as error:
         raise InputError(str(error)) from error
-
-
-def _demo_bundle() -> Path:
-    # Imported here because the demo runs plans.
-    from edge_streamer.runtime.demo import bundle_path
-
-    return bundle_path()
 
 
 class _Word:

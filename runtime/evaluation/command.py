@@ -1,4 +1,4 @@
-"""``edge-streamer eval BUNDLE``: does it still behave?
+"""``edge-streamer eval [BUNDLE]``: does it still behave?
 
 Receives a bundle and the name of a folder; plays conversations to it in a closed loop and hands on the folder with
 ``report.html``, ``result.json``, ``suite.json`` and ``clip.mp4``: whole, or not there at all. Exit status: 0 measured
@@ -24,6 +24,7 @@ from edge_streamer.runtime.scenes.assets import HELD_OUT, HeldOut, load_assets
 from edge_streamer.runtime.scenes.scene import World
 from edge_streamer.runtime.scenes.table import SHIPPED
 from edge_streamer.runtime.session import Session, open_session
+from edge_streamer.runtime.shipped import add_bundle, chosen
 from edge_streamer.runtime.show import bars
 from edge_streamer.runtime.unit import Knobs
 
@@ -33,7 +34,7 @@ SUITE = "duplex"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", type=Path, help="a bundle's folder or archive")
+    add_bundle(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to make for the results")
     parser.add_argument("--suite", default=SUITE, metavar="NAME|FILE", help="duplex (default), or a suite's JSON file")
     parser.add_argument("--minutes", type=float, default=10.0, metavar="M", help="of conversation (default: 10)")
@@ -57,7 +58,7 @@ def main(args: argparse.Namespace) -> int:
     check_new_folder(args.out)
     world, held_out = load_assets(HELD_OUT, SHIPPED)
     suite, folder = _suite(args, minutes, world, held_out)
-    session = _open(args.bundle, args)
+    session = _open(chosen(args), args)
     reference = _open(args.reference, args) if args.reference else None
     steps = (1, 2, 4) if args.compare_steps else ()
     wish = Wish(args.seed, args.steps, steps, long_minutes, True, reference, folder)

@@ -41,10 +41,10 @@ from edge_streamer.quantization.observe import Key, Seen, observe
 from edge_streamer.quantization.schemes import CODECS, Scheme
 from edge_streamer.quantization.streams import scenes, shipped, usual
 from edge_streamer.runtime.bundle import Bundle
-from edge_streamer.runtime.demo import bundle_path
 from edge_streamer.runtime.engine import Array
 from edge_streamer.runtime.evaluation.drift import drift
 from edge_streamer.runtime.session import open_session
+from edge_streamer.runtime.shipped import bundle_path
 from edge_streamer.runtime.unit import Response
 
 STATIC_UNITS = 40

@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def _demo_bundle() -> Path:
-    from edge_streamer.runtime.demo import bundle_path
+    from edge_streamer.runtime.shipped import bundle_path
 
     return bundle_path()
 
@@ -104,7 +104,7 @@ def resident_bytes() -> int:
 
 def run_peak(bundle: Path) -> float:
     """Peak resident MB of ``edge-streamer run`` with sound, film and report."""
-    from edge_streamer.runtime.demo import EMBEDDED
+    from edge_streamer.runtime.shipped import EMBEDDED
 
     media = EMBEDDED / "media"
     with tempfile.TemporaryDirectory() as folder:

@@ -17,7 +17,7 @@ import pytest
 
 import edge_streamer
 from edge_streamer.runtime import cli
-from edge_streamer.runtime.demo import bundle_path
+from edge_streamer.runtime.shipped import bundle_path
 
 
 @pytest.fixture(params=[[], ["--float"]], ids=["shipped", "float"])

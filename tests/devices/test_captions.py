@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from edge_streamer.devices.captions import Caption, Captions, read_captions
-from edge_streamer.runtime.demo import EMBEDDED
 from edge_streamer.runtime.errors import InputError, MediaError
+from edge_streamer.runtime.shipped import EMBEDDED
 
 GOOD = """1
 00:00:01,170 --> 00:00:03,200

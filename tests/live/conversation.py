@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import soxr
 
-from edge_streamer.runtime.demo import EMBEDDED, bundle_path
 from edge_streamer.runtime.evaluation.behaviour import Halt, Question, halts, questions
 from edge_streamer.runtime.evaluation.ear import Ear
 from edge_streamer.runtime.evaluation.runner import Microphone, Recording, Voices
@@ -31,6 +30,7 @@ from edge_streamer.runtime.realtime import journal, replay
 from edge_streamer.runtime.scenes.assets import load_assets, load_world
 from edge_streamer.runtime.scenes.scene import Scene
 from edge_streamer.runtime.scenes.script import RATE, UNIT
+from edge_streamer.runtime.shipped import EMBEDDED, bundle_path
 from tests.pulse import RATE as SERVER_RATE
 from tests.pulse import Pulse, pulse_server
 from tests.sounds import place

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_streamer.runtime.demo import EMBEDDED, bundle_path
+from edge_streamer.runtime.shipped import EMBEDDED, bundle_path
 from tests.live.conversation import at_server_rate, draw
 from tests.pulse import Pulse, pulse_server
 

@@ -21,12 +21,12 @@ from edge_streamer.quantization.streams import shipped
 from edge_streamer.runtime import cli
 from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.check import check
-from edge_streamer.runtime.demo import bundle_path
 from edge_streamer.runtime.errors import BundleError, InputError
 from edge_streamer.runtime.evaluation.drift import HEARD_AND_SEEN, LATENTS, drift
 from edge_streamer.runtime.golden import made_unit
 from edge_streamer.runtime.passes import Recorder
 from edge_streamer.runtime.session import open_session
+from edge_streamer.runtime.shipped import bundle_path
 from edge_streamer.runtime.unit import Unit
 from tests.media_files import write_wav
 

@@ -19,9 +19,9 @@ from edge_streamer.quantization.observe import Key, Seen, observe
 from edge_streamer.quantization.schemes import Scheme
 from edge_streamer.quantization.streams import shipped
 from edge_streamer.runtime.bundle import Bundle
-from edge_streamer.runtime.demo import bundle_path
 from edge_streamer.runtime.evaluation.drift import LATENTS, drift
 from edge_streamer.runtime.session import open_session
+from edge_streamer.runtime.shipped import bundle_path
 from edge_streamer.runtime.unit import Unit
 from tests.quantized import changed
 

@@ -13,9 +13,9 @@ from edge_streamer.quantization import graph, ways
 from edge_streamer.quantization.numbers import FP16, INT4, INT8, fits, to_nearest
 from edge_streamer.quantization.schemes import CODECS, Plan, Scheme
 from edge_streamer.runtime.bundle import Bundle
-from edge_streamer.runtime.demo import bundle_path
 from edge_streamer.runtime.golden import made_unit
 from edge_streamer.runtime.session import Session, open_session
+from edge_streamer.runtime.shipped import bundle_path
 from tests.quantized import changed, latents
 
 FOLDABLE = ("attention.qkv", "feed_forward.gate_up", "feed_forward.down")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_streamer.runtime import cli, demo, run
+from edge_streamer.runtime import cli, demo, run, shipped
 from edge_streamer.runtime.errors import MediaError
 from tests.fakes import FakeSession, use
 from tests.media_files import MEDIA, write_wav
@@ -23,7 +23,8 @@ def names(folder: Path) -> list[str]:
 def embedded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeSession:
     """The session that the command opens."""
     session = use(FakeSession(), monkeypatch)
-    monkeypatch.setattr(demo, "bundle_path", lambda floats=False: tmp_path / "bundle")
+    for module in (demo, shipped):
+        monkeypatch.setattr(module, "bundle_path", lambda floats=False: tmp_path / "bundle")
     return session
 
 
@@ -56,7 +57,7 @@ def test_the_demo_media_are_whole(embedded: FakeSession, tmp_path: Path) -> None
     assert len({seen.frames.tobytes() for seen in embedded.seen}) == 175, "the picture moves in every unit"
     report = json.loads((tmp_path / "results" / "report.json").read_text())
     assert report["inputs"]["--captions"].endswith("captions.srt")
-    total = sum(path.stat().st_size for path in (demo.EMBEDDED / "media").iterdir())
+    total = sum(path.stat().st_size for path in (shipped.MEDIA).iterdir())
     assert total < 600_000
 
 
@@ -109,6 +110,14 @@ def test_run_without_a_bundle_takes_the_demo(embedded: FakeSession, tmp_path: Pa
 def test_a_package_without_the_demo_says_so(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(demo, "EMBEDDED", tmp_path)
+    monkeypatch.setattr(shipped, "EMBEDDED", tmp_path)
     assert cli.main(["demo", "--bundle"]) == 2
     assert "ships no demo bundle" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["check", "inspect"])
+def test_commands_that_look_at_a_bundle_take_the_demo(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([command, "--json"]) == 0
+    without = capsys.readouterr().out
+    assert cli.main([command, str(shipped.bundle_path()), "--json"]) == 0
+    assert capsys.readouterr().out == without

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from edge_streamer.runtime.demo import bundle_path
 from edge_streamer.runtime.evaluation.ear import Ear
 from edge_streamer.runtime.evaluation.measure import measure
 from edge_streamer.runtime.evaluation.parity import Parity, bundle_parity
@@ -22,6 +21,7 @@ from edge_streamer.runtime.evaluation.suite import Case, duplex, scene_of
 from edge_streamer.runtime.scenes.assets import HeldOut, load_assets
 from edge_streamer.runtime.scenes.scene import World
 from edge_streamer.runtime.session import Session, open_session
+from edge_streamer.runtime.shipped import bundle_path
 from tests.runtime.evaluation.controls import FAULTS, SPOILERS, broken, spoiled
 
 SAME_DB = -80.0

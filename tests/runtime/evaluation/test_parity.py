@@ -9,7 +9,6 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge_streamer.runtime.demo import bundle_path
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.evaluation.bench import Wish, evaluate
 from edge_streamer.runtime.evaluation.ceiling import Intended
@@ -21,6 +20,7 @@ from edge_streamer.runtime.scenes.assets import load_assets
 from edge_streamer.runtime.scenes.script import UNIT, Said, Script, Typed
 from edge_streamer.runtime.scenes.sound import Room
 from edge_streamer.runtime.session import Session, open_session
+from edge_streamer.runtime.shipped import bundle_path
 from edge_streamer.runtime.unit import Response, Unit
 from tests.media_files import write_wav
 

@@ -1,0 +1,36 @@
+"""What ships inside the package: the demo's bundle, the float32 one that it was quantized from, and media for it.
+
+Commands that only look at a bundle take the demo's where none is named (:func:`add_bundle`, :func:`chosen`): the first
+thing to run on a new board needs no file of one's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from edge_streamer.runtime.errors import BundleError
+
+EMBEDDED = Path(__file__).parent / "embedded"
+MEDIA = EMBEDDED / "media"
+
+
+def bundle_path(floats: bool = False) -> Path:
+    """The folder of the embedded bundle, or of the float32 one that it was quantized from. BundleError where this
+    package was built without it."""
+    path = EMBEDDED / ("demo-float" if floats else "demo")
+    if not (path / "manifest.json").is_file():
+        raise BundleError(f"this edge-streamer ships no demo bundle ({path} is missing); name a BUNDLE")
+    return path
+
+
+def add_bundle(parser: argparse.ArgumentParser) -> None:
+    """The argument BUNDLE, which may be left out."""
+    parser.add_argument("bundle", nargs="?", type=Path, metavar="BUNDLE",
+                        help="a bundle's folder or archive (default: the demo bundle)")  # fmt: skip
+
+
+def chosen(args: argparse.Namespace) -> Path:
+    """The bundle that was named, else the demo's."""
+    named: Path | None = args.bundle
+    return named or bundle_path()
