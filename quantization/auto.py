@@ -8,7 +8,7 @@ what was weighed (:class:`Choice`):
 2. Errors of different layers hardly know of each other, so their energies add: the choice that takes the fewest bytes
    with the sum within the bound is found by bisection over what a byte may cost in error.
 3. All of it together is measured over the whole stream. Where the bound is missed, or room is left, the layers get as
-   much less or more, and 2 comes again.
+   much less or more, and 2 comes again; between a room that held and one that did not, halfway.
 """
 
 from __future__ import annotations
@@ -55,12 +55,22 @@ PROBED = 40
 """Units over which a group is measured alone."""
 SPANS = 6
 """Groups along the depth of a Transformer."""
-ATTEMPTS = 6
-"""Of the whole, before the bound is given up."""
+ATTEMPTS = 8
+"""Mixtures measured as a whole, before the best so far is taken, or the bound given up."""
 CAREFUL = 0.97
 """Of the room that a measured error leaves."""
+STEPS = 24
+"""Rooms tried; many pick a mixture that was measured before."""
 MORE = 1.5
 """Times the room before, at most, where a mixture leaves some."""
+MOST = 1000.0
+"""Times less room than before, at most, where a mixture is beyond the bound."""
+LEAST = 1e-30
+"""The room for an output that is beyond the bound with every layer in float."""
+
+
+Energies = Mapping[str, float]
+"""Output -> a share or a multiple of its energy."""
 
 
 class TooFar(InputError):
@@ -170,23 +180,49 @@ def _choose(
     trials: Trials, probe: Stream, stream: Stream, units: int, bound: float, tell: Tell
 ) -> tuple[Mixture, list[Choice]]:
     least, weighed = _weigh(trials, probe, tell)
-    most = 10 ** (bound / 10)
-    whole, best = dict.fromkeys(HEARD_AND_SEEN, most), list[Option]()
-    room = {name: most - least[name] for name in HEARD_AND_SEEN}
-    for attempt in range(ATTEMPTS):
-        picked = smallest(list(weighed.values()), room)
-        named = f"mixture {attempt + 1}"
-        found = trials.run(_plans(picked), islice(stream.units(), units), lambda n: tell(named, n, units))  # noqa: B023
-        left = {name: most / max(energy, 1e-30) for name, energy in _energies(found).items()}
-        if min(left.values()) >= 1.0 and (not best or _size(picked) < _size(best)):
-            best = picked
-        if best and (min(left.values()) < 1.0 or min(left.values()) * CAREFUL <= 1.0):
-            break  # it holds, and more does not, or hardly can
-        room = {name: room[name] * CAREFUL * min(left[name], MORE) for name in HEARD_AND_SEEN}
+    most, groups = 10 ** (bound / 10), list(weighed.values())
+
+    def measured(attempt: int, picked: Sequence[Option]) -> Energies:
+        """Output -> how many times its error the bound is."""
+        named = f"mixture {attempt}"
+        found = trials.run(_plans(picked), islice(stream.units(), units), lambda n: tell(named, n, units))
+        return {name: most / max(energy, 1e-30) for name, energy in _energies(found).items()}
+
+    best = least_held(groups, {name: max(most - least[name], LEAST) for name in HEARD_AND_SEEN}, measured)
     if not best:
         raise TooFar(f"no mixture of {ATTEMPTS} holds {bound:g} dB over {units} units; allow more error (--max-error)")
+    whole = dict.fromkeys(HEARD_AND_SEEN, most)
     choices = [_told(group, options, p, whole) for (group, options), p in zip(weighed.items(), best, strict=True)]
     return trials.mixture(_plans(best)), choices
+
+
+def least_held(
+    groups: Sequence[Sequence[Option]], room: Mapping[str, float], measured: Callable[[int, Sequence[Option]], Energies]
+) -> list[Option]:
+    """The mixture of fewest bytes that held when it was ``measured`` (attempt, mixture -> how many times its error the
+    bound is, by output), beginning with the one for ``room``; empty where none of ATTEMPTS did."""
+    best, known = list[Option](), dict[tuple[int, ...], Energies]()
+    held, missed = dict[str, float](), dict[str, float]()
+    for _ in range(STEPS):
+        picked = smallest(groups, room)
+        key = tuple(map(id, picked))
+        if key not in known:
+            if len(known) == ATTEMPTS:
+                break
+            known[key] = measured(len(known) + 1, picked)
+        left = known[key]
+        if min(left.values()) >= 1.0:
+            held = dict(room)
+            best = picked if not best or _size(picked) < _size(best) else best
+            if min(left.values()) * CAREFUL <= 1.0:
+                break  # hardly more can hold
+        else:
+            missed = dict(room)
+        if held and missed:
+            room = {name: math.sqrt(held[name] * missed[name]) for name in room}
+        else:
+            room = {name: room[name] * CAREFUL * min(max(left[name], 1 / MOST), MORE) for name in room}
+    return best
 
 
 def _plans(picked: Sequence[Option]) -> dict[Key, Plan | None]:

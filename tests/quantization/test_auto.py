@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from edge_streamer.quantization import graph
-from edge_streamer.quantization.auto import Option, Trials, _told, _weigh, group_of, smallest
+from edge_streamer.quantization.auto import ATTEMPTS, Option, Trials, _told, _weigh, group_of, least_held, smallest
 from edge_streamer.quantization.streams import Stream
 from edge_streamer.runtime import cli
 from edge_streamer.runtime.bundle import Bundle
@@ -55,6 +56,31 @@ def test_a_choice_says_what_a_smaller_one_would_have_cost() -> None:
     assert "the smallest there is" in _told("g", options, options[2], ROOM).why
 
 
+@pytest.mark.parametrize("real", [0.3, 1.0, 2.5, 3.5])
+def test_what_room_is_left_is_used_and_what_was_too_much_is_shared(real: float) -> None:
+    """Layers together err ``real`` times as much as alone: the mixture found is the smallest that holds."""
+    groups = [[option(400), option(100, 1e-4, 1e-4), option(62, 2e-3 * (1 + n), 1e-3 * (1 + n))] for n in range(60)]
+    tried: list[int] = []
+
+    def measured(attempt: int, picked: Sequence[Option]) -> dict[str, float]:
+        tried.append(attempt)
+        return {name: most / (real * sum(o.error[name] for o in picked)) for name, most in ROOM.items()}
+
+    best = least_held(groups, ROOM, measured)
+    size, held = sum(o.bytes for o in best), {n: most / real for n, most in ROOM.items()}
+    assert all(sum(o.error[name] for o in best) <= held[name] for name in ROOM)
+    assert size == sum(o.bytes for o in smallest(groups, held))
+    assert tried == list(range(1, len(tried) + 1))
+    assert len(tried) <= ATTEMPTS
+
+
+def test_where_nothing_holds_there_is_no_mixture_and_an_end() -> None:
+    groups = [[option(400), option(100, 0.1, 0.1)] for _ in range(3)]
+    assert least_held(groups, ROOM, lambda *_: dict.fromkeys(ROOM, 1e-9)) == []
+    everything = least_held(groups, ROOM, lambda *_: dict.fromkeys(ROOM, 1e9))
+    assert [o.bytes for o in everything] == [100] * 3
+
+
 def test_groups_of_a_deep_model_are_spans_of_one_kind() -> None:
     names = [f"layers.{n}.{kind}" for n in range(24) for kind in ("attention.qkv", "feed_forward.down")]
     groups = [group_of("core", name, 24) for name in names]
@@ -75,7 +101,7 @@ def test_a_bound_that_nothing_holds_is_said_and_leaves_nothing(
     out = tmp_path / "out"
     words = ["quantize", str(tiny_bundle), "--scheme", "auto", "--max-error", "-190", "--out", str(out)]
     assert cli.main([*words, "--units", "4"]) == 1  # as for every scheme
-    assert "no mixture of 6 holds -190 dB over 4 units" in capsys.readouterr().err
+    assert "no mixture of 8 holds -190 dB over 4 units" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
