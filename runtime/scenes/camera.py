@@ -17,7 +17,13 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_streamer.runtime.scenes.backgrounds import CARD_COLOURS, HEIGHT, WIDTH, background_picture
+from edge_streamer.runtime.scenes.backgrounds import (
+    CARD_COLOURS,
+    HEIGHT,
+    HELD_OUT_BACKGROUNDS,
+    WIDTH,
+    background_picture,
+)
 from edge_streamer.runtime.scenes.shapes import (
     INK,
     Bytes,
@@ -78,21 +84,27 @@ _POOL = 1 << 20
 
 @dataclass(frozen=True)
 class View:
-    """One camera setting, constant in a clip."""
+    """One camera setting, constant in a clip. The defaults are somebody in plain light."""
 
-    background: int
+    background: int = HELD_OUT_BACKGROUNDS.start
     """Seed of the background."""
-    skin: int
-    hair: int
-    shirt: int
-    brightness: float
-    """0.6..1.3."""
-    tint: tuple[float, float, float]
-    """White balance, 0.85..1.15 each for red, green, blue."""
-    noise: float
-    """Sensor noise, standard deviation 0..8 in levels."""
-    size: float
-    """Of the face, 0.8..1.25."""
+    skin: int = 1
+    hair: int = 0
+    shirt: int = 0
+    brightness: float = 1.0
+    tint: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """White balance, each for red, green, blue."""
+    noise: float = 1.0
+    """Sensor noise, standard deviation in levels."""
+    size: float = 1.0
+    """Of the face."""
+
+
+VIEW_RANGES: dict[str, tuple[float, float]] = {
+    "background": (0, 2**53 - 1), "skin": (0, SKINS - 1), "hair": (0, HAIRS - 1), "shirt": (0, SHIRTS - 1),
+    "brightness": (0.6, 1.3), "tint": (0.85, 1.15), "noise": (0, 8), "size": (0.8, 1.25),
+}  # fmt: skip
+"""What a view may be, field by field. A seed goes as far as every reader of JSON keeps it exact."""
 
 
 def random_view(rng: np.random.Generator, backgrounds: range) -> View:

@@ -41,6 +41,14 @@ class Room:
     """Samples."""
 
 
+ROOM_RANGES: dict[str, tuple[float, float]] = {
+    "gain": (0.01, 10), "snr_db": (-20, 60), "reverb_seconds": (0.01, 10), "tilt": (-0.6, 0.6), "echo_db": (-80, 20),
+    "echo_delay": (0, 2 * RATE),
+}  # fmt: skip
+"""What a room may be, field by field: far more than training's. ``reverb_seconds`` may be 0 too; a few ms would have
+an empty tail."""
+
+
 def random_room(rng: np.random.Generator, clean: float = 0.4) -> Room:
     """A room as training uses them; ``clean`` of them without noise. Babble, the hardest, comes twice as often."""
     return Room(
