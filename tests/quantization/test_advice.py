@@ -7,15 +7,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edge_streamer.quantization.advice import FLOAT, advise, read
+from edge_streamer.quantization.advice import FEW, FLOAT, USUAL, advise, read
+from edge_streamer.quantization.command import UNITS
 from edge_streamer.quantization.report import Report
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.evaluation.drift import Drift
 
 
-def report(scheme: str, size: int, ratio: float, error_db: float, slots: float = 1.0, target: str = "cpu") -> Report:
+def report(
+    scheme: str, size: int, ratio: float, error_db: float, slots: float = 1.0, target: str = "cpu", units: int = USUAL
+) -> Report:  # fmt: skip
     errors = {"latents.audio": error_db, "latents.video": error_db - 3}
-    drifts = [Drift(mode=mode, units=500, error_db=errors, curve_db={}, same_slots=slots, same_states=1.0)
+    drifts = [Drift(mode=mode, units=units, error_db=errors, curve_db={}, same_slots=slots, same_states=1.0)
               for mode in ("forced", "free")]  # fmt: skip
     return Report(
         format=1, scheme=scheme, target=target, source="demo abc", bytes=(1000, size), bundle_bytes=(1100, size + 100),
@@ -47,6 +50,36 @@ def test_who_is_out_is_told_why() -> None:
     assert [row.against for row in rows] == [
         None, "its latents' error is above -25 dB", "words differ: 99.5% must agree"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("reports", "why"), [
+    ([report("int8", 280, 0.86, -24)],
+     "nothing else holds -25 dB and 99.5% of the words; int8: its latents' error, -24.0 dB, is 1.00 dB above"),
+    ([report("int8", 280, 0.86, -23.5), report("int4", 230, 0.8, -19)],
+     "nothing else holds -25 dB and 99.5% of the words; int8 comes nearest: its latents' error, -23.5 dB, is 1.50 dB "
+     "above"),
+    ([report("int8", 280, 0.86, -24), report("int4", 230, 0.8, -30, slots=0.9)],
+     "nothing else holds -25 dB and 99.5% of the words; int4 comes nearest: 90.00% of its words agree"),
+    ([report("int8", 280, 0.86, -24, slots=0.99)],
+     "nothing else holds -25 dB and 99.5% of the words; int8: its latents' error, -24.0 dB, is 1.00 dB above and "
+     "99.00% of its words agree"),
+    ([report("int8", 280, 0.86, float("nan")), report("fp16", 500, 1.0, 200)],
+     "nothing else holds -25 dB and 99.5% of the words; fp16 comes nearest: its latents are not finite"),
+    ([report("int4", 230, 1.4, -40), report("int8", 280, 0.5, -10)],
+     "what else holds -25 dB and 99.5% of the words is slower, or no smaller: int4 takes 0.23x the weights, 1.40x the "
+     "unit time"),
+])  # fmt: skip
+def test_float32_is_advised_with_what_kept_the_others_out(reports: list[Report], why: str) -> None:
+    assert advise({str(n): one for n, one in enumerate(reports)}).words == f"ship float32: {why}"
+
+
+def test_few_units_advise_nothing() -> None:
+    few = advise({"a": report("int8", 280, 0.86, -30), "b": report("int4", 230, 0.8, -26, units=FEW - 1)})
+    assert few.words.startswith(f"{FEW - 1} units are too few to advise by (the default is {USUAL}); ")
+    assert "ship" not in few.words
+    assert advise({"a": report("int8", 280, 0.86, -30, units=1)}).words.startswith("1 unit is too few")
+    assert not advise({"a": report("int8", 280, 0.86, -30, units=FEW)}).few
+    assert USUAL == UNITS
 
 
 def test_reports_of_other_input_ranges_are_told_apart() -> None:

@@ -176,6 +176,8 @@ def test_the_report_says_what_a_second_look_finds(made: Made, tiny_bundle: Path)
     assert set(solver["largest"]) == {"clean", "solve.0.in", "solve.1.in"}
     assert len(set(solver["largest"].values())) == 3, "a solver's steps have ranges of their own"
     page = made.out.with_name("small.html").read_text()
+    assert page.index("30 units are too few to advise by") < page.index("<table")
+    assert "ship this" not in page
     assert page.count("<svg") == 2
     assert page.count("data:image/png") == 2
     assert "http" not in page.replace("http://www.w3.org", "")
@@ -231,14 +233,15 @@ def test_the_page_says_which_of_all_to_ship(
     tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for scheme, beside in (("int4", []), ("int8", ["--beside", str(tmp_path / "int4.json")])):
-        words = ["quantize", str(tiny_bundle), "--scheme", scheme, "--out", str(tmp_path / scheme), "--units", "12"]
+        words = ["quantize", str(tiny_bundle), "--scheme", scheme, "--out", str(tmp_path / scheme), "--units", "100"]
         assert cli.main([*words, *beside]) == 0
     page = (tmp_path / "int8.html").read_text()
     assert page.count("ship this") == 1
     assert page.index("ship this") < page.index("Error over time")
     assert all(f"<td>{name}</td>" in page for name in ("float32", "int4", "int8"))
     said = " ".join(capsys.readouterr().out.split())
-    assert said.count("ship float32: of what holds -25 dB") + said.count("ship int") == 2
+    floats = sum(said.count(f"ship float32: {word} else holds -25 dB") for word in ("nothing", "what"))
+    assert floats + said.count("ship int") == 2
     words = ["quantize", str(tiny_bundle), "--scheme", "int8", "--target", "orin", "--out", str(tmp_path / "orin")]
     assert cli.main([*words, "--beside", str(tmp_path / "int4.json")]) == 2
     assert "of target cpu; wanted orin" in capsys.readouterr().err
@@ -264,6 +267,8 @@ def test_auto_aims_with_the_input_range_that_was_asked_for(
     (".", [], "the folder . exists and is not empty"), ("/", [], "the folder / exists and is not empty"),
     ("used", [], "used.html: it is a folder; name a file"),
     ("small", ["--scheme", "auto", "--rings", "int8"], "auto measures its mixtures with float32 rings"),
+    ("small", ["--max-error", "nan"], "--max-error is nan; wanted decibels"),
+    ("BUNDLE/small", [], "lies inside BUNDLE"),
 ])  # fmt: skip
 def test_what_cannot_be_made_is_refused_before_the_work(
     out: str, words: list[str], says: str, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
@@ -272,6 +277,7 @@ def test_what_cannot_be_made_is_refused_before_the_work(
     monkeypatch.setattr(command, "observe", lambda *_: pytest.fail("the work has begun"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "used.html").mkdir()
+    out = out.replace("BUNDLE", str(tiny_bundle))
     assert cli.main(["quantize", str(tiny_bundle), "--scheme", "int8", "--out", out, *words]) == 2
     assert says in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["used.html"]
