@@ -59,6 +59,8 @@ ATTEMPTS = 8
 """Mixtures measured as a whole, before the best so far is taken, or the bound given up."""
 CAREFUL = 0.97
 """Of the room that a measured error leaves."""
+WORTH = 0.005
+"""Of the bytes: less is not worth another measurement."""
 STEPS = 24
 """Rooms tried; many pick a mixture that was measured before."""
 MORE = 1.5
@@ -202,7 +204,7 @@ def least_held(
     """The mixture of fewest bytes that held when it was ``measured`` (attempt, mixture -> how many times its error the
     bound is, by output), beginning with the one for ``room``; empty where none of ATTEMPTS did."""
     best, known = list[Option](), dict[tuple[int, ...], Energies]()
-    held, missed = dict[str, float](), dict[str, float]()
+    held, missed, too_small = dict[str, float](), dict[str, float](), 0
     for _ in range(STEPS):
         picked = smallest(groups, room)
         key = tuple(map(id, picked))
@@ -217,8 +219,10 @@ def least_held(
             if min(left.values()) * CAREFUL <= 1.0:
                 break  # hardly more can hold
         else:
-            missed = dict(room)
+            missed, too_small = dict(room), _size(picked)
         if held and missed:
+            if _size(best) - too_small <= WORTH * _size(best):
+                break
             room = {name: math.sqrt(held[name] * missed[name]) for name in room}
         else:
             room = {name: room[name] * CAREFUL * min(max(left[name], 1 / MOST), MORE) for name in room}
