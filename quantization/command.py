@@ -8,6 +8,7 @@ is beyond ``--max-error``, or no mixture of ``auto`` holds it; 2 the input canno
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Iterator
 from itertools import islice
@@ -28,6 +29,7 @@ from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.evaluation.bench import Tell
 from edge_streamer.runtime.files import check_new_folder, new_folder, replacing, size_text
+from edge_streamer.runtime.outputs import BUNDLE, check_outside
 from edge_streamer.runtime.show import bars
 from edge_streamer.runtime.unit import Unit
 
@@ -38,7 +40,7 @@ CALIBRATION_UNITS = 300
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", type=Path, help="a float32 bundle's folder or archive")
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="a float32 bundle's folder or archive")
     parser.add_argument("--scheme", required=True, choices=(*SCHEMES, AUTO),
                         help="int8: products of integers; int4: 4-bit weights; both with the codecs in 8 bits; "
                         "fp16, bf16: products in 16 bits (bf16: orin, thor); fp8, nvfp4: thor; auto: each layer in as "
@@ -78,6 +80,9 @@ def main(args: argparse.Namespace) -> int:
             raise InputError(f"--{name} is {count}; wanted 1 to 1000000")
     if args.scheme == AUTO and args.rings != "float32":
         raise InputError("--scheme auto measures its mixtures with float32 rings; leave --rings out, or name a scheme")
+    if args.max_error is not None and not math.isfinite(args.max_error):
+        raise InputError(f"--max-error is {args.max_error}; wanted decibels, e.g. -25")
+    check_outside("--out", args.out, BUNDLE, args.bundle)
     check_new_folder(args.out)
     page, data = (args.out.with_name(f"{args.out.name}.{ending}") for ending in ("html", "json"))
     source = Bundle.open(args.bundle)
@@ -112,7 +117,7 @@ def main(args: argparse.Namespace) -> int:
     if args.json:
         sys.stdout.write(data.read_text("utf-8") + "\n")
     else:
-        _show(report, advice, args.out, page)
+        _show(report, advice, args, page)
     return 0
 
 
@@ -140,11 +145,11 @@ class _Counted:
             yield unit
 
 
-def _show(report: Report, advice: Advice, out: Path, page: Path) -> None:
+def _show(report: Report, advice: Advice, args: argparse.Namespace, page: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    forced, free = report.drifts
+    out, (forced, free) = args.out, report.drifts
     (before, after), (slow, fast) = report.bytes, report.unit_ms
     shown = Table("", "float32", report.scheme, "", title=f"{out}: {report.label}", title_justify="left")
     shown.add_row("weights", size_text(before), size_text(after), f"{after / before:.2f}x")
@@ -163,4 +168,5 @@ def _show(report: Report, advice: Advice, out: Path, page: Path) -> None:
     console = Console(file=sys.stdout)
     console.print(shown)
     console.print(advice.words)
-    console.print(f"the report is {page}; does it still behave? edge-streamer eval {out} --float BUNDLE --out report")
+    then = f"edge-streamer eval {out} --float {args.bundle} --out report"
+    console.print(f"the report is {page}; does it still behave? {then}", soft_wrap=True, highlight=False)

@@ -171,7 +171,8 @@ def _read_manifest(folder: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise BundleError(
-            f"{folder} is not a bundle: {MANIFEST} cannot be read ({error.strerror}); name the folder that has it"
+            f"{folder} is not a bundle: {MANIFEST} cannot be read ({error.strerror}); name a folder that has it, and "
+            "that you may read"
         ) from None
 
 
@@ -215,8 +216,10 @@ def _check_files(folder: Path, files: Sequence[FileSpec]) -> None:
             )
     strangers = sorted(set(_found(folder)) - {file.path for file in files})
     if strangers:
-        more = f" and {len(strangers) - 1} more" if len(strangers) > 1 else ""
-        raise BundleError(f"{folder / strangers[0]}{more} is not listed in manifest.json; remove it from the bundle")
+        more = len(strangers) - 1
+        those = f" and {more} more are not listed in manifest.json; remove them" if more else (
+            " is not listed in manifest.json; remove it")  # fmt: skip
+        raise BundleError(f"{folder / strangers[0]}{those} from the bundle")
 
 
 def _check_sums(folder: Path, files: Sequence[FileSpec]) -> None:

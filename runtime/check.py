@@ -122,12 +122,14 @@ def _print_table(verdict: Verdict) -> None:
     from rich.table import Table
 
     title = f"{verdict.bundle}: {verdict.units} golden units on {verdict.engine}"
-    table = Table("quantity", "relative error", "worst in unit", "verdict", title=title, title_justify="left")
+    table = Table("quantity", "relative error", "worst in unit", "verdict")
     for row in verdict.rows:
         said = "ok" if row.first_beyond is None else f"[red]beyond {verdict.tolerance:g} from unit {row.first_beyond}"
         table.add_row(row.quantity, f"{row.error:.2e}", row.worst_unit, said)
     console = Console(file=sys.stdout)
+    console.print(title, soft_wrap=True, highlight=False)
     console.print(table)
+    console.print(f"relative error: at most {verdict.tolerance:g} at this precision", highlight=False)
     console.print(f"slots: {verdict.slots_agree:.1%} of tokens as the float model chose them")
     console.print(
         "[green]passed" if verdict.passed else "[red]FAILED: this bundle does not compute here what it should"

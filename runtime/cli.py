@@ -1,9 +1,9 @@
 """``edge-streamer``: subcommands by dotted name, imported only when they are used.
 
 Receives the words of the command line; hands on an exit status: 0 done, 1 failed, 2 the input cannot be used, 130
-interrupted, 141 the reader of the output has gone. A command's file has ``HELP``, ``add_arguments(parser)`` and
-``main(args) -> int``; the table below holds its line of help too, so that ``edge-streamer --help`` imports none of
-them. The runtime reaches ``export`` only here, by name.
+interrupted, 143 terminated, 141 the reader of the output has gone. A command's file has ``HELP``,
+``add_arguments(parser)`` and ``main(args) -> int``; the table below holds its line of help too, so that
+``edge-streamer --help`` imports none of them. The runtime reaches ``export`` only here, by name.
 
 Errors that this project raises on purpose, and words that argparse refuses, are one line on standard error; anything
 else is a fault of ours and shows its traceback.
@@ -13,9 +13,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, NamedTuple, NoReturn, Protocol, cast
 
@@ -24,8 +28,17 @@ from edge_streamer.runtime.errors import EdgeStreamerError
 INPUT_UNUSABLE = 2
 INTERRUPTED = 130
 """What a shell reports for a program ended by Ctrl-C: 128 + SIGINT."""
+TERMINATED = 143
+"""128 + SIGTERM."""
 BROKEN_PIPE = 141
 """What a shell reports for a program whose reader has gone: 128 + SIGPIPE."""
+
+
+ONE_THREAD = "OPENBLAS_NUM_THREADS"
+"""NumPy's small products are faster on one thread: on a busy machine a second one is waited for, up to 50 times as long
+as the product takes. The engine has its own threads; `quantize` alone has products that are worth two."""
+NUMBERS = {"float": "no number", "int": "no whole number"}
+"""What argparse calls by Python's types, in words."""
 
 
 class _Entry(NamedTuple):
@@ -87,14 +100,15 @@ class Command(Protocol):
     def main(self, args: argparse.Namespace) -> int: ...
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Refuses in one line, as every other error of this project."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(INPUT_UNUSABLE, f"edge-streamer: {' '.join(message.split())}; see {self.prog} --help\n")
+        said = re.sub(r"invalid (float|int) value: (.*)", lambda found: f"{found[2]} is {NUMBERS[found[1]]}", message)
+        self.exit(INPUT_UNUSABLE, f"edge-streamer: {' '.join(said.split())}; see {self.prog} --help\n")
 
 
-class _CommandParser(_Parser):
+class _CommandParser(Parser):
     """Refuses unknown words itself: argparse leaves them to the parser above, which knows other options."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
@@ -108,7 +122,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        status = _run(words)
+        with _terminable():
+            status = _run(words)
         for stream in (sys.stdout, sys.stderr):  # a reader that has gone shows here, not at the interpreter's end
             stream.flush()
         return status
@@ -125,14 +140,36 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"pip install '.[{extra}]'",
             INPUT_UNUSABLE,
         )
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    except KeyboardInterrupt as stop:
+        status = TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED
+        return _fail(words, "stopped; what was not finished is not kept", status)
     except BrokenPipeError:
         return _unread()
     except SystemExit as stop:
         if isinstance(stop.__context__, BrokenPipeError):  # rich makes a plain exit of it
             return _unread()
         raise
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which by default ends a process without a chance to remove what is half written."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does. (`run` takes both itself.)"""
+
+    def end(*_: object) -> NoReturn:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # only there may handlers be set
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _unread() -> int:
@@ -146,7 +183,7 @@ def _unread() -> int:
 
 
 def _run(words: Sequence[str]) -> int:
-    parser = _Parser(
+    parser = Parser(
         prog="edge-streamer", description="Runs a streaming, full-duplex audio-visual model on an edge device."
     )
     parser.add_argument("--version", action="version", version=f"edge-streamer {_version()}")
@@ -158,6 +195,8 @@ def _run(words: Sequence[str]) -> int:
         sub = commands.add_parser(name, help=entry.help, description=_sentence(entry.help))
         _add_debug(sub)
         if name == chosen:
+            if name != "quantize":
+                os.environ.setdefault(ONE_THREAD, "1")  # read when NumPy is imported, which is below
             module = _load(entry.module)
             module.add_arguments(sub)
             words = _configured(sub, words, name)

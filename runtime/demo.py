@@ -14,6 +14,7 @@ from itertools import count
 from pathlib import Path
 
 from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.outputs import check_outside
 from edge_streamer.runtime.plan import Plan
 from edge_streamer.runtime.run import execute
 from edge_streamer.runtime.run_options import positive_seconds
@@ -28,10 +29,11 @@ DEFAULT_OUT = Path("edge-streamer-demo")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=DEFAULT_OUT, metavar="DIR",
                         help=f"folder for the results (default: {DEFAULT_OUT}; numbered where in use)")  # fmt: skip
-    parser.add_argument("--bundle", action="store_true", help="only print where the bundle is")
+    printed = parser.add_mutually_exclusive_group()
+    printed.add_argument("--bundle", action="store_true", help="only print where the bundle is")
     parser.add_argument("--float", action="store_true", dest="floats",
                         help="the float32 bundle, which the shipped one was quantized from")  # fmt: skip
-    parser.add_argument("--commands", action="store_true", help="only print what it understands, as JSON")
+    printed.add_argument("--commands", action="store_true", help="only print what it understands, as JSON")
     parser.add_argument("--seconds", type=positive_seconds, metavar="S", help="at most so much of the demo")
 
 
@@ -44,6 +46,7 @@ def main(args: argparse.Namespace) -> int:
         print(json.dumps(read_table().shown(), indent=2))
         return 0
     bundle = bundle_path(args.floats)
+    check_outside("--out", args.out, "the demo's bundle", bundle)
     folder = make_folder(args.out)
     try:
         status = execute(demo_plan(bundle, folder, args.seconds))

@@ -35,11 +35,17 @@ def check_outputs(outputs: Mapping[str, Path], inputs: Mapping[str, Path]) -> No
         for other, source in inputs.items():
             if _same(path, source):
                 raise InputError(f"{option} and {other} are the same file, {path}; name another output")
-            if os.path.isdir(source) and path.resolve().is_relative_to(source.resolve()):
-                raise InputError(f"{option} {path} lies inside {other} {source}, which must not change; name another")
+            check_outside(option, path, other, source)
     for (first, path), (second, other_path) in combinations(outputs.items(), 2):
         if _same(path, other_path):
             raise InputError(f"{first} and {second} are the same file, {path}; name two")
+
+
+def check_outside(option: str, path: Path, other: str, source: Path) -> None:
+    """``path`` does not lie in the folder ``source``: a bundle with a file more than it lists is refused by everything
+    that opens it."""
+    if os.path.isdir(source) and path.resolve().is_relative_to(source.resolve()):
+        raise InputError(f"{option} {path} lies inside {other} {source}, which must not change; name another")
 
 
 def _check_place(option: str, path: Path) -> None:

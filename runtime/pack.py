@@ -25,6 +25,7 @@ from edge_streamer.runtime.bundle import MANIFEST, MANIFEST_BYTES, Bundle
 from edge_streamer.runtime.errors import BundleError, InputError
 from edge_streamer.runtime.files import Checksums, cache_folder, inside, new_folder, replacing, size_text
 from edge_streamer.runtime.manifest import Manifest, parse
+from edge_streamer.runtime.outputs import BUNDLE, check_outside
 
 HELP = "write a bundle as one file"
 GZIPPED = (".gz", ".tgz")
@@ -50,8 +51,7 @@ def pack(bundle: Bundle, out: Path) -> None:
     """Write ``bundle`` to the archive ``out``, whole or not at all. Raises InputError for another kind of name."""
     if out.suffix not in (".tar", *GZIPPED):
         raise InputError(f"cannot write {out}: an archive's name ends in .tar, .tar.gz or .tgz")
-    if out.resolve().is_relative_to(bundle.path.resolve()):
-        raise InputError(f"cannot write {out}: it lies inside the bundle; name another place")
+    check_outside("--out", out, BUNDLE, bundle.path)
     with (
         replacing(out) as partial,
         partial.open("wb") as file,
@@ -70,7 +70,10 @@ def unpacked(archive: Path) -> Path:
     What is not a whole, sound bundle never gets there. Raises BundleError, and InputError where the cache has no room.
     """
     checksums = Checksums()
-    folder = cache_folder() / "bundles" / checksums.sha256(archive)
+    try:
+        folder = cache_folder() / "bundles" / checksums.sha256(archive)
+    except OSError as error:
+        raise BundleError(f"{archive} cannot be read ({error.strerror}); name a bundle that you may read") from None
     checksums.save()
     if folder.is_dir():
         return folder
@@ -150,7 +153,9 @@ def _telling_damage(archive: Path) -> Iterator[None]:
     try:
         yield
     except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:
-        raise BundleError(f"{archive} is not a readable .tar ({error}); copy it again") from None
+        raise BundleError(
+            f"{archive} is no whole .tar ({error}); wanted a bundle's folder, or an archive by edge-streamer pack"
+        ) from None
 
 
 def _plain(name: str, size: int) -> tarfile.TarInfo:

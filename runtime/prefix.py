@@ -30,7 +30,7 @@ HELP = "fill the pinned prefix (text, picture or clip) and save it as a snapshot
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", type=Path, help="a bundle's folder or archive")
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="a bundle's folder or archive")
     parser.add_argument("--text", help="a world, a persona, instructions")
     parser.add_argument("--image", type=Path, help="a picture of the agent: one silent unit of it")
     parser.add_argument("--clip", type=Path, help="a film of the agent, with its voice; as many units as fit")

@@ -24,9 +24,20 @@ def bundle_path(floats: bool = False) -> Path:
     return path
 
 
+class _Bundle:
+    """A bundle's path, as it was written. An empty word is a variable of the shell that is not set."""
+
+    gives_path = True
+
+    def __call__(self, word: str) -> Path:
+        if not word:
+            raise argparse.ArgumentTypeError("the name is empty; wanted a folder or an archive, or none for the demo's")
+        return Path(word)
+
+
 def add_bundle(parser: argparse.ArgumentParser) -> None:
     """The argument BUNDLE, which may be left out."""
-    parser.add_argument("bundle", nargs="?", type=Path, metavar="BUNDLE",
+    parser.add_argument("bundle", nargs="?", type=_Bundle(), metavar="BUNDLE",
                         help="a bundle's folder or archive (default: the demo bundle)")  # fmt: skip
 
 

@@ -104,19 +104,23 @@ class StatusLine:
 
 
 @contextmanager
-def bars(counted: str = "") -> Iterator[Callable[[str, int, int], None]]:
+def bars(counted: str = "", clock: Clock | None = None) -> Iterator[Callable[[str, int, int], None]]:
     """A bar per part of a long job on standard error, moved by ``tell(part, done, total)``. Without a terminal a line
-    per part where ``counted`` says what its steps are, else nothing."""
-    console, tasks = Console(stderr=True), dict[str, TaskID]()
+    when a part begins and when it is done, and every ten seconds between; ``counted`` says what its steps are."""
+    console, tasks, due = Console(stderr=True), dict[str, TaskID](), 0.0
+    clock = clock or MonotonicClock()
     columns = (TextColumn("{task.description:10}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as shown:
 
         def tell(part: str, done: int, total: int) -> None:
-            if part not in tasks:
+            nonlocal due
+            begins = part not in tasks
+            if begins:
                 tasks[part] = shown.add_task(part, total=total)
             shown.update(tasks[part], completed=done)
-            if counted and not console.is_terminal and done == total:
-                console.print(f"{part}: {done} {counted}", highlight=False)
+            if not console.is_terminal and (begins or done == total or clock.now() >= due):
+                due = clock.now() + SPARSE_SECONDS
+                console.print(f"{part}: {done} of {total} {counted}".rstrip(), highlight=False, soft_wrap=True)
 
         yield tell
 

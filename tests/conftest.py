@@ -1,6 +1,6 @@
 """What every test shares: a cache of its own, and the small bundles, each made when first asked for.
 
-Imports nothing but pytest, because tests/device runs where only the base install is.
+Imports nothing but pytest and what needs no library, because tests/device runs where only the base install is.
 """
 
 from __future__ import annotations
@@ -11,6 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from edge_streamer.runtime.cli import ONE_THREAD
+
+os.environ.setdefault(ONE_THREAD, "1")  # as commands do; here, before anything imports NumPy
 
 
 @pytest.fixture(autouse=True, scope="session")

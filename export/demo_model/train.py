@@ -29,8 +29,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
+try:
+    import torch
+    from torch import nn
+except ModuleNotFoundError as missing:
+    if __name__ != "__main__" or missing.name != "torch":
+        raise
+    print("train: needs torch; run, in the folder of this project: pip install torch==2.13.0 '.[export]'",
+          file=sys.stderr)  # fmt: skip
+    sys.exit(2)
 
 from edge_streamer.export.config import DEMO, Config
 from edge_streamer.export.demo_model import codecs, compute, learning
@@ -41,6 +48,7 @@ from edge_streamer.export.demo_model.throats import make_throats
 from edge_streamer.export.demo_model.words import others
 from edge_streamer.export.model import WanStreamer, build
 from edge_streamer.export.weights import save_weights
+from edge_streamer.runtime.cli import Parser
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.files import digest, write_file
 from edge_streamer.runtime.outputs import check_outputs
@@ -310,7 +318,9 @@ def train(shop: Workshop, out: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="train", description="Train the demo model from nothing.")
+    parser = Parser(
+        prog="python -m edge_streamer.export.demo_model.train", description="Train the demo model from nothing."
+    )
     parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
     parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default 0)")
     parser.add_argument("--commands", type=Path, default=SHIPPED, help="a table of commands and answers (JSON)")

@@ -12,14 +12,18 @@ import sys
 from pathlib import Path
 
 import msgspec
+from rich.console import Console
+from rich.table import Column, Table
 
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.evaluation.bench import LEAST_LONG, NO_STABILITY, Result, Wish, evaluate
 from edge_streamer.runtime.evaluation.clip import Highlights
 from edge_streamer.runtime.evaluation.page import number, render
-from edge_streamer.runtime.evaluation.score import Scores, differences
+from edge_streamer.runtime.evaluation.score import Score, differences
 from edge_streamer.runtime.evaluation.suite import Suite, duplex, read_suite
 from edge_streamer.runtime.files import check_new_folder, new_folder
+from edge_streamer.runtime.outputs import BUNDLE, check_outside
+from edge_streamer.runtime.plan import named
 from edge_streamer.runtime.scenes.assets import HELD_OUT, HeldOut, load_assets
 from edge_streamer.runtime.scenes.scene import World
 from edge_streamer.runtime.scenes.table import SHIPPED
@@ -40,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, default=10.0, metavar="M", help="of conversation (default: 10)")
     parser.add_argument("--long", type=float, metavar="M", dest="long_minutes",
                         help="minutes of one run without a reset, 0: none (default: a fifth of --minutes, at least "
-                        f"{LEAST_LONG}, but no more than --minutes)")  # fmt: skip
+                        f"{LEAST_LONG}, but no more than --minutes; of a suite's file none)")  # fmt: skip
     parser.add_argument("--baseline", type=Path, metavar="OTHER.json", help="an earlier result.json to compare with")
     parser.add_argument("--float", type=Path, metavar="BUNDLE", dest="reference",
                         help="a bundle of the same preset to compare latents with, on the same noise")  # fmt: skip
@@ -55,10 +59,13 @@ def main(args: argparse.Namespace) -> int:
     """Evaluate; returns the exit status."""
     minutes, long_minutes = _minutes(args)
     baseline = _baseline(args.baseline) if args.baseline else None
+    bundle = chosen(args)
+    for option, path in named((BUNDLE, bundle), ("--float", args.reference)).items():
+        check_outside("--out", args.out, option, path)
     check_new_folder(args.out)
     world, held_out = load_assets(HELD_OUT, SHIPPED)
     suite, folder = _suite(args, minutes, world, held_out)
-    session = _open(chosen(args), args)
+    session = _open(bundle, args)
     reference = _open(args.reference, args) if args.reference else None
     steps = (1, 2, 4) if args.compare_steps else ()
     wish = Wish(args.seed, args.steps, steps, long_minutes, True, reference, folder)
@@ -91,7 +98,8 @@ def _minutes(args: argparse.Namespace) -> tuple[float, float]:
     minutes: float = args.minutes
     if not 0 < minutes <= MOST_MINUTES:  # also a NaN
         raise InputError(f"--minutes is {minutes}; wanted more than 0 and at most {MOST_MINUTES:.0f}")
-    longest = min(minutes, max(LEAST_LONG, minutes / 5)) if args.long_minutes is None else float(args.long_minutes)
+    usual = min(minutes, max(LEAST_LONG, minutes / 5)) if args.suite == SUITE else 0.0
+    longest = usual if args.long_minutes is None else float(args.long_minutes)
     if not 0 <= longest <= MOST_MINUTES:
         raise InputError(f"--long is {longest}; wanted 0 to {MOST_MINUTES:.0f}")
     if not 0 <= args.seed < 2**31:
@@ -128,9 +136,6 @@ def _baseline(path: Path) -> Result:
 
 def _show(result: Result, baseline: Result | None, out: Path) -> None:
     """The verdict, a line per kind, and where to look."""
-    from rich.console import Console
-    from rich.table import Column, Table
-
     console = Console()
     console.print(f"{result.bundle['name']} on {result.engine}, {result.minutes:.1f} minutes, {result.steps} steps",
                   highlight=False)  # fmt: skip
@@ -144,20 +149,42 @@ def _show(result: Result, baseline: Result | None, out: Path) -> None:
         if name.startswith("takeover."):
             kind = name.partition(".")[2]
             right = result.scores.get(f"right.{kind}")
-            took = f"takeover {number(result.scores[name].value)} of {result.scores[name].count}"
-            told = f"  right {number(right.value)} of {right.count}" if right else ""
+            took = f"takeover {_of(result.scores[name])}"
+            told = f"  right {_of(right)}" if right else ""
             console.print(f"{kind:14} {took}{told}", highlight=False)
     if result.stability is None:
         console.print(f"[dim]{NO_STABILITY}", highlight=False)
+    for found in result.parity:
+        error, worst = max((error, quantity) for quantity, error in found.error_db.items())
+        told = f"against {found.against}, {found.units} units: at most {error:.1f} dB of error ({worst}), "
+        told += f"{found.same_tokens:.1%} of the words the same"
+        console.print(told, highlight=False, soft_wrap=True)
     if baseline:
-        _show_differences(console, result.scores, baseline.scores)
+        _show_differences(console, result, baseline)
     console.print(f"\nthe report is {out / 'report.html'}", soft_wrap=True, highlight=False)
 
 
-def _show_differences(console: object, scores: Scores, other: Scores) -> None:
-    for name, (came, was) in differences(scores, other).items():
+def _of(score: Score) -> str:
+    """A share and of how many."""
+    return f"{'-' if score.value is None else f'{score.value:.0%}'} of {score.count}"
+
+
+def _show_differences(console: Console, result: Result, other: Result) -> None:
+    console.print("\nscore, in the baseline -> here", highlight=False)
+    if scenes_of(result) != scenes_of(other):
+        told = (
+            f"the baseline played other scenes ({scenes_of(other)}; here {scenes_of(result)}): what differs may be the "
+        )
+        told += "scenes; play both with the same --suite, --minutes and --seed"
+        console.print(told, highlight=False, soft_wrap=True)
+    for name, (came, was) in differences(result.scores, other.scores).items():
         if abs(came - was) > 1e-9:
-            console.print(f"{name:34} {number(was)} -> {number(came)}", highlight=False)  # type: ignore[attr-defined]
+            console.print(f"{name:34} {number(was)} -> {number(came)}", highlight=False)
+
+
+def scenes_of(result: Result) -> str:
+    """What was played, in words: two results that differ here are of different conversations."""
+    return f"{result.suite}, seed {result.seed}, {result.cases} cases"
 
 
 def bound(sense: str, limit: float | None) -> str:

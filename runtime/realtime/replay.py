@@ -27,6 +27,7 @@ from edge_streamer.runtime.errors import InputError, MediaError, StepError
 from edge_streamer.runtime.files import new_folder
 from edge_streamer.runtime.machine import machine, versions
 from edge_streamer.runtime.manifest import MediaSpec
+from edge_streamer.runtime.outputs import check_outside
 from edge_streamer.runtime.realtime import journal
 from edge_streamer.runtime.realtime.journal import Event, Header
 from edge_streamer.runtime.session import Session, open_session
@@ -67,6 +68,7 @@ def main(args: argparse.Namespace) -> int:
     for note in notes:
         Console(stderr=True).print(Text(note), soft_wrap=True)
     if args.out:
+        check_outside("--out", args.out, "the recording", folder)
         with new_folder(args.out) as place, _writing(place, session.media) as outputs:
             result = replay(folder, session, Knobs(**header.knobs), outputs)
     else:

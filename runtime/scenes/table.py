@@ -79,7 +79,7 @@ def read_table(path: Path = SHIPPED) -> Table:
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); wanted a table of commands") from None
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
-        raise InputError(f"{path} is not a table of commands: {error}") from None
+        raise InputError(f"{path} is not a table of commands ({error}); start from {SHIPPED}") from None
     doubled = {word for word in table.words if table.words.count(word) > 1}
     if doubled or len(set(table.phrases)) < len(table.phrases):
         raise InputError(f"{path}: every command and every answer must occur once ({', '.join(sorted(doubled))})")

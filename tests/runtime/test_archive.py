@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import json
@@ -14,8 +15,8 @@ import pytest
 
 from edge_streamer.runtime import pack as packing
 from edge_streamer.runtime.bundle import Bundle
-from edge_streamer.runtime.errors import InputError
-from edge_streamer.runtime.files import cache_folder, digest
+from edge_streamer.runtime.errors import BundleError, InputError
+from edge_streamer.runtime.files import Checksums, cache_folder, digest
 from edge_streamer.runtime.pack import pack
 from tests.bundles import refuses, rewrite
 
@@ -40,7 +41,7 @@ def test_pack_refuses_other_names_and_places(counter: Path, tmp_path: Path) -> N
     bundle = Bundle.open(counter)
     with pytest.raises(InputError, match=r"ends in \.tar, \.tar\.gz or \.tgz"):
         pack(bundle, tmp_path / "bundle.zip")
-    with pytest.raises(InputError, match="lies inside the bundle"):
+    with pytest.raises(InputError, match="lies inside BUNDLE"):
         pack(bundle, counter / "bundle.tar")
     assert Bundle.open(counter).hash == bundle.hash
 
@@ -134,9 +135,20 @@ def test_a_truncated_archive_is_refused(counter: Path, tmp_path: Path, suffix: s
 def test_an_archive_whose_bytes_are_wrong_is_refused(tmp_path: Path) -> None:
     for name, content in (("text.tar", b"not an archive" * 100), ("damaged.tar.gz", b"\x1f\x8b" + bytes(100))):
         (tmp_path / name).write_bytes(content)
-        refuses(tmp_path / name, f"{name} is not a readable .tar (")
+        refuses(tmp_path / name, f"{name} is no whole .tar (")
     (tmp_path / "text.tar.gz").write_bytes(gzip.compress(b"no tar"))
-    refuses(tmp_path / "text.tar.gz", "text.tar.gz is not a readable .tar")
+    refuses(tmp_path / "text.tar.gz", "text.tar.gz is no whole .tar")
+
+
+def test_an_archive_that_may_not_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "b.tar").write_bytes(b"1")
+
+    def refuse(*_: object) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Checksums, "sha256", refuse)  # root may read everything
+    with pytest.raises(BundleError, match=r"cannot be read \(Permission denied\); name a bundle that you may read"):
+        Bundle.open(tmp_path / "b.tar")
 
 
 def test_an_archive_larger_than_the_disk_is_refused_before_it_is_unpacked(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +18,7 @@ import pytest
 import edge_streamer
 from edge_streamer.runtime import cli
 from edge_streamer.runtime.errors import EngineError, InputError, StepError
+from edge_streamer.runtime.files import new_folder
 
 
 def a_command(monkeypatch: pytest.MonkeyPatch, body: Callable[[argparse.Namespace], int]) -> None:
@@ -68,7 +72,7 @@ def test_every_command_keeps_the_protocol(name: str, capsys: pytest.CaptureFixtu
 def test_a_wrong_word_is_status_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["fly"]) == 2
     assert "invalid choice: 'fly'" in capsys.readouterr().err
-    assert cli.main(["inspect"]) == 2
+    assert cli.main(["pack"]) == 2
     assert "BUNDLE" in capsys.readouterr().err
 
 
@@ -129,10 +133,48 @@ def test_a_missing_file_of_ours_is_a_fault_of_ours(monkeypatch: pytest.MonkeyPat
         cli.main(["inspect"])
 
 
+@pytest.mark.parametrize(
+    ("command", "before", "threads"),
+    [("eval", None, "1"), ("run", None, "1"), ("run", "2", "2"), ("quantize", None, None), ("quantize", "2", "2")],
+)
+def test_numpy_is_given_one_thread_before_it_is_imported(
+    command: str, before: str | None, threads: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str | None] = []
+    monkeypatch.delenv(cli.ONE_THREAD)
+    if before:
+        monkeypatch.setenv(cli.ONE_THREAD, before)
+
+    def load(_: str) -> SimpleNamespace:
+        seen.append(os.environ.get(cli.ONE_THREAD))
+        return SimpleNamespace(add_arguments=lambda parser: None, main=lambda _: 0)
+
+    monkeypatch.setattr(cli, "_load", load)
+    assert cli.main([command]) == 0
+    assert seen == [threads]
+
+
 def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     a_command(monkeypatch, raising(KeyboardInterrupt()))
     assert cli.main(["inspect"]) == 130
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == "edge-streamer: stopped; what was not finished is not kept\n"
+
+
+def test_a_terminated_command_ends_as_with_ctrl_c(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def body(_: argparse.Namespace) -> int:
+        with new_folder(tmp_path / "half"):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        return 0
+
+    a_command(monkeypatch, body)
+    before = signal.getsignal(signal.SIGTERM)
+    assert cli.main(["inspect"]) == 143
+    assert "not kept" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_reader_that_goes_away_is_quiet(counter: Path) -> None:
@@ -148,7 +190,24 @@ def test_a_reader_that_goes_away_is_quiet(counter: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["inspect"], "the following arguments are required: BUNDLE; see edge-streamer inspect --help"),
+        (["pack"], "the following arguments are required: BUNDLE, --out; see edge-streamer pack --help"),
+        (
+            ["inspect", ""],
+            "argument BUNDLE: the name is empty; wanted a folder or an archive, or none for the demo's; "
+            "see edge-streamer inspect --help",
+        ),
+        (
+            ["eval", "--out", "o", "--minutes", "abc"],
+            "argument --minutes: 'abc' is no number; see edge-streamer eval --help",
+        ),
+        (
+            ["eval", "--out", "o", "--seed", "1.5"],
+            "argument --seed: '1.5' is no whole number; see edge-streamer eval --help",
+        ),
+        (
+            ["demo", "--commands", "--bundle"],
+            "argument --bundle: not allowed with argument --commands; see edge-streamer demo --help",
+        ),
         (["inspect", "b", "--fast"], "unrecognized arguments: --fast; see edge-streamer inspect --help"),
         (["demo", "more"], "unrecognized arguments: more; see edge-streamer demo --help"),
         (["demo", "--seconds"], "argument --seconds: expected one argument; see edge-streamer demo --help"),

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from edge_streamer.runtime.machine import machine, peak_megabytes, versions
 from edge_streamer.runtime.report import RunReport, live_line
-from edge_streamer.runtime.show import SPARSE_SECONDS, StatusLine, show_end
+from edge_streamer.runtime.show import SPARSE_SECONDS, StatusLine, bars, show_end
 from edge_streamer.runtime.timing import Durations, FakeClock, MonotonicClock
 from tests.fakes import FakeSession
 from tests.media_files import MEDIA
@@ -219,3 +219,16 @@ def test_the_real_clock_sleeps_until() -> None:
     assert clock.now() >= until
     clock.sleep_until(until - 1)
     assert clock.now() < until + 0.5
+
+
+def test_without_a_terminal_a_long_job_says_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = FakeClock()
+    with bars("cases", clock) as tell:
+        for done in range(26):
+            tell("suite", done, 25)
+            clock.advance(1.0)
+        tell("ceiling", 1, 1)
+    assert capsys.readouterr().err.splitlines() == [
+        "suite: 0 of 25 cases", "suite: 10 of 25 cases", "suite: 20 of 25 cases", "suite: 25 of 25 cases",
+        "ceiling: 1 of 1 cases",
+    ]  # fmt: skip

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import re
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from edge_streamer.runtime.evaluation.bench import Result, Stability
 from edge_streamer.runtime.evaluation.ceiling import Intended
 from edge_streamer.runtime.evaluation.drafts import ORDER
 from edge_streamer.runtime.evaluation.page import histogram, render
+from edge_streamer.runtime.evaluation.parity import Parity
 from edge_streamer.runtime.evaluation.score import Score, judge
 from edge_streamer.runtime.scenes.assets import load_assets
 
@@ -87,6 +90,41 @@ def test_a_default_evaluation_is_long_enough_for_stability(minutes: float, long:
     command.add_arguments(parser)
     words = ["bundle", "--out", "out", *(["--minutes", str(minutes)] if minutes != 10 else [])]
     assert command._minutes(parser.parse_args(words)) == (minutes, pytest.approx(long))
+
+
+def test_a_suite_of_ones_own_has_no_long_run_unless_asked(tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    words = ["--out", "out", "--suite", str(tmp_path / "mine.json")]
+    assert command._minutes(parser.parse_args(words)) == (10, 0)
+    assert command._minutes(parser.parse_args([*words, "--long", "9"])) == (10, 9)
+
+
+def test_results_go_into_no_bundle(tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle, other = (Path(shutil.copytree(tiny_bundle, tmp_path / name)) for name in ("one", "two"))
+    before = sorted(bundle.rglob("*"))
+    assert cli.main(["eval", str(bundle), "--out", str(bundle / "report")]) == 2
+    assert "lies inside BUNDLE" in capsys.readouterr().err
+    assert cli.main(["eval", str(bundle), "--float", str(other), "--out", str(other / "graphs/report")]) == 2
+    assert "lies inside --float" in capsys.readouterr().err
+    assert sorted(bundle.rglob("*")) == before
+
+
+def test_a_baseline_of_other_scenes_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    def result(cases: int, right: float) -> Result:
+        scores = {"right": Score(right, 40), "takeover.smooth": Score(0.75, 4), "right.smooth": Score(0.5, 4)}
+        parity = [Parity("its golden units", 8, {"samples": -40.0, "frames": -30.2}, {}, 0.995)]
+        return Result(suite="duplex", seed=0, cases=cases, minutes=1.0, bundle={"name": "b"}, engine="e", steps=2,
+                      scores=scores, ceiling={}, parity=parity, versions={}, machine={})  # fmt: skip
+
+    command._show(result(40, 0.5), result(40, 0.75), Path("out"))
+    shown = capsys.readouterr().out
+    assert "other scenes" not in shown
+    assert re.search(r"^right +0\.75 -> 0\.5$", shown, re.MULTILINE)
+    assert re.search(r"^smooth +takeover 75% of 4  right 50% of 4$", shown, re.MULTILINE)
+    assert "against its golden units, 8 units: at most -30.2 dB of error (frames), 99.5% of the words" in shown
+    command._show(result(40, 0.5), result(3, 0.75), Path("out"))
+    assert "other scenes (duplex, seed 0, 3 cases; here duplex, seed 0, 40 cases)" in capsys.readouterr().out
 
 
 def test_both_ends_of_a_long_run_hold_the_same_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
