@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -60,8 +59,6 @@ class Wish:
     ceiling: bool = True
     reference: Session | None = None
     """A bundle to be held against in numbers."""
-    folder: Path | None = None
-    """Where the suite's recordings are."""
 
 
 class Stability(msgspec.Struct, frozen=True):
@@ -110,7 +107,7 @@ def evaluate(
     check_media(session.media)
     if wish.reference is not None:
         check_constants(session, wish.reference)
-    bench = _Bench(world, held_out, wish.folder, tell)
+    bench = _Bench(world, held_out, tell)
     agent = SessionAgent(session, world)
     main = bench.play("suite", agent, suite.cases, watch=watch)
     ceiling: Scores = {}
@@ -131,7 +128,7 @@ def evaluate(
     result.parity = [p for p in (golden_parity(session),) if p is not None]
     if wish.reference is not None:
         twin = session.twin(Knobs(steps=wish.steps, seed=wish.seed))
-        result.parity.append(bundle_parity(twin, wish.reference, suite.cases[0], world, held_out, wish.folder))
+        result.parity.append(bundle_parity(twin, wish.reference, suite.cases[0], world, held_out))
     result.seconds = time.monotonic() - began
     return result
 
@@ -160,7 +157,6 @@ class _Bench:
 
     world: World
     held_out: HeldOut
-    folder: Path | None
     tell: Tell
 
     def __post_init__(self) -> None:
@@ -174,7 +170,7 @@ class _Bench:
         self.tell(part, 0, len(cases))
         for number, case in enumerate(cases):
             scene = scene_of(case, self.world)
-            recording = run_case(agent, case, scene, self.held_out, fresh or number == 0, self.folder)
+            recording = run_case(agent, case, scene, self.held_out, fresh or number == 0)
             made.append(measure(case, scene, recording, self._ear))
             watch(case, scene, recording, made[-1])
             self.tell(part, number + 1, len(cases))

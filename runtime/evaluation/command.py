@@ -64,11 +64,11 @@ def main(args: argparse.Namespace) -> int:
         check_outside("--out", args.out, option, path)
     check_new_folder(args.out)
     world, held_out = load_assets(HELD_OUT, SHIPPED)
-    suite, folder = _suite(args, minutes, world, held_out)
+    suite = _suite(args, minutes, world, held_out)
     session = _open(bundle, args)
     reference = _open(args.reference, args) if args.reference else None
     steps = (1, 2, 4) if args.compare_steps else ()
-    wish = Wish(args.seed, args.steps, steps, long_minutes, True, reference, folder)
+    wish = Wish(args.seed, args.steps, steps, long_minutes, True, reference)
     with new_folder(args.out) as out:
         result, highlights = _evaluate(session, suite, wish, world, held_out, out)
         (out / "suite.json").write_bytes(msgspec.json.format(msgspec.json.encode(suite)))
@@ -107,15 +107,14 @@ def _minutes(args: argparse.Namespace) -> tuple[float, float]:
     return minutes, longest
 
 
-def _suite(args: argparse.Namespace, minutes: float, world: World, held_out: HeldOut) -> tuple[Suite, Path | None]:
-    """The suite and the folder of its recordings."""
+def _suite(args: argparse.Namespace, minutes: float, world: World, held_out: HeldOut) -> Suite:
     if args.suite == SUITE:
-        return duplex(minutes, args.seed, world, held_out), None
+        return duplex(minutes, args.seed, world, held_out)
     path = Path(args.suite)
     suite = read_suite(path, world, held_out)
     if not suite.cases:
         raise InputError(f"{path} has no cases")
-    return suite, path.parent
+    return suite
 
 
 def _open(path: Path, args: argparse.Namespace) -> Session:

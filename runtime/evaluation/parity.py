@@ -9,7 +9,6 @@ answered where the bundle was made, by the float model or, of a quantized bundle
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -70,17 +69,15 @@ def together_db(golden: Golden, answers: dict[str, Array]) -> dict[str, float]:
     }
 
 
-def bundle_parity(
-    tested: Session, reference: Session, case: Case, world: World, held_out: HeldOut, folder: Path | None = None
-) -> Parity:
+def bundle_parity(tested: Session, reference: Session, case: Case, world: World, held_out: HeldOut) -> Parity:
     """Against another bundle on a case as :func:`run_case` plays it, but for the echo: both hear the same.
 
-    ``folder``: where the case's recordings are. InputError where the bundles' geometry differs."""
+    InputError where the bundles' geometry differs."""
     check_constants(tested, reference)
     scene = scene_of(case, world)
     for session in (tested, reference):
         SessionAgent(session, world).begin(case, scene, True)
-    found = drift(tested, reference, units_of(case, scene, held_out, folder), "forced")
+    found = drift(tested, reference, units_of(case, scene, held_out), "forced")
     return Parity(
         reference.bundle.manifest.name, found.units,
         {name: found.error_db[name] for name in HEARD_AND_SEEN},
@@ -89,10 +86,10 @@ def bundle_parity(
     )  # fmt: skip
 
 
-def units_of(case: Case, scene: Scene, held_out: HeldOut, folder: Path | None = None) -> Iterator[Unit]:
+def units_of(case: Case, scene: Scene, held_out: HeldOut) -> Iterator[Unit]:
     """What an agent that says nothing would get."""
     microphone, camera, typed = (
-        Microphone(scene, Voices(case, held_out, folder)),
+        Microphone(scene, Voices(case, held_out)),
         scene.camera(),
         typed_text(case.script),
     )

@@ -75,15 +75,15 @@ class Recording:
 class Voices:
     """The user's words in a case: recordings drawn, or those that the suite names."""
 
-    def __init__(self, case: Case, held_out: HeldOut, folder: Path | None = None) -> None:
-        self._held_out, self._folder = held_out, folder
+    def __init__(self, case: Case, held_out: HeldOut) -> None:
+        self._held_out = held_out
         self._rng = np.random.default_rng([case.seed, 10])
         self._files = iter(case.recordings)
 
     def utter(self, word: str, kind: str) -> Sound:
         """The next word, in the order of the script."""
         file = next(self._files, "")
-        return read_wav((self._folder or Path()) / file) if file else self._held_out.draw(word, self._rng)
+        return read_wav(Path(file)) if file else self._held_out.draw(word, self._rng)
 
     def murmur(self) -> Sound:
         """A voice of the babble."""
@@ -121,13 +121,11 @@ class Microphone:
         part += echo[: len(part)]
 
 
-def run_case(
-    agent: Agent, case: Case, scene: Scene, held_out: HeldOut, fresh: bool = True, folder: Path | None = None
-) -> Recording:
+def run_case(agent: Agent, case: Case, scene: Scene, held_out: HeldOut, fresh: bool = True) -> Recording:
     """Play one case."""
     units = case.script.units
     microphone, camera, typed = (
-        Microphone(scene, Voices(case, held_out, folder)),
+        Microphone(scene, Voices(case, held_out)),
         scene.camera(),
         typed_text(case.script),
     )

@@ -130,7 +130,7 @@ def test_a_baseline_of_other_scenes_is_told(capsys: pytest.CaptureFixture[str]) 
 def test_both_ends_of_a_long_run_hold_the_same_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench._Bench, "play", lambda self, part, agent, cases, fresh: cases)
     monkeypatch.setattr(bench, "score", lambda cases: Counter(case.kind for case in cases))
-    one = bench._Bench(*load_assets(), None, lambda *_: None)
+    one = bench._Bench(*load_assets(), lambda *_: None)
     found = one.long(Intended(), bench.Wish(long_minutes=bench.LEAST_LONG))
     assert found is not None
     assert found.first == found.last == Counter(ORDER)

@@ -32,18 +32,18 @@ def session() -> Iterator[Session]:
     return open_session(bundle_path(floats=True))
 
 
-def a_case() -> Case:
-    """A recorded word over babble, and a typed one."""
+def a_case(word: str = "") -> Case:
+    """A word over babble, recorded where a file is named, and a typed one."""
     first = duplex(0.1, 0, *load_assets()).cases[0]
     script = Script(UNITS, (Said("weather", 3 * UNIT, "command"),), (Typed("hello", 4),))
     room = Room(snr_db=10.0, noise="babble", tilt=0.2, gain=0.7)
-    return msgspec.structs.replace(first, script=script, room=room, recordings=("word.wav",))
+    return msgspec.structs.replace(first, script=script, room=room, recordings=(word,))
 
 
 def test_both_sessions_get_what_the_case_is(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_wav(tmp_path / "word.wav", np.sin(np.arange(4000) / 9) / 2, 16000)
     world, held_out = load_assets()
-    case, step, got = a_case(), Session.step, list[Unit]()
+    case, step, got = a_case(str(tmp_path / "word.wav")), Session.step, list[Unit]()
 
     def noted(self: Session, unit: Unit, tokens: tuple[int, ...] | None = None) -> Response:
         if tokens is None:  # the reference
@@ -51,10 +51,10 @@ def test_both_sessions_get_what_the_case_is(session: Session, tmp_path: Path, mo
         return step(self, unit, tokens)
 
     monkeypatch.setattr(Session, "step", noted)
-    found = bundle_parity(session.twin(), session, case, world, held_out, tmp_path)
+    found = bundle_parity(session.twin(), session, case, world, held_out)
     assert (found.units, found.same_tokens, max(found.error_db.values())) == (UNITS, 1.0, -200.0)
     scene = scene_of(case, world)
-    heard = run_case(Intended(), case, scene, held_out, folder=tmp_path).heard
+    heard = run_case(Intended(), case, scene, held_out).heard
     assert np.array_equal(np.concatenate([unit.samples for unit in got]), heard)
     assert np.array_equal(np.concatenate([unit.frames for unit in got]), scene.camera())
     assert [unit.text for unit in got] == ["hello\n" if k == 4 else "" for k in range(UNITS)]
