@@ -94,6 +94,8 @@ def make_model(args: argparse.Namespace) -> tuple[WanStreamer, Tokenizer, Origin
     from edge_streamer.export.wan_streamer import Origin
     from edge_streamer.export.weights import load_weights, read_origin
 
+    if args.weights and not args.weights.is_file():  # before the model is built, which takes a while
+        raise InputError(f"--weights {args.weights}: there is no such file; wanted a .safetensors file")
     config, tokenizer = configure(args), byte_level()
     weights, licence, backbone = f"random, seed {args.seed}", "none: random numbers", ""
     if args.backbone:

@@ -82,6 +82,9 @@ def main(args: argparse.Namespace) -> int:
         raise InputError("--scheme auto measures its mixtures with float32 rings; leave --rings out, or name a scheme")
     if args.max_error is not None and not math.isfinite(args.max_error):
         raise InputError(f"--max-error is {args.max_error}; wanted decibels, e.g. -25")
+    scheme: Scheme | Mixture | None = None
+    if args.scheme != AUTO:
+        scheme = Scheme(args.scheme, args.target, args.input_range)
     check_outside("--out", args.out, BUNDLE, args.bundle)
     check_new_folder(args.out)
     page, data = (args.out.with_name(f"{args.out.name}.{ending}") for ending in ("html", "json"))
@@ -96,14 +99,11 @@ def main(args: argparse.Namespace) -> int:
     with bars() as tell, replacing(page) as shown, replacing(data) as written, new_folder(args.out) as folder:
         counted = _Counted(tell, args.calibration_units)
         seen = observe(source, counted.units(calibration))
-        scheme: Scheme | Mixture
         choices: list[Choice] = []
-        if args.scheme == AUTO:
+        if scheme is None:
             bound = BOUND if args.max_error is None else args.max_error
             scheme, choices = choose(source, seen.layers, args.target, calibration, stream, args.units, bound,
                                      args.input_range, tell)  # fmt: skip
-        else:
-            scheme = Scheme(args.scheme, args.target, args.input_range)
         layers = quantize(source, scheme, seen, folder, args.rings == "int8", tell)
         made = Bundle.open(folder, verify=False)
         report, kept = measure(source, made, scheme, layers, stream, args.units, calibration.name,
@@ -161,9 +161,9 @@ def _show(report: Report, advice: Advice, args: argparse.Namespace, page: Path) 
     )
     for name in ("latents.audio", "latents.video", "samples", "frames"):
         shown.add_row(
-            f"error, {name}", "", f"{forced.error_db[name]:.1f} dB", f"{forced.units} units, given float's history"
+            f"error, {name}", "", f"{forced.error_db[name]:.1f} dB", f"{forced.units} units, its own arithmetic"
         )
-    shown.add_row("slots that agree", "", f"{forced.same_slots:.2%}", "given float's history")
+    shown.add_row("slots that agree", "", f"{forced.same_slots:.2%}", "its own arithmetic")
     shown.add_row("who speaks agrees", "", f"{free.same_states:.2%}", "on its own history")
     console = Console(file=sys.stdout)
     console.print(shown)

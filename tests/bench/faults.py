@@ -1,4 +1,4 @@
-"""Which score sees which fault: ``python -m tests.bench.faults``.
+"""Which score sees which fault: ``OPENBLAS_NUM_THREADS=1 python -m tests.bench.faults``.
 
 Receives the float32 bundle that ships; breaks it in every way of the evaluation's negative controls and hands on one
 table for people and one JSON line for machines: the worst error in numbers on one scene, and what the same eleven
