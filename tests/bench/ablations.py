@@ -1,4 +1,4 @@
-"""What each part of the demo is worth: ``python -m tests.bench.ablations [--minutes 5]``.
+"""What each part of the demo is worth: ``python -m tests.bench.ablations [--minutes 5] [--quiet-history BUNDLE]``.
 
 Receives a bundle and, if there is one, another that was trained without noise on the history; hands on one table for
 people and one JSON line for machines. Every row plays the same scenes: the bundle as it is, with 1 and 4 solver steps,
