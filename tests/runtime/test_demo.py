@@ -121,3 +121,10 @@ def test_commands_that_look_at_a_bundle_take_the_demo(command: str, capsys: pyte
     without = capsys.readouterr().out
     assert cli.main([command, str(shipped.bundle_path()), "--json"]) == 0
     assert capsys.readouterr().out == without
+
+
+def test_the_demo_goes_into_no_bundle(capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = shipped.bundle_path()
+    assert cli.main(["demo", "--out", str(bundle / "mine")]) == 2
+    assert "lies inside the demo's bundle" in capsys.readouterr().err
+    assert not (bundle / "mine").exists()

@@ -6,6 +6,8 @@ import hashlib
 import os
 import re
 import resource
+import subprocess
+import sys
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -359,3 +361,14 @@ def test_wrong_words_are_refused(words: list[str], said: str, tmp_path: Path, ca
     assert said in err
     assert err.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_without_torch_it_is_one_line() -> None:
+    script = (
+        "import runpy, sys; sys.modules['torch'] = None;"
+        "runpy.run_module('edge_streamer.export.demo_model.train', run_name='__main__')"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    assert ran.stderr.count("\n") == 1
+    assert "pip install torch" in ran.stderr
