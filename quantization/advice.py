@@ -17,11 +17,10 @@ import msgspec
 from edge_streamer.quantization.auto import BOUND
 from edge_streamer.quantization.report import Report
 from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.evaluation.drift import NOT_FINITE
 
 SAME = 0.995
 """Share of words, given float's history, that must agree."""
-NOT_FINITE = 200.0
-"""dB that :func:`~edge_streamer.runtime.evaluation.drift.decibels` gives where a number is not finite."""
 AS_FAST = 1.05
 """Unit times this close are one: machines vary by as much."""
 FEW = 100

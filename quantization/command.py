@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from edge_streamer.quantization.advice import Advice, advise, read
+from edge_streamer.quantization.advice import USUAL, Advice, advise, read
 from edge_streamer.quantization.auto import BOUND, Choice, TooFar, choose
 from edge_streamer.quantization.fit import ESTIMATORS
 from edge_streamer.quantization.make import quantize
@@ -35,7 +35,7 @@ from edge_streamer.runtime.unit import Unit
 
 HELP = "make a bundle smaller and faster, and measure what that costs over minutes"
 AUTO = "auto"
-UNITS = 500
+UNITS = USUAL
 CALIBRATION_UNITS = 300
 
 

@@ -18,7 +18,7 @@ from edge_streamer.quantization.advice import SAME, Advice
 from edge_streamer.quantization.report import Kept, Report
 from edge_streamer.runtime.evaluation.drift import Drift
 from edge_streamer.runtime.evaluation.ear import AUDIBLE, loudness
-from edge_streamer.runtime.evaluation.page import data, decibels, document, legend, table
+from edge_streamer.runtime.evaluation.page import data, decibel_text, document, legend, table
 
 LAYERS_SHOWN = 20
 WIDE, HIGH, LEFT, TOP, BOTTOM, LABEL = 620, 200, 46, 10, 22, 240
@@ -139,7 +139,10 @@ def _first(report: Report, forced: Drift, free: Drift) -> str:
             if rings[0] != rings[1]
             else ()
         ),
-        *((f"error of {WORDS[name]}", "", decibels(forced.error_db[name]), "", "its own arithmetic") for name in WORDS),
+        *(
+            (f"error of {WORDS[name]}", "", decibel_text(forced.error_db[name]), "", "its own arithmetic")
+            for name in WORDS
+        ),
         ("words that agree", "", f"{forced.same_slots:.2%}", "", "its own arithmetic"),
         ("who speaks agrees", "", f"{free.same_states:.2%}", "", "on its own history"),
     ]

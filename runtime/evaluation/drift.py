@@ -24,6 +24,8 @@ Mode = Literal["forced", "free"]
 LATENTS = ("latents.video", "latents.audio")
 HEARD_AND_SEEN = (*LATENTS, "samples", "frames")
 OUTPUTS = (*HEARD_AND_SEEN, "scores")
+EXACT, NOT_FINITE = -200.0, 200.0
+"""dB where :func:`decibels` ends: nothing differs, or a number is not finite."""
 
 
 class Drift(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,7 +102,7 @@ def outputs(session: Session) -> dict[str, Array]:
 
 
 def decibels(error: float, energy: float) -> float:
-    """Of an error's energy against a signal's, not below -200; 200 where either is not finite."""
+    """Of an error's energy against a signal's, not below EXACT; NOT_FINITE where either is not finite."""
     if not np.isfinite(error) or not np.isfinite(energy):
-        return 200.0
-    return float(10 * np.log10(max(error / max(energy, 1e-30), 1e-20)))
+        return NOT_FINITE
+    return float(10 * np.log10(max(error / max(energy, 1e-30), 10 ** (EXACT / 10))))

@@ -13,7 +13,8 @@ from html import escape
 import numpy as np
 
 from edge_streamer.runtime.evaluation.bench import NO_STABILITY, Result
-from edge_streamer.runtime.evaluation.parity import Parity
+from edge_streamer.runtime.evaluation.drift import EXACT, NOT_FINITE
+from edge_streamer.runtime.evaluation.parity import GOLDEN, Parity
 from edge_streamer.runtime.evaluation.score import Line, Scores
 
 STYLE = """
@@ -35,10 +36,6 @@ FEW = 20
 """Occasions; with fewer a single one moves a share by more than most bounds leave."""
 FALSE_ANSWERS = "false_answers_a_minute"
 """Its count is of what should not be: a small one is a good sign, and no weak one."""
-GOLDEN = "its golden units"
-"""What :func:`~edge_streamer.runtime.evaluation.parity.golden_parity` calls its reference."""
-EXACT, NOT_FINITE = -200.0, 200.0
-"""dB where :func:`~edge_streamer.runtime.evaluation.drift.decibels` ends."""
 MEANINGS = {
     "right": "commands whose answer, as text, is the intended one",
     "right.clean": "commands without noise whose answer, as text, is the intended one",
@@ -250,11 +247,14 @@ def _parity(result: Result) -> str:
 def _against(parity: Parity) -> str:
     """One reference. Another bundle may well have the name of this one, so it is told by the option that gave it."""
     reference = (
-        "against its golden units: known answers that ride along in the bundle"
+        f"against {GOLDEN}: known answers that ride along in the bundle"
         if parity.against == GOLDEN
         else f"against the reference given by --float ({parity.against})"
     )
-    rows = [(escape(name), decibels(db), decibels(parity.worst_db[name]), "") for name, db in parity.error_db.items()]
+    rows = [
+        (escape(name), decibel_text(db), decibel_text(parity.worst_db[name]), "")
+        for name, db in parity.error_db.items()
+    ]
     return (
         f"<h3>{escape(reference)}</h3><p>{parity.units} units; {parity.same_tokens:.2%} of the words the same.</p>"
         + table(("quantity", "error", "worst unit", ""), rows)
@@ -283,7 +283,7 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
 
 
-def decibels(error: float) -> str:
+def decibel_text(error: float) -> str:
     """An error, for people."""
     return "the same, bit for bit" if error <= EXACT else "not finite" if error >= NOT_FINITE else f"{error:.1f} dB"
 

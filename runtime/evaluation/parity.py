@@ -25,6 +25,9 @@ from edge_streamer.runtime.scenes.script import typed_text
 from edge_streamer.runtime.session import Session
 from edge_streamer.runtime.unit import Unit
 
+GOLDEN = "its golden units"
+"""What :func:`golden_parity` calls its reference."""
+
 
 class Parity(msgspec.Struct, frozen=True):
     """Against a reference."""
@@ -54,7 +57,7 @@ def golden_parity(session: Session) -> Parity | None:
     units = golden.meta.units
     answers = replay(twin, golden.meta.seed, units, golden.tokens)
     worst = {row.quantity: _decibels(row.error) for row in compare(golden, answers, TOLERANCE["float32"])}
-    return Parity("its golden units", units, together_db(golden, answers), worst, golden.agreement(answers))
+    return Parity(GOLDEN, units, together_db(golden, answers), worst, golden.agreement(answers))
 
 
 def together_db(golden: Golden, answers: dict[str, Array]) -> dict[str, float]:

@@ -19,8 +19,7 @@ from rich.table import Column, Table
 
 from edge_streamer.runtime.session import Session, open_session
 from edge_streamer.runtime.shipped import bundle_path
-from tests.runtime.evaluation.controls import FAULTS, SPOILERS, broken, spoiled
-from tests.runtime.evaluation.test_controls import behaviour, parity
+from tests.runtime.evaluation.controls import FAULTS, SPOILERS, behaviour, broken, parity, spoiled
 
 SOUND = "(sound)"
 SHOWN = (

@@ -1,4 +1,4 @@
-"""Faults that must be seen: what breaks a session, and what spoils a bundle's weights.
+"""Faults that must be seen: what breaks a session, what spoils a bundle's weights, and how a session is looked at.
 
 Receives a session (or a bundle's folder); hands it on broken. Each stands for a mistake that a runtime, an export or a
 quantizer really makes.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_streamer.runtime.bundle import Bundle
+from edge_streamer.runtime.evaluation.ear import Ear
+from edge_streamer.runtime.evaluation.measure import measure
+from edge_streamer.runtime.evaluation.parity import Parity, bundle_parity
+from edge_streamer.runtime.evaluation.runner import SessionAgent, run_case
+from edge_streamer.runtime.evaluation.score import Scores, score
+from edge_streamer.runtime.evaluation.suite import Case, duplex, scene_of
 from edge_streamer.runtime.manifest import MASKED
+from edge_streamer.runtime.scenes.assets import HeldOut, load_assets
+from edge_streamer.runtime.scenes.scene import World
 from edge_streamer.runtime.session import Session, open_session
 from edge_streamer.runtime.state import Carries, Ring
 from edge_streamer.runtime.unit import Knobs, Response
@@ -206,3 +215,44 @@ def broken(session: Session, name: str) -> Session:
     twin = session.twin(Knobs())
     FAULTS[name](twin)
     return twin
+
+
+# ---- how a session is looked at ----
+
+
+@cache
+def world() -> tuple[World, HeldOut]:
+    return load_assets()
+
+
+@cache
+def case() -> Case:
+    """A question, its answer, and enough units that every ring has wrapped."""
+    return next(c for c in duplex(60.0, 0, *world()).cases if c.kind == "recall" and c.script.units > 66)
+
+
+def parity(tested: Session, session: Session) -> Parity:
+    return bundle_parity(tested, session.twin(), case(), *world())
+
+
+KINDS = {"smooth": 2, "recall": 4, "again": 2, "silence": 1, "stop": 1, "noise": 1}
+"""How many scenes of each kind are played."""
+
+
+@cache
+def scenes() -> list[Case]:
+    left, chosen = dict(KINDS), list[Case]()
+    for each in duplex(20.0, 1, *world()).cases:
+        if left.get(each.kind, 0):
+            left[each.kind] -= 1
+            chosen.append(each)
+    return chosen
+
+
+def behaviour(session: Session) -> Scores:
+    toy, held_out = world()
+    agent, ear, made = SessionAgent(session, toy), Ear(toy), []
+    for each in scenes():
+        scene = scene_of(each, toy)
+        made.append(measure(each, scene, run_case(agent, each, scene, held_out), ear))
+    return score(made)

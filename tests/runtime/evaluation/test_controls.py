@@ -7,22 +7,15 @@ worse than none: for each fault here stands the score that sees it, and the soun
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
 
-from edge_streamer.runtime.evaluation.ear import Ear
-from edge_streamer.runtime.evaluation.measure import measure
-from edge_streamer.runtime.evaluation.parity import Parity, bundle_parity
-from edge_streamer.runtime.evaluation.runner import SessionAgent, run_case
-from edge_streamer.runtime.evaluation.score import Scores, score
-from edge_streamer.runtime.evaluation.suite import Case, duplex, scene_of
-from edge_streamer.runtime.scenes.assets import HeldOut, load_assets
-from edge_streamer.runtime.scenes.scene import World
+from edge_streamer.runtime.evaluation.parity import Parity
+from edge_streamer.runtime.evaluation.score import Scores
 from edge_streamer.runtime.session import Session, open_session
 from edge_streamer.runtime.shipped import bundle_path
-from tests.runtime.evaluation.controls import FAULTS, SPOILERS, broken, spoiled
+from tests.runtime.evaluation.controls import FAULTS, SPOILERS, behaviour, broken, parity, spoiled
 
 SAME_DB = -80.0
 """Error against oneself at most, dB. Measured: -200 (bit for bit)."""
@@ -30,24 +23,9 @@ SEEN_DB = -50.0
 """A fault makes at least this error in some quantity. Measured: see docs/evaluation.md."""
 
 
-@cache
-def world() -> tuple[World, HeldOut]:
-    return load_assets()
-
-
-@cache
-def case() -> Case:
-    """A question, its answer, and enough units that every ring has wrapped."""
-    return next(c for c in duplex(60.0, 0, *world()).cases if c.kind == "recall" and c.script.units > 66)
-
-
 @pytest.fixture(scope="module")
 def session() -> Iterator[Session]:
     return open_session(bundle_path(floats=True))
-
-
-def parity(tested: Session, session: Session) -> Parity:
-    return bundle_parity(tested, session.twin(), case(), *world())
 
 
 def seen(found: Parity) -> bool:
@@ -83,27 +61,6 @@ NOTICED: dict[str, tuple[str, str, float]] = {
     "sound a unit late": ("late_ms.p50", "above", 120.0),
 }
 """Fault -> a score, and the bound beyond which it lies with the fault and not without."""
-KINDS = {"smooth": 2, "recall": 4, "again": 2, "silence": 1, "stop": 1, "noise": 1}
-"""How many scenes of each kind are played."""
-
-
-@cache
-def scenes() -> list[Case]:
-    left, chosen = dict(KINDS), list[Case]()
-    for each in duplex(20.0, 1, *world()).cases:
-        if left.get(each.kind, 0):
-            left[each.kind] -= 1
-            chosen.append(each)
-    return chosen
-
-
-def behaviour(session: Session) -> Scores:
-    toy, held_out = world()
-    agent, ear, made = SessionAgent(session, toy), Ear(toy), []
-    for each in scenes():
-        scene = scene_of(each, toy)
-        made.append(measure(each, scene, run_case(agent, each, scene, held_out), ear))
-    return score(made)
 
 
 def beyond(scores: Scores, fault: str) -> bool:
