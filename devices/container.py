@@ -32,6 +32,9 @@ SHOWN = {"audio": "sound", "video": "picture"}
 WANTED = {"audio": "a sound or film file", "video": "a film or picture file"}
 """What can hold such a stream."""
 
+LENIENT_METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+"""Titles and tags may be in any encoding. PyAV from 19 on replaces what is no UTF-8 by itself, and has no such word."""
+
 
 class Stream:
     """The best stream of ``kind`` in the file at ``path``.
@@ -118,7 +121,7 @@ def _open(path: Path, wanted: str) -> Any:
     # An absolute path cannot be mistaken for a network address; only files are ever opened.
     only_files = {"protocol_whitelist": "file"}
     try:
-        return av.open(str(path.absolute()), container_options=only_files, metadata_errors="replace")
+        return av.open(str(path.absolute()), container_options=only_files, **LENIENT_METADATA)
     except av.error.EOFError:
         raise MediaError(f"{path} holds no frames and no samples: it ends after its header") from None
     except (av.error.FFmpegError, ValueError) as error:
