@@ -1,12 +1,12 @@
-"""The README stays true: its tree names every source file, its two commands stand on its first screen."""
+"""The README and the map of the source stay true; the README's two commands stand on its first screen."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
-FOLDERS = ("export", "quantization", "runtime", "devices", "tests")
+from tests.tree import PAGE, ROOT, page
+
 FIRST_SCREEN = 30
 """Lines."""
 
@@ -15,22 +15,8 @@ def readme() -> str:
     return (ROOT / "README.md").read_text("utf-8")
 
 
-def tree() -> dict[str, str]:
-    """path -> what the README says it is."""
-    block = readme().split("## The tree", 1)[1].split("```")[1]
-    found, folder = {}, ""
-    for line in block.splitlines():
-        if match := re.match(r"^(\S+/)(\s|$)", line):
-            folder = match[1]
-        elif match := re.match(r"^  (\S+\.py)\s+(\S.*)$", line):
-            found[folder + match[1]] = match[2]
-    return found
-
-
-def test_the_tree_names_every_source_file_and_nothing_else() -> None:
-    files = {str(path.relative_to(ROOT)) for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")}
-    real = {path for path in files if not path.endswith("__init__.py")}
-    assert tree().keys() == real
+def test_the_map_of_the_source_is_made_from_it_as_it_is() -> None:
+    assert PAGE.read_text("utf-8") == page(), "write it anew: python -m tests.tree"
 
 
 def test_the_two_commands_stand_on_the_first_screen() -> None:
