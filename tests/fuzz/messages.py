@@ -72,7 +72,10 @@ def damage_graph(data: bytes, rng: random.Random, plants: tuple[bytes, ...] = ()
 
 
 def _damage_message(data: bytes, kind: str, rng: random.Random, plants: tuple[bytes, ...]) -> bytes:
-    fields = parse_message(data)
+    try:
+        fields = parse_message(data)
+    except (ValueError, IndexError):  # damaged before
+        return damage_bytes(data, rng)
     inner = [place for place, (number, wire, _) in enumerate(fields) if wire == 2 and number in INSIDE[kind]]
     if inner and rng.random() < 0.8:
         place = rng.choice(inner)
