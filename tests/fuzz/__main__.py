@@ -30,7 +30,7 @@ HUNG_SECONDS = 60.0
 """Nothing that ends by itself takes so long here."""
 MOST_MEGABYTES = 1000.0
 SHOWN = 5
-"""Tracebacks printed per kind."""
+"""Findings of one sort that are printed per kind."""
 FINDINGS = ("traceback", "wrong", "outside", "crash", "hang", "slow", "memory")
 
 
@@ -123,13 +123,12 @@ def judged(worker: Worker, number: int) -> dict[str, Any]:
 
 def fuzz(kind: str, cases: range, seed: int, bundle: Path, folder: Path, console: Console) -> Counter[str]:
     """Every case of one kind; prints what was found."""
-    worker, found, shown = Worker(kind, seed, folder / kind, bundle), Counter[str](), 0
+    worker, found = Worker(kind, seed, folder / kind, bundle), Counter[str]()
     try:
         for number in track(cases, f"{kind:10}", console=console, disable=not console.is_terminal):
             result = judged(worker, number)
             found[result["how"]] += 1
-            if result["how"] in FINDINGS and shown < SHOWN:
-                shown += 1
+            if result["how"] in FINDINGS and found[result["how"]] <= SHOWN:
                 print(f"\n{kind} case {number}, seed {seed}: {result['how']}\n{result['trace']}", file=sys.stderr)
     finally:
         worker.close()
