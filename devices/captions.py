@@ -8,14 +8,15 @@ time. The model never reads them. Strict: every fault names its line.
     [shows a red card]                  one line or more, then an empty one
 
 Choices: entries may overlap and stand in any order, as in players; a point may stand in for the comma; marks of type
-(``<i>``, ``{\\an8}``) and the places that may follow the times are left out.
+(``<i>``, ``{\\an8}``) and the places that may follow the times are left out. Where the empty line is missing, a number
+with times under it begins the next entry.
 """
 
 from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -26,6 +27,7 @@ from edge_streamer.runtime.errors import MediaError
 _NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
 _TIME = r"([0-9]{1,4}):([0-5][0-9]):([0-5][0-9])[,.]([0-9]{3})"
 _TIMES = re.compile(rf"{_TIME} *--> *{_TIME}( +[XY][12]:.*)?", re.ASCII)
+_LIKE_TIMES = re.compile(r"[0-9]+:[0-9]+.*-->", re.ASCII)
 _MARKS = re.compile(r"</?(?:[biu]|font)(?: [^<>]*)?>|\{\\[^{}]*\}", re.IGNORECASE)
 _EXAMPLE = "e.g. 00:00:01,000 --> 00:00:02,500"
 
@@ -60,16 +62,22 @@ class Captions:
 def read_captions(path: Path) -> list[Caption]:
     """The captions in ``path``, as they stand there. Raises MediaError that names the line."""
     lines = [(number, line.strip()) for number, line in enumerate(read_lines(path, "a SubRip file (.srt)"), start=1)]
-    captions, entry = [], []
-    for number, line in [*lines, (len(lines), "")]:
-        if line:
-            entry.append((number, line))
-        elif entry:
-            captions.append(_caption(path, entry))
-            entry = []
+    captions = [_caption(path, entry) for entry in _entries(lines)]
     if not captions:
         raise MediaError(f"{path} is empty; wanted captions: a number, times, text, an empty line")
     return captions
+
+
+def _entries(lines: list[tuple[int, str]]) -> Iterator[list[tuple[int, str]]]:
+    """The lines of each entry, none of them empty."""
+    entry = list[tuple[int, str]]()
+    for number, line in [*lines, (len(lines), "")]:
+        if line and not (len(entry) > 2 and _LIKE_TIMES.match(line) and _NUMBER.fullmatch(entry[-1][1])):
+            entry.append((number, line))
+        elif entry:
+            following = [entry.pop(), (number, line)] if line else []
+            yield entry
+            entry = following
 
 
 def _caption(path: Path, entry: list[tuple[int, str]]) -> Caption:
@@ -88,6 +96,9 @@ def _caption(path: Path, entry: list[tuple[int, str]]) -> Caption:
         raise MediaError(
             f"{path} line {number}: ends at {float(end):g} s, begins at {float(start):g} s; wanted an end after it"
         )
+    for number, line in entry[2:]:
+        if _LIKE_TIMES.match(line):
+            raise MediaError(f"{path} line {number}: {quoted(line)}; wanted an empty line and a number before times")
     text = "\n".join(filter(None, (_MARKS.sub("", words).strip() for _, words in entry[2:])))
     if not text:
         raise MediaError(f"{path} line {last[0]}: no words follow; wanted them on the next line")

@@ -64,13 +64,13 @@ def _short(promised: int, present: int, of: str) -> str | None:
 
 
 def _boxes(file: BinaryIO, size: int) -> str | None:
-    """MP4 and MOV: every outer box must be there whole, and one must be the index (``moov``)."""
+    """MP4 and MOV: every outer box must be there whole, and one must be the index (``moov``; a still's is ``meta``)."""
     names = set()
     for name, place, length in _outer_boxes(file, size):
         names.add(name)
         if place + length > size:
             return _short(place + length, size, "altogether")
-    return None if b"moov" in names else "its index (moov) is missing, so the recording was not finished"
+    return None if names & {b"moov", b"meta"} else "its index (moov) is missing, so the recording was not finished"
 
 
 def _outer_boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:

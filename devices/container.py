@@ -32,6 +32,9 @@ SHOWN = {"audio": "sound", "video": "picture"}
 WANTED = {"audio": "a sound or film file", "video": "a film or picture file"}
 """What can hold such a stream."""
 
+_CLEAR = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+"""Decoders that know alpha, for those that do not."""
+
 LENIENT_METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 """Titles and tags may be in any encoding. PyAV from 19 on replaces what is no UTF-8 by itself, and has no such word."""
 
@@ -54,10 +57,16 @@ class Stream:
         if self.stream.codec_context is None:
             self.close()
             raise MediaError(f"{path}: its {SHOWN[kind]} is in a format that this PyAV cannot decode")
-        self.stream.codec_context.thread_count = 1
+        self._decoder: Any = _decoder(stream)
+        self._decoder.thread_count = 1
         # An AVI numbers its pictures as they are stored, which is not how they are shown; its rate is constant anyway.
         self._untimed = kind == "video" and self._container.format.name == "avi"
         self.start = min((s for s in map(_start, self._container.streams) if s is not None), default=Fraction(0))
+
+    @property
+    def format_name(self) -> str:
+        """FFmpeg's name for what kind of file it is."""
+        return str(self._container.format.name)
 
     @property
     def seconds(self) -> Fraction | None:
@@ -81,7 +90,7 @@ class Stream:
         decoded, damaged = 0, False
         for packet in self._packets():
             try:
-                frames = packet.decode()
+                frames = self._decoder.decode(packet)
             except av.error.FFmpegError:
                 damaged = decoded > 0
                 continue
@@ -126,6 +135,13 @@ def _open(path: Path, wanted: str) -> Any:
         raise MediaError(f"{path} holds no frames and no samples: it ends after its header") from None
     except (av.error.FFmpegError, ValueError) as error:
         raise MediaError(f"{path} is not {wanted} that can be read ({_reason(error)})") from error
+
+
+def _decoder(stream: Any) -> Any:
+    """The stream's own, unless it would pass over what is clear, which VP8 and VP9 keep beside the picture."""
+    tags = {name.lower(): value for name, value in stream.metadata.items()}
+    name = _CLEAR.get(stream.codec_context.name) if tags.get("alpha_mode") == "1" else None
+    return av.CodecContext.create(name, "r") if name in av.codecs_available else stream.codec_context
 
 
 def _reason(error: Exception) -> str:

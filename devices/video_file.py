@@ -1,12 +1,11 @@
 """Film and picture files as a camera, and the film that the agent makes.
 
-Receives paths and the bundle's media contract; hands on :class:`VideoFile` (any film or still picture that PyAV
-reads: cut to the model's frame rate by presentation time, letterboxed), :class:`StillCamera` (grey) and
+Receives paths and the bundle's media contract; hands on :class:`VideoFile` (any film or still picture that
+can be read: cut to the model's frame rate by presentation time, letterboxed), :class:`StillCamera` (grey) and
 :class:`FilmDisplay` (the agent's picture and voice as an mp4). Memory stays flat.
 
 Choices: at time t the camera shows the latest frame that was due by t, as a screen would; before the first frame it
-shows the first, after the last frame the last. Black bars keep the picture's aspect, with the shape of its pixels and
-the turn of the phone that filmed it taken into account. Only frames that are shown are converted.
+shows the first, after the last frame the last. Only frames that are shown are converted.
 """
 
 from __future__ import annotations
@@ -16,12 +15,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
-from numpy.typing import NDArray
-
+from edge_streamer.devices.colour import Picture
 from edge_streamer.devices.container import Stream
 from edge_streamer.devices.film import Film
+from edge_streamer.devices.picture import Letterbox
+from edge_streamer.devices.still import read_still
 from edge_streamer.runtime.errors import MediaError
 from edge_streamer.runtime.manifest import MediaSpec
 from edge_streamer.runtime.media import Frames, Samples
@@ -29,19 +27,11 @@ from edge_streamer.runtime.media import Frames, Samples
 GREY = 128
 """The still picture of a camera that is off."""
 
-HIGH_DEFINITION = 720
-"""Films at least this high that do not name their colours use BT.709, as players assume; smaller ones BT.601."""
-
 SMALLEST_SHOWN = 96
 """Pictures lower than this are shown larger by a whole factor: players show smaller ones as a speck."""
 
-_UNSPECIFIED = 2
-"""The colour space of a film that does not name one."""
-
 _DEFAULT_RATE = Fraction(25)
 """Frames per second of a film that tells neither times nor a rate."""
-
-Picture = NDArray[np.uint8]
 
 
 class VideoFile:
@@ -53,16 +43,18 @@ class VideoFile:
 
     def __init__(self, path: Path, media: MediaSpec) -> None:
         self._rate = media.frame_rate
-        self._stream = Stream(path, "video")
-        self._letterbox = Letterbox(media.user_size, self._stream.stream.sample_aspect_ratio)
-        self._frames = self._timed()
+        still = read_still(path)
+        self._stream = stream = None if still else Stream(path, "video")
+        aspect = stream.stream.sample_aspect_ratio if stream else None
+        self._letterbox = Letterbox(media.user_size, aspect, str(path))
+        self._frames = _timed(stream) if stream else still or iter(())
         first = next(self._frames, None)
         if first is None:
-            self._stream.close()
+            self.close()
             raise MediaError(f"{path} holds no frames; wanted at least one picture")
         self._current: Any = first[1]
         self._next = next(self._frames, None)
-        self._shown: Picture | None = None
+        self._shown: Picture | None = self._letterbox(self._current)
         self._index = 0
 
     def read(self, out: Frames) -> None:
@@ -72,7 +64,8 @@ class VideoFile:
             self._index += 1
 
     def close(self) -> None:
-        self._stream.close()
+        if self._stream:
+            self._stream.close()
 
     def _at(self, time: Fraction) -> Picture:
         """The letterboxed picture at ``time`` seconds; times never go back."""
@@ -83,56 +76,16 @@ class VideoFile:
             self._shown = self._letterbox(self._current)
         return self._shown
 
-    def _timed(self) -> Iterator[tuple[Fraction, Any]]:
-        """Frames with the second at which each is due; where the file has no times, by its frame rate."""
-        step = 1 / Fraction(self._stream.stream.average_rate or _DEFAULT_RATE)
-        due = Fraction(0)
-        for frame in self._stream.frames():
-            told = self._stream.time(frame)
-            due = due if told is None or told < due - step else told  # times that go back are wrong
-            yield due, frame
-            due += step
 
-
-class Letterbox:
-    """Fits frames of any size into ``size`` (height, width), with black bars."""
-
-    def __init__(self, size: tuple[int, int], pixel_aspect: Fraction | None = None) -> None:
-        self._size = size
-        self._pixel_aspect = Fraction(pixel_aspect) if pixel_aspect else Fraction(1)
-        self._reformatter = VideoReformatter()
-
-    def __call__(self, frame: Any) -> Picture:
-        """A PyAV frame as RGB [height, width, 3]."""
-        turns = round(frame.rotation / 90) % 4  # quarter turns, counterclockwise
-        shown = (frame.width * self._pixel_aspect, Fraction(frame.height))
-        top, left, height, width = fit(shown if turns % 2 == 0 else shown[::-1], self._size)
-        picture = np.rot90(self._rgb(frame, *((height, width) if turns % 2 == 0 else (width, height))), turns)
-        out = np.zeros((*self._size, 3), np.uint8)
-        out[top : top + height, left : left + width] = picture
-        return out
-
-    def _rgb(self, frame: Any, height: int, width: int) -> Picture:
-        shrinks = height * width < frame.height * frame.width
-        unnamed_hd = frame.colorspace == _UNSPECIFIED and frame.height >= HIGH_DEFINITION
-        converted = self._reformatter.reformat(
-            frame, width, height, "rgb24",
-            src_colorspace=Colorspace.ITU709 if unnamed_hd else None,
-            interpolation=Interpolation.AREA if shrinks else Interpolation.BICUBIC,
-            threads=1,
-        )  # fmt: skip
-        return np.asarray(converted.to_ndarray(), np.uint8)
-
-
-def fit(shown: tuple[Fraction, Fraction], size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Where a picture of ``shown`` (width, height) lies in ``size`` (height, width): top, left, height, width.
-
-    >>> fit((Fraction(1920), Fraction(1080)), (96, 96))
-    (21, 0, 54, 96)
-    """
-    scale = min(size[1] / shown[0], size[0] / shown[1])
-    height, width = max(round(shown[1] * scale), 1), max(round(shown[0] * scale), 1)
-    return (size[0] - height) // 2, (size[1] - width) // 2, height, width
+def _timed(stream: Stream) -> Iterator[tuple[Fraction, Any]]:
+    """Frames with the second at which each is due; where the file has no times, by its frame rate."""
+    step = 1 / Fraction(stream.stream.average_rate or _DEFAULT_RATE)
+    due = Fraction(0)
+    for frame in stream.frames():
+        told = stream.time(frame)
+        due = due if told is None or told < due - step else told  # times that go back are wrong
+        yield due, frame
+        due += step
 
 
 class StillCamera:

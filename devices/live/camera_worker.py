@@ -18,7 +18,8 @@ from edge_streamer.devices.live.camera_back_ends import Need, open_source
 from edge_streamer.devices.live.camera_names import NoSuchCamera, choose, has_libcamera, is_jetson, v4l2_cameras
 from edge_streamer.devices.live.wire import CLOSE, OPENED, Wire, WireClosed
 from edge_streamer.devices.live.worker import Unopened
-from edge_streamer.devices.video_file import Letterbox
+from edge_streamer.devices.picture import Letterbox
+from edge_streamer.runtime.errors import MediaError
 
 PICTURE = 16
 
@@ -35,9 +36,9 @@ def work(wire: Wire, options: Mapping[str, Any]) -> None:
         raise Unopened(str(error), hopeless=True) from None
     source = open_source(choice.back_end, choice.address, need)
     ended = _watch(wire)
-    letterbox = Letterbox((need.height, need.width))
+    letterbox = Letterbox((need.height, need.width), source.pixel_aspect, choice.name)
     given = unsent = broken = 0
-    due = 0.0
+    due, shown, picture = 0.0, None, b""
     try:
         for time, frame in source.frames():
             if ended.is_set():
@@ -45,14 +46,18 @@ def work(wire: Wire, options: Mapping[str, Any]) -> None:
             if frame is None:
                 broken += 1
                 continue
-            if not given:
-                wire.tell(OPENED, name=choice.name, back_end=choice.back_end, **source.facts)
             given += 1
             if time < due:
                 unsent += 1
                 continue
             due = max(due + 1 / (MOST_RATE * need.frame_rate), time)
-            wire.send(PICTURE, int(1e9 * time), given, unsent | broken << 32, letterbox(frame).tobytes())
+            if frame is not shown:  # a still comes again and again
+                shown, picture = frame, letterbox(frame).tobytes()
+            if given == 1:
+                wire.tell(OPENED, name=choice.name, back_end=choice.back_end, **source.facts)
+            wire.send(PICTURE, int(1e9 * time), given, unsent | broken << 32, picture)
+    except MediaError as error:  # colours that are not read, a file that is damaged
+        raise Unopened(str(error), hopeless=True) from None
     except WireClosed:
         return
     finally:

@@ -44,6 +44,14 @@ def test_what_editors_and_players_add_is_accepted(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_an_entry_ends_where_the_next_begins_with_or_without_an_empty_line(tmp_path: Path) -> None:
+    crammed = "".join(line + "\n" for line in GOOD.splitlines() if line)
+    crammed += "3\n00:00:05,000 --> 00:00:06,000\n12\n2 --> 3\n7\n4\n00:00:07,000 --> 00:00:08,000\nend"
+    captions = read_captions(write(tmp_path, crammed))
+    assert [caption.text for caption in captions] == ["hello", "two\nlines", "12\n2 --> 3\n7", "end"]
+    assert [float(caption.start) for caption in captions] == [1.17, 3723.004, 5, 7]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -60,6 +68,15 @@ def test_what_editors_and_players_add_is_accepted(tmp_path: Path) -> None:
         ("1\n00:00:01,000 --> 00:00:02,000\n\nhello\n", "line 2: no words follow; wanted them on the next line"),
         ("1\n00:00:01,000 --> 00:00:02,000\n<i></i>\n", "line 3: no words follow"),
         (GOOD + "\n3\n00:00:01,000 --> 00:00:02,000\na\n\nb\n", "line 14: 'b'; wanted the number of a caption"),
+        (
+            GOOD.strip() + "\n00:00:05,000 --> 00:00:06,000\nx\n",
+            "line 9: '00:00:05,000 --> 00:00:06,000'; wanted an empty",
+        ),
+        (
+            GOOD.strip() + "\n3\n00:00:05,000 --> 00:00:99,000\nx\n",
+            "line 10: '00:00:05,000 --> 00:00:99,000'; wanted from",
+        ),
+        ("1\n00:00:01,000 --> 00:00:02,000\n2\n00:00:02,000 --> 00:00:03,000\nx\n", "line 2: no words follow"),
         (b"1\n00:00:01,000 --> 00:00:02,000\ngr\xfc\xdf\n", "line 3: not UTF-8"),
     ],
 )

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from edge_streamer.devices.audio_file import AudioFile
-from edge_streamer.devices.video_file import FilmDisplay, StillCamera, VideoFile, enlargement, fit
+from edge_streamer.devices.picture import fit
+from edge_streamer.devices.video_file import FilmDisplay, StillCamera, VideoFile, enlargement
 from edge_streamer.runtime.errors import MediaError
 from tests.media_files import MEDIA, click, decoded_pictures, decoded_sound, grey, write_film, write_sound
 

@@ -24,7 +24,7 @@ from edge_streamer.devices.live.camera_back_ends import Need, v4l2
 from edge_streamer.devices.live.echo import Untouched
 from edge_streamer.devices.live.microphone import Microphone
 from edge_streamer.devices.live.speaker import Speaker
-from edge_streamer.devices.video_file import Letterbox
+from edge_streamer.devices.picture import Letterbox
 from tests import waiting
 from tests.media_files import MEDIA
 from tests.sounds import noise, offsets_of_tenths

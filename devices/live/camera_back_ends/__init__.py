@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -26,6 +27,8 @@ class Source(Protocol):
 
     facts: dict[str, object]
     """Pixel format, size, rate, as it was opened."""
+    pixel_aspect: Fraction | None
+    """How much wider than high its pixels are; None: they are square."""
 
     def frames(self) -> Iterator[tuple[float, Any]]:
         """(seconds of the monotonic clock, PyAV frame) as they come; ends where the camera has gone. None stands for a

@@ -8,12 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from edge_streamer.devices.container import Stream
 from edge_streamer.devices.live.camera_back_ends import Need
 from edge_streamer.devices.live.worker import Unopened
+from edge_streamer.devices.still import read_still
 from edge_streamer.runtime.errors import MediaError
 
 STILL_SECONDS = 0.2
@@ -22,27 +24,47 @@ STILL_SECONDS = 0.2
 
 class _Film:
     def __init__(self, path: Path) -> None:
-        self._path = path
-        stream = Stream(path, "video")
-        video = stream.stream
-        self._step = float(1 / Fraction(video.average_rate)) if video.average_rate else STILL_SECONDS
+        self._path, self._still, self._step = path, read_still(path), STILL_SECONDS
+        self.pixel_aspect: Fraction | None = None
+        if self._still is None:
+            stream = Stream(path, "video")
+            seen = stream.stream
+            if seen.average_rate:
+                self._step = float(1 / Fraction(seen.average_rate))
+            self.pixel_aspect = seen.sample_aspect_ratio
+            stream.close()
+        else:
+            first = next(self._still)
+            self._still, seen = chain([first], self._still), first[1]
         self.facts: dict[str, object] = {
-            "format": video.format.name, "size": [video.height, video.width], "rate": round(1 / self._step, 2)
+            "format": seen.format.name, "size": [seen.height, seen.width], "rate": round(1 / self._step, 2)
         }  # fmt: skip
-        stream.close()
 
     def frames(self) -> Iterator[tuple[float, Any]]:
         begun = time.monotonic()
         while True:
-            stream, last, count = Stream(self._path, "video"), 0.0, 0
-            for frame in stream.frames():
-                told = stream.time(frame)
-                last = count * self._step if told is None else float(told)
+            last, count, frame = 0.0, 0, None
+            for last, frame in self._once():
                 count += 1
                 time.sleep(max(begun + last - time.monotonic(), 0.0))
                 yield time.monotonic(), frame
-            stream.close()
             begun += last + (self._step if count > 1 else STILL_SECONDS)
+            while count == 1:  # a still is read once
+                time.sleep(STILL_SECONDS)
+                yield time.monotonic(), frame
+
+    def _once(self) -> Iterator[tuple[float, Any]]:
+        """Every frame with its second, from the first to the last."""
+        still = self._still or read_still(self._path)
+        self._still = None
+        if still is not None:
+            yield from ((float(due), frame) for due, frame in still)
+            return
+        stream = Stream(self._path, "video")
+        for count, frame in enumerate(stream.frames()):
+            told = stream.time(frame)
+            yield (count * self._step if told is None else float(told)), frame
+        stream.close()
 
     def close(self) -> None: ...
 

@@ -32,6 +32,8 @@ MOST_SAID = 1 << 14
 class Pipeline:
     """``pipeline`` scaled to what is needed. Raises Unopened where GStreamer is not installed."""
 
+    pixel_aspect = None
+
     def __init__(self, pipeline: str, need: Need) -> None:
         if shutil.which("gst-launch-1.0") is None:
             raise Unopened("GStreamer is not installed; install the Debian package gstreamer1.0-tools", hopeless=True)

@@ -20,6 +20,8 @@ ROUND_SECONDS = 4.0
 
 
 class _Pattern:
+    pixel_aspect = None
+
     def __init__(self, need: Need) -> None:
         self._need = need
         self.facts: dict[str, object] = {"format": "rgb24", "size": [need.height, need.width], "rate": need.frame_rate}

@@ -23,6 +23,8 @@ DMA_HEAPS = Path("/dev/dma_heap")
 
 
 class _PiCamera:
+    pixel_aspect = None
+
     def __init__(self, camera: Any, need: Need) -> None:
         self._camera = camera
         size = (max(need.width, 64) // 2 * 2, max(need.height, 64) // 2 * 2)

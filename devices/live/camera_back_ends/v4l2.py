@@ -38,6 +38,8 @@ OLDEST_STAMP = 5.0
 
 
 class _V4L2:
+    pixel_aspect = None
+
     def __init__(self, container: Any, path: str, name: str) -> None:
         self._container, self._path = container, path
         video = container.streams.video[0]

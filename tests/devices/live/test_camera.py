@@ -27,7 +27,8 @@ from edge_streamer.devices.live.camera_back_ends import Need, gst, pattern, pica
 from edge_streamer.devices.live.camera_worker import PICTURE
 from edge_streamer.devices.live.wire import OPENED, Message, Wire
 from edge_streamer.devices.live.worker import Unopened
-from tests.media_files import MEDIA
+from edge_streamer.devices.video_file import VideoFile
+from tests.media_files import MEDIA, write_film
 from tests.waiting import PATIENCE, until
 
 SHAPE = (MEDIA.unit_frames, *MEDIA.user_size, 3)
@@ -85,6 +86,33 @@ def test_a_film_is_played_in_real_time_again_and_again(opened: Callable[[str], C
             seen.append(bright)
     assert len(seen) == 6
     assert time.monotonic() - begun > 1.2  # five changes 0.4 s apart, less the first's rest
+
+
+def test_a_film_and_a_still_are_shown_as_the_reader_of_recordings_shows_them(
+    opened: Callable[[str], Camera], tmp_path: Path
+) -> None:
+    oblong = write_film(tmp_path / "oblong.mp4", [np.full((48, 64, 3), 200, np.uint8)] * 8, pixel_aspect=Fraction(2))
+    clear = np.full((48, 80, 4), (0, 255, 0, 0), np.uint8)
+    clear[:, 40:] = (200, 200, 200, 255)
+    Image.fromarray(clear).save(tmp_path / "icon.png")
+    for path in (oblong, tmp_path / "icon.png"):
+        camera = opened(f"film:{path}")
+        assert camera.wait() == ""
+        recorded = VideoFile(path, MEDIA)
+        want = np.zeros(SHAPE, np.uint8)
+        recorded.read(want)
+        recorded.close()
+        assert (newest(camera)[-1] == want[0]).all()
+
+
+def test_a_film_whose_colours_are_not_read_is_hopeless(opened: Callable[[str], Camera], tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "odd.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 80, 48, "yuv420p"
+        stream.codec_context.colorspace = 14
+        container.mux(stream.encode(av.VideoFrame(80, 48, "yuv420p")))
+        container.mux(stream.encode(None))
+    assert "its colours are in a form (matrix 14) that is not read" in opened(f"film:{tmp_path / 'odd.mkv'}").wait()
 
 
 @pytest.mark.parametrize(
