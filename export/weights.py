@@ -98,8 +98,8 @@ def check_tensor(path: Path, name: str, came: Tensor, wanted: Tensor) -> None:
         raise InputError(f"{path}: {name} holds NaN or infinity")
 
 
-def listed(names: set[str]) -> str:
+def listed(names: set[str], most: int = SHOWN) -> str:
     """The first names in order, and how many more."""
-    shown = sorted(names)[:SHOWN]
+    shown = sorted(names)[:most]
     rest = len(names) - len(shown)
     return ", ".join(shown) + (f" and {rest} more" if rest else "")
