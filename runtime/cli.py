@@ -50,7 +50,7 @@ COMMANDS = {
     "run": _Entry("edge_streamer.runtime.run", "converse with a bundle: live, or on recorded sound and film"),
     "demo": _Entry("edge_streamer.runtime.demo", "run the bundle that ships with this package on media that ship too"),
     "quantize": _Entry(
-        "edge_streamer.quantization.command",
+        "edge_streamer.quantization.options",
         "make a bundle smaller and faster, and measure what that costs over minutes",
     ),
     "check": _Entry(
