@@ -89,7 +89,7 @@ def check_names(path: Path, came: set[str], wanted: set[str]) -> None:
 
 
 def check_tensor(path: Path, name: str, came: Tensor, wanted: Tensor) -> None:
-    """Raise InputError where a tensor has another shape, is no floating point of 16 or 32 bits or holds NaN or infinity."""
+    """Raise InputError where a tensor has another shape, is no float of 16 or 32 bits, or holds NaN or infinity."""
     if came.shape != wanted.shape:
         raise InputError(f"{path}: {name} has shape {list(came.shape)}; wanted {list(wanted.shape)}")
     if came.dtype not in (torch.float32, torch.float16, torch.bfloat16):  # what is smaller are codes that want a scale
