@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,17 @@ def main(args: argparse.Namespace) -> int:
 
     check_new_folder(args.out)
     console = Console(file=sys.stderr)
+
+    def tell(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    notes: list[str] = []
+    config, tokenizer = read_inputs(args, notes.append)
+    random = what_is_random(args)
+    if random:  # first and last: what comes between is long, and looks as if a trained model were made
+        tell(random)
+    for note in notes:
+        tell(note)
     start = time.perf_counter()
     columns = (TextColumn("{task.description:34}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     with Progress(*columns, TimeElapsedColumn(), console=console) as bar:
@@ -63,14 +75,27 @@ def main(args: argparse.Namespace) -> int:
             if not console.is_terminal:
                 print(f"[{done}/{steps}] {doing} ({time.perf_counter() - start:.0f} s)", file=sys.stderr, flush=True)
 
-        model, tokenizer, origin = make_model(args)
+        model, origin = make_model(args, config)
         exported = export_bundle(model, tokenizer, origin, args.out, progress)
     size = exported.bundle.size / 1e6
     print(f"{args.out}: {size:.1f} MB in {time.perf_counter() - start:.0f} s, proven against the torch model")
     for quantity, error in exported.errors.items():
         print(f"  {quantity:24} relative error {error:.1e}")
     print(f"  {exported.seconds_per_unit * 1e3:.1f} ms per unit on this machine (a unit is 160 ms)")
+    if random:
+        print(random)
     return 0
+
+
+def what_is_random(args: argparse.Namespace) -> str:
+    """A line where the bundle is no trained model; empty where ``--weights`` names one."""
+    if args.weights:
+        return ""
+    which = "all weights but the Transformer's are" if args.backbone else "the weights are"
+    return (
+        f"{which} random numbers (seed {args.seed}): the bundle runs and can be measured, but understands nothing and "
+        "answers noise; --weights FILE takes those of a trained model"
+    )
 
 
 def configure(args: argparse.Namespace) -> Config:
@@ -86,20 +111,30 @@ def configure(args: argparse.Namespace) -> Config:
     return with_attention(config, args.attention) if args.attention else config
 
 
-def make_model(args: argparse.Namespace) -> tuple[WanStreamer, Tokenizer, Origin]:
-    """The model with its weights, its tokenizer, and where they came from."""
+def read_inputs(args: argparse.Namespace, tell: Callable[[str], None]) -> tuple[Config, Tokenizer]:
+    """The model's sizes and its tokenizer. All that can be wrong with the files but the values of weights is told here,
+    before the model is built, which takes a while. ``tell`` hears what of them is left out."""
+    from edge_streamer.export.backbone import open_backbone
+    from edge_streamer.export.tokenizer import byte_level, from_backbone
+
+    if args.weights and not args.weights.is_file():
+        raise InputError(f"--weights {args.weights}: there is no such file; wanted a .safetensors file")
+    config = configure(args)
+    if not args.backbone:
+        return config, byte_level()
+    open_backbone(args.backbone, config)
+    tokenizer, config = from_backbone(args.backbone / "tokenizer.json", config, tell)
+    return config, tokenizer
+
+
+def make_model(args: argparse.Namespace, config: Config) -> tuple[WanStreamer, Origin]:
+    """The model with its weights, and where they came from."""
     from edge_streamer.export.backbone import load_backbone
     from edge_streamer.export.model import build
-    from edge_streamer.export.tokenizer import byte_level, from_backbone
     from edge_streamer.export.wan_streamer import Origin
     from edge_streamer.export.weights import load_weights, read_origin
 
-    if args.weights and not args.weights.is_file():  # before the model is built, which takes a while
-        raise InputError(f"--weights {args.weights}: there is no such file; wanted a .safetensors file")
-    config, tokenizer = configure(args), byte_level()
     weights, licence, backbone = f"random, seed {args.seed}", "none: random numbers", ""
-    if args.backbone:
-        tokenizer, config = from_backbone(args.backbone / "tokenizer.json", config)
     model = build(config, args.seed)
     if args.backbone:
         load_backbone(model, args.backbone)
@@ -111,4 +146,4 @@ def make_model(args: argparse.Namespace) -> tuple[WanStreamer, Tokenizer, Origin
         made, granted = read_origin(args.weights)
         weights = f"{args.weights.name}, SHA-256 {digest}{f'; {made}' if made else ''}"
         licence = granted or "that of the weight file"
-    return model, tokenizer, Origin(weights, licence, backbone)
+    return model, Origin(weights, licence, backbone)

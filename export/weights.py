@@ -89,17 +89,17 @@ def check_names(path: Path, came: set[str], wanted: set[str]) -> None:
 
 
 def check_tensor(path: Path, name: str, came: Tensor, wanted: Tensor) -> None:
-    """Raise InputError where a tensor has another shape, is not floating point or holds NaN or infinity."""
+    """Raise InputError where a tensor has another shape, is no float of 16 or 32 bits, or holds NaN or infinity."""
     if came.shape != wanted.shape:
         raise InputError(f"{path}: {name} has shape {list(came.shape)}; wanted {list(wanted.shape)}")
-    if not came.is_floating_point():
-        raise InputError(f"{path}: {name} is {came.dtype}; wanted floating point")
+    if came.dtype not in (torch.float32, torch.float16, torch.bfloat16):  # what is smaller are codes that want a scale
+        raise InputError(f"{path}: {name} is {came.dtype}; wanted floating point of 16 or 32 bits")
     if not bool(torch.isfinite(came).all()):
         raise InputError(f"{path}: {name} holds NaN or infinity")
 
 
-def listed(names: set[str]) -> str:
+def listed(names: set[str], most: int = SHOWN) -> str:
     """The first names in order, and how many more."""
-    shown = sorted(names)[:SHOWN]
+    shown = sorted(names)[:most]
     rest = len(names) - len(shown)
     return ", ".join(shown) + (f" and {rest} more" if rest else "")

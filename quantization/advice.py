@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from edge_streamer.quantization.auto import BOUND
+from edge_streamer.quantization.options import BOUND, USUAL
 from edge_streamer.quantization.report import Report
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.evaluation.drift import NOT_FINITE
@@ -25,8 +25,6 @@ AS_FAST = 1.05
 """Unit times this close are one: machines vary by as much."""
 FEW = 100
 """Units; over fewer one word more or less, or one loud answer, decides."""
-USUAL = 500
-"""What ``quantize`` measures over where nothing is said."""
 FLOAT = "float32"
 
 

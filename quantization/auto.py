@@ -24,20 +24,10 @@ from pathlib import Path
 import msgspec
 
 from edge_streamer.quantization import graph
-from edge_streamer.quantization.fit import Estimator
 from edge_streamer.quantization.make import copy_files, rewrite, write_table
 from edge_streamer.quantization.observe import Key, Seen
-from edge_streamer.quantization.schemes import (
-    BOARDS,
-    CODECS,
-    ESTIMATOR,
-    SCHEMES,
-    TARGETS,
-    Mixture,
-    Plan,
-    Scheme,
-    Target,
-)
+from edge_streamer.quantization.options import ESTIMATOR, SCHEMES, TARGETS, Estimator, Target
+from edge_streamer.quantization.schemes import BOARDS, CODECS, Mixture, Plan, Scheme
 from edge_streamer.quantization.standin import StandIn
 from edge_streamer.quantization.streams import Stream
 from edge_streamer.runtime.bundle import Bundle, write_bundle
@@ -49,8 +39,6 @@ from edge_streamer.runtime.manifest import GraphSpec
 from edge_streamer.runtime.session import Session, open_session
 from edge_streamer.runtime.unit import Unit
 
-BOUND = -25.0
-"""dB, where --max-error says nothing."""
 PROBED = 40
 """Units over which a group is measured alone."""
 SPANS = 6

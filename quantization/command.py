@@ -1,8 +1,8 @@
 """``edge-streamer quantize BUNDLE --scheme int8 --out DIR``: a bundle in fewer bits, and what that costs over time.
 
-Receives a bundle and recordings; hands on the folder ``DIR``, a bundle that every command takes, and beside it the
-report, ``DIR.html`` for people and ``DIR.json`` for machines: all of it, or nothing. Exit status: 0 made; 1 the error
-is beyond ``--max-error``, or no mixture of ``auto`` holds it; 2 the input cannot be used.
+Receives what options.py reads, a bundle and recordings; hands on the folder ``DIR``, a bundle that every command takes,
+and beside it the report, ``DIR.html`` for people and ``DIR.json`` for machines: all of it, or nothing. Exit status: 0
+made; 1 the error is beyond ``--max-error``, or no mixture of ``auto`` holds it; 2 the input cannot be used.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pathlib import Path
 
 import msgspec
 
-from edge_streamer.quantization.advice import USUAL, Advice, advise, read
-from edge_streamer.quantization.auto import BOUND, Choice, TooFar, choose
-from edge_streamer.quantization.fit import ESTIMATORS
+from edge_streamer.quantization.advice import Advice, advise, read
+from edge_streamer.quantization.auto import Choice, TooFar, choose
 from edge_streamer.quantization.make import quantize
 from edge_streamer.quantization.observe import observe
+from edge_streamer.quantization.options import AUTO, BOUND
 from edge_streamer.quantization.page import render
 from edge_streamer.quantization.report import Report, measure, named
-from edge_streamer.quantization.schemes import ESTIMATOR, SCHEMES, TARGETS, Mixture, Scheme
+from edge_streamer.quantization.schemes import Mixture, Scheme
 from edge_streamer.quantization.streams import Stream, recordings, scenes, usual
 from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.errors import InputError
@@ -32,45 +32,6 @@ from edge_streamer.runtime.files import check_new_folder, new_folder, replacing,
 from edge_streamer.runtime.outputs import BUNDLE, check_outside
 from edge_streamer.runtime.show import bars
 from edge_streamer.runtime.unit import Unit
-
-HELP = "make a bundle smaller and faster, and measure what that costs over minutes"
-AUTO = "auto"
-UNITS = USUAL
-CALIBRATION_UNITS = 300
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="a float32 bundle's folder or archive")
-    parser.add_argument("--scheme", required=True, choices=(*SCHEMES, AUTO),
-                        help="int8: products of integers; int4: 4-bit weights; both with the codecs in 8 bits; "
-                        "fp16, bf16: products in 16 bits (bf16: orin, thor); fp8, nvfp4: thor; auto: each layer in as "
-                        "few bits as --max-error allows")  # fmt: skip
-    parser.add_argument("--target", choices=TARGETS, default="cpu",
-                        help="what will run it; orin and thor take TensorRT's operators (default: cpu)")  # fmt: skip
-    parser.add_argument("--input-range", choices=ESTIMATORS, default=ESTIMATOR,
-                        help="what takes the largest code where the range of inputs is a constant (int8 for orin and "
-                        "thor, fp8): the largest input seen, the 99.99th percentile, or what errs least on inputs seen "
-                        f"(default: {ESTIMATOR})")  # fmt: skip
-    parser.add_argument("--rings", choices=("float32", "int8"), default="float32",
-                        help="of keys and values; int8 takes a quarter of the memory (default: float32)")  # fmt: skip
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR",
-                        help="the folder to make; the report is beside it")  # fmt: skip
-    parser.add_argument("--calibrate", type=Path, nargs="+", metavar="MEDIA", default=[],
-                        help="sounds or films of somebody who speaks (default: the evaluation's scenes where they fit, "
-                        "else the demo's conversation)")  # fmt: skip
-    parser.add_argument("--calibration-units", type=int, default=CALIBRATION_UNITS, metavar="N",
-                        help=f"at most so many units of them (default: {CALIBRATION_UNITS})")  # fmt: skip
-    parser.add_argument("--measure", type=Path, nargs="+", metavar="MEDIA", default=[],
-                        help="what to measure on (default: other scenes where they fit, else the same)")  # fmt: skip
-    parser.add_argument("--units", type=int, default=UNITS, metavar="N",
-                        help=f"units of 160 ms to measure over, twice (default: {UNITS})")  # fmt: skip
-    parser.add_argument("--max-error", type=float, metavar="DB",
-                        help="make nothing where the latents' error is above this, e.g. -25 (auto: what it aims "
-                        f"at, for samples and frames too; default {BOUND:g})")  # fmt: skip
-    parser.add_argument("--beside", type=Path, nargs="+", metavar="REPORT.json", default=[],
-                        help="earlier reports of the same bundle and target: the page says which of all to "
-                        "ship")  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
 def main(args: argparse.Namespace) -> int:

@@ -14,15 +14,13 @@ that counts is that of the layer's output, ||x (W - Q)||^2 = tr((W - Q)^T H (W -
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_streamer.quantization.numbers import Codes, Format, Matrix, allowed, scales_of, to_nearest, unit_of
+from edge_streamer.quantization.options import Estimator
 
-Estimator = Literal["largest", "percentile", "error"]
-ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
 DAMPING = 0.01
 """Added to H's diagonal, against its mean: directions that calibration never saw must not be rounded at will."""
 LAZY = 64

@@ -20,6 +20,7 @@ import onnx_ir as ir
 from edge_streamer.quantization import fit, graph, rings, ways
 from edge_streamer.quantization.numbers import FP16, INT8, Matrix, in_half, to_nearest
 from edge_streamer.quantization.observe import Key, Observed, Seen
+from edge_streamer.quantization.options import Estimator
 from edge_streamer.quantization.schemes import CODECS, Mixture, Plan, Scheme
 from edge_streamer.quantization.standin import StandIn
 from edge_streamer.runtime.bundle import MANIFEST, Bundle, write_bundle
@@ -146,7 +147,7 @@ def rewrite(
 
 
 def _round(
-    model: ir.Model, name: str, layer: graph.Layer, plan: Plan, inputs: _Inputs | None, estimator: fit.Estimator
+    model: ir.Model, name: str, layer: graph.Layer, plan: Plan, inputs: _Inputs | None, estimator: Estimator
 ) -> Quantized:
     weight, error, cut = layer.matrix, None, None
     largest = {} if inputs is None else inputs.seen.largest_of_passes

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_streamer.quantization.auto import Choice
-from edge_streamer.quantization.fit import Estimator
 from edge_streamer.quantization.make import Quantized
+from edge_streamer.quantization.options import ESTIMATOR, Estimator
 from edge_streamer.quantization.rings import ring_bytes
-from edge_streamer.quantization.schemes import ESTIMATOR, Mixture, Scheme
+from edge_streamer.quantization.schemes import Mixture, Scheme
 from edge_streamer.quantization.standin import StandIn
 from edge_streamer.quantization.streams import Stream
 from edge_streamer.runtime.bundle import Bundle

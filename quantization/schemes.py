@@ -24,24 +24,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
-from edge_streamer.quantization.fit import Estimator
 from edge_streamer.quantization.graph import Layer
 from edge_streamer.quantization.numbers import BF16, FP8, FP16, INT4, INT8, NVFP4, Format, fits
 from edge_streamer.quantization.observe import Key
+from edge_streamer.quantization.options import ESTIMATOR, TARGETS, Estimator, SchemeName, Target
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.manifest import DYNAMIC
 
-SchemeName = Literal["int8", "int4", "fp16", "bf16", "fp8", "nvfp4"]
-Target = Literal["cpu", "orin", "thor"]
 Way = Literal["stored", "bound", "computed", "cast"]
 """How a layer computes with its integers; see graph.py."""
-SCHEMES: tuple[SchemeName, ...] = get_args(SchemeName)
-TARGETS: tuple[Target, ...] = get_args(Target)
 BOARDS: dict[SchemeName, tuple[Target, ...]] = {"bf16": ("orin", "thor"), "fp8": ("thor",), "nvfp4": ("thor",)}
 """Targets that compute with a scheme's numbers, where not all do."""
-ESTIMATOR: Estimator = "largest"
 CODECS = ("encode", "decode", "encode_agent")
 ENDS = ("solve_in", "solve_out")
 """The solver's ends are small, and what they get wrong is in the latents as it is."""

@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, NamedTuple, NoReturn, Protocol, cast
 
+from edge_streamer.runtime import extras
 from edge_streamer.runtime.errors import EdgeStreamerError
 
 INPUT_UNUSABLE = 2
@@ -50,7 +51,7 @@ COMMANDS = {
     "run": _Entry("edge_streamer.runtime.run", "converse with a bundle: live, or on recorded sound and film"),
     "demo": _Entry("edge_streamer.runtime.demo", "run the bundle that ships with this package on media that ship too"),
     "quantize": _Entry(
-        "edge_streamer.quantization.command",
+        "edge_streamer.quantization.options",
         "make a bundle smaller and faster, and measure what that costs over minutes",
     ),
     "check": _Entry(
@@ -74,20 +75,8 @@ COMMANDS = {
     "export": _Entry("edge_streamer.export.command", "turn a streaming torch model into a bundle of chunk graphs"),
 }
 
-EXTRAS = {
-    "torch": "export",
-    "onnx": "export",
-    "onnx_ir": "export",
-    "onnxscript": "export",
-    "safetensors": "export",
-    "ml_dtypes": "quantize",
-    "transformers": "dev",
-    "pyaudio": "audio",
-    "pywebrtc_audio": "audio",
-    "pygame": "screen",
-    "picamera2": "camera",
-}
-"""Optional module -> the extra that installs it; but ``quantize`` has one of its own, without torch."""
+EXTRAS = {module: extra for extra, modules in extras.EXTRAS.items() for module in modules}
+"""Optional module -> the extra that installs it, ``export`` where ``quantize`` has it too."""
 
 
 class Command(Protocol):
@@ -130,16 +119,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EdgeStreamerError as error:
         return _fail(words, str(error), error.exit_status)
     except ModuleNotFoundError as error:
-        extra = EXTRAS.get((error.name or "").partition(".")[0])
-        if extra is None:
+        module = (error.name or "").partition(".")[0]
+        if module not in EXTRAS:
             raise
-        extra = "quantize" if _chosen(words) == "quantize" else extra
-        return _fail(
-            words,
-            f"this command needs {error.name}, which is not installed; run, in the folder of this project: "
-            f"pip install '.[{extra}]'",
-            INPUT_UNUSABLE,
-        )
+        chosen = _chosen(words)
+        extra = chosen if chosen in extras.EXTRAS and module in extras.EXTRAS[chosen] else EXTRAS[module]
+        modules = sorted({module, *extras.missing(extra)}, key=list(extras.EXTRAS[extra]).index)
+        return _fail(words, extras.needed("this command", extra, modules), INPUT_UNUSABLE)
     except KeyboardInterrupt as stop:
         status = TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED
         return _fail(words, "stopped; what was not finished is not kept", status)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from contextlib import suppress
 from fractions import Fraction
 from itertools import count
@@ -19,7 +20,7 @@ from edge_streamer.runtime.plan import Plan
 from edge_streamer.runtime.run import execute
 from edge_streamer.runtime.run_options import positive_seconds
 from edge_streamer.runtime.scenes.table import read_table
-from edge_streamer.runtime.shipped import MEDIA, bundle_path
+from edge_streamer.runtime.shipped import MEDIA, VOICES, bundle_path
 
 HELP = "run the bundle that ships with this package on media that ship too"
 
@@ -44,6 +45,7 @@ def main(args: argparse.Namespace) -> int:
         return 0
     if args.commands:
         print(json.dumps(read_table().shown(), indent=2))
+        print(VOICES, file=sys.stderr)  # for people: what reads the JSON is not disturbed
         return 0
     bundle = bundle_path(args.floats)
     check_outside("--out", args.out, "the demo's bundle", bundle)

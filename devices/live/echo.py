@@ -36,6 +36,7 @@ from edge_streamer.devices.live.echo_meter import EchoMeter, coarse_enough
 from edge_streamer.devices.live.echo_system import check_system_canceller
 from edge_streamer.devices.live.played import Played
 from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.extras import needed
 from edge_streamer.runtime.media import Samples
 
 Mode = Literal["full", "half", "system", "off"]
@@ -338,11 +339,10 @@ def _start(rate: int) -> Any:
     """AEC3 and nothing else."""
     try:
         import pywebrtc_audio as library
+    except ModuleNotFoundError:
+        raise InputError(f"{needed('echo cancellation', 'live', ['pywebrtc_audio'])}, {NO_AEC}") from None
     except ImportError as error:
-        raise InputError(
-            f"echo cancellation needs the package pywebrtc-audio ({error}); run, in the folder of this project: pip "
-            f"install '.[live]', {NO_AEC}"
-        ) from None
+        raise InputError(f"pywebrtc-audio is installed and cannot be imported ({error}); {NO_AEC}") from None
     try:
         if rate == DIRECT_RATE:
             return library.EchoCanceller(rate)

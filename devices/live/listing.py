@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edge_streamer.devices.live import camera_names, screen_names, sound_names
+from edge_streamer.runtime.extras import needed
 
 HELP = "list microphones, speakers, cameras and displays, and what is missing"
 
@@ -68,9 +69,9 @@ def look() -> Listing:
     if not displays:
         listing.missing.append("no display: connect one, or run with --display FILE.mp4; run goes without")
     if find_spec("pygame") is None:
-        listing.missing.append("a screen needs pygame-ce: pip install '.[live]'")
+        listing.missing.append(needed("a screen", "live", ["pygame"]))
     if find_spec("pywebrtc_audio") is None:
-        listing.missing.append("echo cancellation needs pywebrtc-audio: pip install '.[live]', or run with --no-aec")
+        listing.missing.append(f"{needed('echo cancellation', 'live', ['pywebrtc_audio'])}, or run with --no-aec")
     return listing
 
 

@@ -21,6 +21,7 @@ from edge_streamer.devices.live.microphone import Microphone, SoundFile
 from edge_streamer.devices.live.screen import Screen
 from edge_streamer.devices.live.speaker import Speaker
 from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.extras import missing, needed
 from edge_streamer.runtime.manifest import MediaSpec
 from edge_streamer.runtime.plan import IF_THERE, LivePlan
 from edge_streamer.runtime.realtime.ports import Keys, LiveCamera, LiveMicrophone, LiveScreen, LiveSpeaker
@@ -69,12 +70,27 @@ class Opened:
 @contextmanager
 def opened(plan: LivePlan, media: MediaSpec) -> Iterator[Opened]:
     """The devices of ``plan``, closed after the block. InputError where one that was asked for cannot be had."""
+    _check_extra(plan)
     with ExitStack() as stack:
         echo = _echo(plan, media.sample_rate)
         keys = stack.enter_context(closing(KeyBoard(push_to_talk=plan.push_to_talk)))
         begun = _begin(plan, media, echo, keys, stack)
         found = _wait(plan, begun, media)
         yield Opened(keys=keys, echo=echo, notes=_notes(found, plan), **found)
+
+
+def _check_extra(plan: LivePlan) -> None:
+    """InputError that names all modules at once that ``plan`` asks for and that are not installed."""
+    heard, said = isinstance(plan.mic, str), plan.speaker is not None
+    wanted = {
+        "pyaudio": heard or said, "pywebrtc_audio": heard and said and plan.echo == "full",
+        "pygame": plan.display not in (None, IF_THERE),
+    }  # fmt: skip
+    absent = missing("live")
+    if any(wanted[module] for module in absent):  # a screen that nobody asked for is named only beside others
+        named = [module for module in absent if wanted[module] or (module == "pygame" and plan.display)]
+        without = "; without sound devices: --mic FILE.wav --speaker none" if heard or said else ""
+        raise InputError(needed("a live run", "live", named) + without)
 
 
 def _echo(plan: LivePlan, rate: int) -> Echo:

@@ -27,6 +27,7 @@ import numpy as np
 from edge_streamer.devices.live.screen_names import WORDS, desktop
 from edge_streamer.devices.live.wire import ALIVE, CLOSE, OPENED, Wire
 from edge_streamer.devices.live.worker import Unopened
+from edge_streamer.runtime.extras import needed
 
 PICTURES, SEEN, KEY, TYPED = 16, 17, 18, 19
 
@@ -64,8 +65,7 @@ def work(wire: Wire, options: Mapping[str, Any]) -> None:
         import pygame
     except ImportError:
         raise Unopened(
-            "a screen needs pygame-ce; run, in the folder of this project: pip install '.[live]'; or use --display "
-            "none or FILE.mp4",
+            f"{needed('a screen', 'live', ['pygame'])}, or use --display none or FILE.mp4",
             hopeless=True,
         ) from None
     window = _Window(pygame, options)

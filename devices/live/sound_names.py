@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from edge_streamer.runtime.extras import needed
+
 Direction = Literal["in", "out"]
 
 KINDS = {"in": "microphone", "out": "speaker"}
@@ -129,10 +131,7 @@ def found() -> list[SoundDevice]:
     return [SoundDevice(**record) for record in json.loads(ran.stdout)]
 
 
-MISSING = (
-    "live sound needs PyAudio; install the Debian packages portaudio19-dev, gcc and python3-dev, then run, in the "
-    "folder of this project: pip install '.[live]'"
-)
+MISSING = needed("live sound", "live", ["pyaudio"])
 
 
 def explained(error: str, direction: Direction) -> str:
@@ -143,7 +142,10 @@ def explained(error: str, direction: Direction) -> str:
 def nothing(direction: Direction) -> str:
     """There is none."""
     option = "mic" if direction == "in" else "speaker"
-    return f"there is no {KINDS[direction]}; plug one in, start the sound server, or use --{option} none"
+    return (
+        f"there is no {KINDS[direction]}; plug one in, start the sound server, or use --{option} none (a sound server "
+        "is reached through the Debian package libasound2-plugins)"
+    )
 
 
 def listed(audio: Any) -> list[SoundDevice]:

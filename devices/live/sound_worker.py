@@ -119,8 +119,10 @@ def work(wire: Wire, options: Mapping[str, Any]) -> None:
     """Drive one device until the loop wants no more. Raises Unopened."""
     try:
         import pyaudio
-    except ImportError:
+    except ModuleNotFoundError:
         raise Unopened(sound_names.MISSING, hopeless=True) from None
+    except ImportError as error:
+        raise Unopened(f"PyAudio is installed and cannot be imported ({error})", hopeless=True) from None
     with suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(PRIORITY))
     audio = pyaudio.PyAudio()

@@ -29,14 +29,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from edge_streamer.runtime.extras import missing as absent
+from edge_streamer.runtime.extras import needed
+
 try:
     import torch
     from torch import nn
 except ModuleNotFoundError as missing:
     if __name__ != "__main__" or missing.name != "torch":
         raise
-    print("train: needs torch; run, in the folder of this project: pip install torch==2.13.0 '.[export]'",
-          file=sys.stderr)  # fmt: skip
+    print(needed("train:", "export", absent("export")), file=sys.stderr)
     sys.exit(2)
 
 from edge_streamer.export.config import DEMO, Config

@@ -33,6 +33,7 @@ from edge_streamer.runtime.realtime.watchdog import Watchdog
 from edge_streamer.runtime.recording import Recorded, recording
 from edge_streamer.runtime.run import circumstances, title, units_in
 from edge_streamer.runtime.session import Session, open_session
+from edge_streamer.runtime.shipped import VOICES, is_demo
 from edge_streamer.runtime.show import StatusLine, show_end, unheard
 from edge_streamer.runtime.signals import Signals, no_hangup
 from edge_streamer.runtime.timing import MonotonicClock
@@ -87,7 +88,8 @@ class _Conversation:
         self._plan, self._session, self._opened, self._log = plan, session, opened, log
         self._signals, self._recorded = signals, recorded
         self._knobs = replace(plan.knobs, steps=plan.knobs.steps or session.streamer.constants.default_steps)
-        self._line = StatusLine("\n".join([title(session), *opened.notes]))
+        voices = [VOICES] if is_demo(plan.bundle) else []
+        self._line = StatusLine("\n".join([title(session), *voices, *opened.notes]))
         self._counters: Counters | None = None
         self._journal: Journal | None = None
         self._slow = 0

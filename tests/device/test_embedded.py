@@ -18,6 +18,7 @@ import pytest
 import edge_streamer
 from edge_streamer.runtime import cli
 from edge_streamer.runtime.shipped import bundle_path
+from tests import test_readme
 
 
 @pytest.fixture(params=[[], ["--float"]], ids=["shipped", "float"])
@@ -67,6 +68,10 @@ def test_the_embedded_bundle_steps_from_an_archive_as_from_its_folder(bundle: Pa
     answers = [edge_streamer.open(path).step(edge_streamer.Unit()).copy() for path in (bundle, archive)]
     np.testing.assert_array_equal(answers[0].samples, answers[1].samples)
     np.testing.assert_array_equal(answers[0].frames, answers[1].frames)
+
+
+def test_the_readmes_example_runs_as_it_is_written() -> None:
+    test_readme.test_the_python_example_runs_as_it_is_written()
 
 
 def test_the_installed_command_answers() -> None:

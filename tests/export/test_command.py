@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,14 @@ from edge_streamer.export.graphs import plan_graphs
 from edge_streamer.export.model import WanStreamer, build
 from edge_streamer.export.onnx_files import IR_VERSION, OPSET, ExportError, write_graph
 from edge_streamer.export.tokenizer import byte_level
-from edge_streamer.export.wan_streamer import Origin, export_bundle
+from edge_streamer.export.wan_streamer import Exported, Origin, export_bundle
 from edge_streamer.export.weights import save_weights
 from edge_streamer.runtime import cli
 from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.session import Session, open_session
 from edge_streamer.runtime.unit import Response, Unit
 from tests.bundles import SEED
+from tests.export.test_checkpoint import write
 
 
 def export(out: Path, *words: str) -> int:
@@ -81,6 +83,36 @@ def test_bad_input_is_one_line_and_no_bundle(
     assert len(lines) == 1
     assert said in lines[0]
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("backbone", [False, True])
+def test_random_weights_are_told_first_and_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], backbone: bool
+) -> None:
+    """The export itself is left out."""
+    done = Exported(tmp_path, SimpleNamespace(size=1), {"decode": 1e-7}, 0.01)  # type: ignore[arg-type]
+    monkeypatch.setattr(wan_streamer, "export_bundle", lambda *_: done)
+    words = ["--backbone", str(write(tmp_path / "qwen"))] if backbone else []
+    if backbone:
+        byte_level().save(str(tmp_path / "qwen" / "tokenizer.json"))
+    assert export(tmp_path / "bundle", "--seed", "3", *words) == 0
+    said, which = capsys.readouterr(), "all weights but the Transformer's are" if backbone else "the weights are"
+    for line in (said.err.splitlines()[0], said.out.splitlines()[-1]):
+        assert line.startswith(f"{which} random numbers (seed 3): ")
+    save_weights(build(PRESETS["tiny"], SEED), tmp_path / "model.safetensors")
+    assert export(tmp_path / "bundle", "--weights", str(tmp_path / "model.safetensors")) == 0
+    said = capsys.readouterr()
+    assert "random numbers" not in said.out + said.err
+
+
+def test_a_foreign_checkpoint_is_refused_in_one_line_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("edge_streamer.export.model.build", lambda *_: pytest.fail("the work has begun"))
+    folder = write(tmp_path / "qwen", quantization_config={"quant_method": "fp8"})
+    assert export(tmp_path / "bundle", "--backbone", str(folder)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "has quantization_config (fp8)" in line
 
 
 def test_weights_of_the_wrong_shape_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tokenizers import Tokenizer, models
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from edge_streamer.export.config import PRESETS
-from edge_streamer.export.tokenizer import MARKS, byte_level, from_backbone, with_marks
+from edge_streamer.export.tokenizer import MARKS, PROBE, byte_level, from_backbone, with_marks
 from edge_streamer.runtime.errors import InputError
 
 TEXTS = ["hello  world\n", "", " leading", "Grüße, 你好 🙂", "tab\there", "\x00\x7f\u0080ÿ", "<|speak"]
@@ -67,4 +70,98 @@ def test_files_that_are_none_are_named(tmp_path: Path) -> None:
         from_backbone(path, PRESETS["tiny"])
     path.write_text("{}")
     with pytest.raises(InputError, match="is not a tokenizer file"):
+        from_backbone(path, PRESETS["tiny"])
+
+
+def saved(path: Path, change: Callable[[Tokenizer], object]) -> Path:
+    """A byte-level tokenizer with one thing changed before it was saved."""
+    tokenizer = byte_level()
+    change(tokenizer)
+    tokenizer.save(str(path))
+    return path
+
+
+def begins_and_ends(tokenizer: Tokenizer) -> None:
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|start|> $A $A <|pad|>", special_tokens=[("<|start|>", 257), ("<|pad|>", 256)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda t: t.enable_truncation(max_length=8), "truncation left out"),
+        (lambda t: t.enable_padding(length=40, pad_id=256, pad_token="<|pad|>"), "padding left out"),
+        (begins_and_ends, "post_processor left out"),
+        (lambda t: setattr(t.model, "dropout", 0.9), "dropout left out"),
+    ],
+)
+def test_what_acts_on_a_batch_or_in_training_is_left_out(
+    tmp_path: Path, change: Callable[[Tokenizer], object], said: str
+) -> None:
+    """And so in the bundle: a session reads what is written here."""
+    heard: list[str] = []
+    tokenizer, _ = from_backbone(saved(tmp_path / "tokenizer.json", change), PRESETS["tiny"], heard.append)
+    assert [line for line in heard if said in line] == heard != []
+    again = Tokenizer.from_str(tokenizer.to_str())
+    found = json.loads(tokenizer.to_str())
+    assert [found["truncation"], found["padding"], found["post_processor"], found["model"]["dropout"]] == [None] * 4
+    for text in TEXTS:
+        assert again.encode(text).ids == again.encode(text, add_special_tokens=False).ids == list(text.encode())
+
+
+def test_a_plain_tokenizer_is_taken_without_a_word(tmp_path: Path) -> None:
+    heard: list[str] = []
+    path = saved(tmp_path / "tokenizer.json", lambda t: setattr(t, "post_processor", processors.ByteLevel()))
+    from_backbone(path, PRESETS["tiny"], heard.append)
+    assert heard == []
+    saved(path, lambda t: setattr(t, "normalizer", normalizers.NFC()))  # as Qwen2.5's own
+    assert from_backbone(path, PRESETS["tiny"], heard.append)[0].encode("e\u0301").ids == list("é".encode())
+    assert heard == []
+
+
+@pytest.mark.parametrize(
+    ("change", "back"),
+    [
+        (lambda t: setattr(t, "normalizer", normalizers.Lowercase()), PROBE.lower()),
+        (lambda t: setattr(t, "pre_tokenizer", pre_tokenizers.ByteLevel(add_prefix_space=True)), f" {PROBE}"),
+    ],
+)
+def test_text_that_does_not_come_back_is_told(tmp_path: Path, change: Callable[[Tokenizer], object], back: str) -> None:
+    heard: list[str] = []
+    from_backbone(saved(tmp_path / "tokenizer.json", change), PRESETS["tiny"], heard.append)
+    assert len(heard) == 1
+    assert f"comes back as {back!r}" in heard[0]
+
+
+def gap(found: dict[str, Any]) -> None:
+    found["added_tokens"][0]["id"] = 300
+
+
+def unknown(found: dict[str, Any]) -> None:
+    found["model"]["sampling"] = 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (gap, r"'<\|pad\|>' is 300 in the file and 25\d when it is read"),
+        (unknown, "sampling of the model is not known"),
+    ],
+)
+def test_what_the_library_reads_otherwise_is_named(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None], said: str
+) -> None:
+    path = tmp_path / "tokenizer.json"
+    found = json.loads(byte_level().to_str())
+    change(found)
+    path.write_text(json.dumps(found))
+    with pytest.raises(InputError, match=said):
+        from_backbone(path, PRESETS["tiny"])
+
+
+def test_a_pointer_of_git_lfs_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 7031645\n")
+    with pytest.raises(InputError, match="pointer of Git LFS"):
         from_backbone(path, PRESETS["tiny"])

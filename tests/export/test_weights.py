@@ -77,6 +77,16 @@ def test_files_that_are_none_are_named(tmp_path: Path) -> None:
         load_weights(model, path)
 
 
+@pytest.mark.parametrize("kind", [torch.float8_e4m3fn, torch.int8, torch.float64])
+def test_codes_are_no_weights(tmp_path: Path, kind: torch.dtype) -> None:
+    model, path, name = build(PRESETS["tiny"], 1), tmp_path / "w.safetensors", "transformer.norm.weight"
+    tensors = {**model.state_dict(), name: model.state_dict()[name].to(kind)}
+    about = {"preset": "tiny", "predicts": "velocity"}
+    save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path, metadata=about)
+    with pytest.raises(InputError, match=f"{name} is {kind}; wanted floating point of 16 or 32 bits"):
+        load_weights(model, path)
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, model = tmp_path / "w.safetensors", build(PRESETS["tiny"], 1)
     save_weights(model, path)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from edge_streamer.quantization.advice import FEW, FLOAT, USUAL, advise, read
-from edge_streamer.quantization.command import UNITS
+from edge_streamer.quantization.advice import FEW, FLOAT, advise, read
+from edge_streamer.quantization.options import USUAL, add_arguments
 from edge_streamer.quantization.report import Report
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.evaluation.drift import Drift
@@ -79,7 +80,9 @@ def test_few_units_advise_nothing() -> None:
     assert "ship" not in few.words
     assert advise({"a": report("int8", 280, 0.86, -30, units=1)}).words.startswith("1 unit is too few")
     assert not advise({"a": report("int8", 280, 0.86, -30, units=FEW)}).few
-    assert USUAL == UNITS
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    assert parser.get_default("units") == USUAL
 
 
 def test_reports_of_other_input_ranges_are_told_apart() -> None:

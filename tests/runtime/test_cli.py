@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 import edge_streamer
-from edge_streamer.runtime import cli
+from edge_streamer.runtime import cli, extras
 from edge_streamer.runtime.errors import EngineError, InputError, StepError
 from edge_streamer.runtime.files import new_folder
 
@@ -120,10 +120,12 @@ def test_a_missing_extra_is_named(
         raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
 
     monkeypatch.setattr(cli, "_load", load)
+    monkeypatch.setattr(extras, "installed", lambda module: True)
     assert cli.main(words) == 2
+    package = missing.partition(".")[0].replace("_", "-")
     assert capsys.readouterr().err.splitlines()[-1] == (
-        f"edge-streamer: this command needs {missing}, which is not installed; run, in the folder of this project: "
-        f"pip install '.[{extra}]'"
+        f"edge-streamer: this command needs {package}, which is not installed; run: pip install "
+        f"'edge-streamer[{extra}]' (in this project's folder: pip install '.[{extra}]')"
     )
 
 

@@ -63,9 +63,19 @@ def test_the_demo_media_are_whole(embedded: FakeSession, tmp_path: Path) -> None
 
 def test_the_demo_says_what_it_understands(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["demo", "--commands"]) == 0
-    shown = json.loads(capsys.readouterr().out)
+    said = capsys.readouterr()
+    shown = json.loads(said.out)
+    assert said.err == f"{shipped.VOICES}\n"
+    assert "no humans yet" in said.err
     assert shown["weather"] == "it is sunny and warm."
     assert set(shown) >= {"again", "colour", "stop"}
+
+
+def test_the_shipped_bundles_are_known_by_their_folder(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(shipped.bundle_path(), target_is_directory=True)
+    for path in (shipped.bundle_path(), shipped.bundle_path(floats=True), tmp_path / "link"):
+        assert shipped.is_demo(path)
+    assert not shipped.is_demo(tmp_path)
 
 
 def test_a_demo_that_fails_leaves_no_folder(
