@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.engine import Array, Engine
 from edge_streamer.runtime.errors import InputError
-from edge_streamer.runtime.golden import Golden, load_golden, relative_error, replay
+from edge_streamer.runtime.golden import Golden, golden_units, relative_error, replay
 from edge_streamer.runtime.manifest import DYNAMIC
 from edge_streamer.runtime.session import open_session
 from edge_streamer.runtime.shipped import add_bundle, chosen
@@ -67,12 +67,13 @@ def check(bundle: Bundle, engine: Engine | None = None) -> Verdict:
     if manifest.golden is None:
         raise InputError(f"bundle {manifest.name!r} carries no golden units, so there is nothing to check it against")
     found = (g.precision.removesuffix(DYNAMIC) for g in manifest.graphs)
-    precision = max(found, key=lambda p: TOLERANCE.get(p, 1.0))
+    precision = max(found, key=lambda p: TOLERANCE.get(p, 1.0), default="float32")
     tolerance = TOLERANCE.get(precision)
     if tolerance is None:
         raise InputError(f"no tolerance is known for precision {precision!r}; upgrade edge-streamer on this device")
-    golden = load_golden(bundle.file(manifest.golden))
     session = open_session(bundle, engine=engine)
+    golden = golden_units(session)
+    assert golden is not None
     units = golden.meta.units
     answers = replay(session, golden.meta.seed, units, golden.tokens)
     rows = compare(golden, answers, tolerance)
