@@ -34,6 +34,7 @@ RECORD = "meta"
 RECORD_BYTES = 16_000_000
 """A longer record is not one: ours have some hundred bytes, and what was typed and not heard yet."""
 MOST_ARRAYS = 65_000
+_NAME_BYTES = 500
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 
@@ -166,6 +167,8 @@ class ArrayFile(Mapping[str, Array], Generic[Record]):
 
     def _entry(self, at: int, head: bytes) -> tuple[str, _Entry]:
         _, _, flags, method, _, _, checksum, packed, size, name_length, more_length = _ENTRY.unpack(head)
+        if name_length > _NAME_BYTES:
+            raise self._refused(f"a name of {name_length} bytes")
         tail = self._at(at + _ENTRY.size, name_length + more_length)
         more = tail[name_length:]
         if _WIDE in (packed, size):

@@ -7,6 +7,7 @@ renamed.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,7 @@ def load_snapshot(path: Path) -> Snapshot:
 
     Its arrays stay in the file until a session has compared what they are with what it wants.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):  # Path.is_file raises for names that no file can have
         raise MediaError(f"{path}: no such snapshot file; write one with 'edge-streamer prefix'")
     file = ArrayFile(path, Stamp, "a snapshot")
     if file.record.format != 1:

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 LAST_UNIT = 2**40
 """Units are counted so far, 5,000 years: positions, which are multiples of it, stay exact in float64."""
 
+MOST_STEPS = 64
+"""Solver steps per unit."""
+
 
 def _sound(samples: object) -> str:
     """``2560 samples at -23 dB`` of full scale; whatever came is named, since a wrong array is what one looks at."""
@@ -111,8 +114,8 @@ class Knobs:
         for name in ("steps", "top_k", "seed"):
             if not isinstance(getattr(self, name), int | None):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; wanted a whole number")
-        if self.steps is not None and not 1 <= self.steps <= 64:
-            raise ValueError(f"steps is {self.steps}; wanted 1 to 64")
+        if self.steps is not None and not 1 <= self.steps <= MOST_STEPS:
+            raise ValueError(f"steps is {self.steps}; wanted 1 to {MOST_STEPS}")
         if not 0 <= self.seed < 2**64:
             raise ValueError(f"seed is {self.seed}; wanted 0 to 2**64 - 1")
         if not 0.0 <= self.temperature <= 10.0:
