@@ -36,6 +36,9 @@ UNITS_TO_WRAP = 2
 """All rings are full at the start, and wrap together after so many units."""
 
 
+SHAKEN = 1e-5
+"""What :func:`shake` changes is no more than what machines differ by, since each has its own order in a sum: the demo's
+float32 sounds by 5e-5."""
 MOST_UNITS = 64
 FILE_BYTES = 64_000_000
 """More answers than that are none of ours: those of the demo take 0.2 MB."""
@@ -194,9 +197,24 @@ def _states(session: Session) -> dict[str, Array]:
     return states
 
 
-def replay(session: Session, seed: int, units: int, tokens: list[tuple[int, ...]] | None = None) -> dict[str, Array]:
-    """The answers of a session over golden units, started from the made-up state; ``tokens`` forces the slots."""
+def shake(session: Session, draw: int) -> None:
+    """Move every float of the state by about ``SHAKEN`` of itself, in the way number ``draw``."""
+    noise = Noise(draw)
+    for number, (_, array) in enumerate(sorted(_states(session).items())):
+        if array.dtype == np.float32:
+            moved = np.empty(array.shape, np.float32)
+            noise.normal(START, number, moved)
+            array *= 1 + np.float32(SHAKEN) * moved
+
+
+def replay(
+    session: Session, seed: int, units: int, tokens: list[tuple[int, ...]] | None = None, shaken: int | None = None
+) -> dict[str, Array]:
+    """The answers of a session over golden units, started from the made-up state, or from one that is ``shaken``;
+    ``tokens`` forces the slots."""
     seed_state(session, seed)
+    if shaken is not None:
+        shake(session, shaken)
     answers: dict[str, Array] = {}
     for index in range(units):
         response = session.step(made_unit(session.media, seed, index), None if tokens is None else tokens[index])
