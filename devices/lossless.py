@@ -57,17 +57,31 @@ class LosslessWriter:
 
 
 class LosslessReader:
-    """The pictures of a file by :class:`LosslessWriter`, as many as are whole. MediaError for anything else.
+    """The pictures of a file by :class:`LosslessWriter`, as many as are whole, of ``size`` (height, width) where it is
+    given. MediaError for anything else.
 
     Not a :class:`~edge_streamer.devices.container.Stream`, which refuses what was cut short: here that is expected.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, size: tuple[int, int] | None = None) -> None:
+        self._path = path
         try:
-            self._container: Any = av.open(str(path.absolute()), container_options={"protocol_whitelist": "file"})
-            self._frames: Iterator[Any] = self._container.decode(video=0)
-        except (av.error.FFmpegError, OSError, ValueError, IndexError) as error:
+            self._container: Any = av.open(
+                str(path.absolute()), format="matroska", container_options={"protocol_whitelist": "file"}
+            )
+        except (av.error.FFmpegError, OSError, ValueError) as error:
             raise MediaError(f"{path} holds no recorded pictures ({type(error).__name__})") from error
+        streams = self._container.streams.video
+        if len(streams) != 1 or getattr(streams[0].codec_context, "name", "") != "ffv1":
+            self.close()
+            raise MediaError(f"{path} holds no recorded pictures (wanted one FFV1 stream)")
+        self._size = size or (streams[0].height, streams[0].width)
+        try:
+            self._check_size(streams[0].height, streams[0].width)
+        except MediaError:
+            self.close()
+            raise
+        self._frames: Iterator[Any] = self._container.decode(streams[0])
         self._reformatter = VideoReformatter()
 
     def read(self, out: NDArray[np.uint8]) -> bool:
@@ -79,8 +93,14 @@ class LosslessReader:
                 return False
             if frame is None:
                 return False
+            self._check_size(frame.height, frame.width)
             picture[:] = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
         return True
 
     def close(self) -> None:
         self._container.close()
+
+    def _check_size(self, height: int, width: int) -> None:
+        if (height, width) != self._size:
+            wanted = "x".join(map(str, self._size))
+            raise MediaError(f"{self._path} holds pictures of {height}x{width}; this bundle's are {wanted}")

@@ -11,13 +11,14 @@ import argparse
 import json
 import sys
 from dataclasses import asdict, dataclass
+from itertools import groupby
 
 from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.engine import Array, Engine
 from edge_streamer.runtime.errors import InputError
-from edge_streamer.runtime.golden import Golden, load_golden, relative_error, replay
+from edge_streamer.runtime.golden import Golden, golden_units, relative_error, replay
 from edge_streamer.runtime.manifest import DYNAMIC
-from edge_streamer.runtime.session import open_session
+from edge_streamer.runtime.session import Session, open_session
 from edge_streamer.runtime.shipped import add_bundle, chosen
 
 HELP = "replay a bundle's golden units here and say how far the answers differ"
@@ -29,8 +30,19 @@ TOLERANCE = {
 """Largest relative error of a quantity, by precision. float32: the exporter demands 1e-4 on its own machine; other
 processors order their sums differently. Measured: 5e-6 (tiny) and 3e-6 (demo) on one thread and two, ONNX Runtime 1.32
 and 1.23.2, all on x86-64. Integers: where a sum ends near the middle between two codes, another kernel takes the other
-one, and answers differ by as much as the precision costs. Measured between 1.32 and 1.23.2 (demo): int8 0.17, int4
-0.081, the same version 0; a scale off by two gives more than 1. Half precision costs 1.4e-3 in all (demo)."""
+one, and answers differ by as much as the precision costs. Measured between 1.32 and 1.23.2 (demo): int8 0.14, int4
+0.081. Half precision costs 1.4e-3 in all (demo)."""
+
+INTEGERS = ("int8", "int4", "mixed")
+"""How the precisions begin whose answers may jump by a step of an integer. How far that moves this bundle's answers is
+measured here: the golden units start from a history that is noise, and what is off in one unit stays in the next."""
+DRAWS = 4
+"""Ways in which the history is moved, to see how far rounding moves the answers."""
+ROUNDINGS = 2.0
+"""An answer may be off by so many times what rounding did. Measured on the demo in int8, made with ONNX Runtime 1.32 on
+another processor: 1.32 here and on an emulated Haswell is the same for three units, then 0.3; 1.23.2 on both 1.0 at
+most. Of 24 wrong scales and 9 faults of state this sees 26; a tolerance of 0.3 alone saw 20. What stays unseen is as
+small as rounding: one layer's scale off by 5 %, the oldest unit of a window not forgotten."""
 
 
 @dataclass
@@ -41,7 +53,9 @@ class Row:
     error: float
     worst_unit: str
     first_beyond: str | None
-    """The first unit whose error is beyond the tolerance."""
+    """The first unit whose error is beyond what is allowed."""
+    rounding: float | None = None
+    """How far rounding alone moved the quantity here; None where that was not asked."""
 
 
 @dataclass
@@ -67,24 +81,57 @@ def check(bundle: Bundle, engine: Engine | None = None) -> Verdict:
     if manifest.golden is None:
         raise InputError(f"bundle {manifest.name!r} carries no golden units, so there is nothing to check it against")
     found = (g.precision.removesuffix(DYNAMIC) for g in manifest.graphs)
-    precision = max(found, key=lambda p: TOLERANCE.get(p, 1.0))
+    precision = max(found, key=lambda p: TOLERANCE.get(p, 1.0), default="float32")
     tolerance = TOLERANCE.get(precision)
     if tolerance is None:
         raise InputError(f"no tolerance is known for precision {precision!r}; upgrade edge-streamer on this device")
-    golden = load_golden(bundle.file(manifest.golden))
     session = open_session(bundle, engine=engine)
-    units = golden.meta.units
-    answers = replay(session, golden.meta.seed, units, golden.tokens)
+    golden = golden_units(session)
+    assert golden is not None
+    answers = _replayed(session, golden)
     rows = compare(golden, answers, tolerance)
-    return Verdict(manifest.name, session.engine.name, units, tolerance, golden.agreement(answers), rows)
+    if precision.startswith(INTEGERS) and any(row.error > TOLERANCE["float32"] for row in rows):
+        rows = compare(golden, answers, tolerance, _rounding(session, golden, answers))
+    return Verdict(manifest.name, session.engine.name, golden.meta.units, tolerance, golden.agreement(answers), rows)
 
 
-def compare(golden: Golden, answers: dict[str, Array], tolerance: float) -> list[Row]:
-    """A row per quantity, in the order in which a unit computes them; tokens are compared apart."""
-    return [
-        _row(quantity, [(n.split(".")[0], relative_error(answers[n], golden.answers[n])) for n in names], tolerance)
-        for quantity, names in by_quantity(golden).items()
-    ]
+def _replayed(session: Session, golden: Golden, shaken: int | None = None) -> dict[str, Array]:
+    return replay(session, golden.meta.seed, golden.meta.units, golden.tokens, shaken)
+
+
+def _rounding(session: Session, golden: Golden, answers: dict[str, Array]) -> dict[str, float]:
+    """Answer -> how far it, or its quantity in a unit before, moves here with a history that is moved a little.
+
+    At least as far as the quantity ever moves, over ``ROUNDINGS``: that nothing jumped so early here was luck.
+    """
+    moved = [_replayed(session, golden, draw) for draw in range(1, DRAWS + 1)]
+    found: dict[str, float] = {}
+    for names in by_quantity(golden).values():
+        every = [relative_error(some[n], answers[n]) for n in names for some in moved]
+        most = max(every) / ROUNDINGS
+        for _, same_unit in groupby(names, lambda name: name.split(".")[0]):
+            together = list(same_unit)
+            most = max(most, *(relative_error(some[n], answers[n]) for n in together for some in moved))
+            found |= dict.fromkeys(together, most)
+    return found
+
+
+def compare(
+    golden: Golden, answers: dict[str, Array], tolerance: float, rounding: dict[str, float] | None = None
+) -> list[Row]:
+    """A row per quantity, in the order in which a unit computes them; tokens are compared apart. ``rounding``: how far
+    each answer moves by rounding alone, which may be less than ``tolerance``."""
+    rows = []
+    for quantity, names in by_quantity(golden).items():
+        errors = {name: relative_error(answers[name], golden.answers[name]) for name in names}
+        allowed = dict.fromkeys(names, tolerance)
+        if rounding is not None:
+            allowed = {n: min(tolerance, max(TOLERANCE["float32"], ROUNDINGS * rounding[n])) for n in names}
+        worst = max(names, key=errors.__getitem__)
+        beyond = next((n.split(".")[0] for n in names if not errors[n] <= allowed[n]), None)
+        moved = None if rounding is None else max(rounding[n] for n in names)
+        rows.append(Row(quantity, errors[worst], worst.split(".")[0], beyond, moved))
+    return rows
 
 
 def by_quantity(golden: Golden) -> dict[str, list[str]]:
@@ -95,12 +142,6 @@ def by_quantity(golden: Golden) -> dict[str, list[str]]:
         if quantity != "tokens":
             found.setdefault("states at the end" if unit == "end" else quantity, []).append(name)
     return found
-
-
-def _row(quantity: str, errors: list[tuple[str, float]], tolerance: float) -> Row:
-    worst_unit, worst = max(errors, key=lambda pair: pair[1])
-    beyond = next((unit for unit, error in errors if not error <= tolerance), None)
-    return Row(quantity, worst, worst_unit, beyond)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -122,15 +163,32 @@ def _print_table(verdict: Verdict) -> None:
     from rich.table import Table
 
     title = f"{verdict.bundle}: {verdict.units} golden units on {verdict.engine}"
-    table = Table("quantity", "relative error", "worst in unit", "verdict")
+    rounded = any(row.rounding is not None for row in verdict.rows)
+    table = Table("quantity", "relative error", *(["rounding"] if rounded else []), "worst in unit", "verdict")
     for row in verdict.rows:
-        said = "ok" if row.first_beyond is None else f"[red]beyond {verdict.tolerance:g} from unit {row.first_beyond}"
-        table.add_row(row.quantity, f"{row.error:.2e}", row.worst_unit, said)
+        moved = [f"{row.rounding:.2e}"] if row.rounding is not None else []
+        table.add_row(row.quantity, f"{row.error:.2e}", *moved, row.worst_unit, _said(row))
     console = Console(file=sys.stdout)
     console.print(title, soft_wrap=True, highlight=False)
     console.print(table)
     console.print(f"relative error: at most {verdict.tolerance:g} at this precision", highlight=False)
+    if rounded:
+        console.print(ROUNDED, soft_wrap=True, highlight=False)
     console.print(f"slots: {verdict.slots_agree:.1%} of tokens as the float model chose them")
     console.print(
         "[green]passed" if verdict.passed else "[red]FAILED: this bundle does not compute here what it should"
     )
+
+
+ROUNDED = (
+    f"and at most {ROUNDINGS:g} times the rounding: another processor or version of ONNX Runtime may round a value to\n"
+    "the next step of 8 or 4 bits, and golden units, whose history is noise, make much of it. How much is\n"
+    "measured here, by moving that history by a hundred-thousandth. What a bundle loses on speech and\n"
+    "pictures is another figure, which 'edge-streamer eval' tells."
+)
+
+
+def _said(row: Row) -> str:
+    if row.first_beyond is not None:
+        return f"[red]beyond from unit {row.first_beyond}"
+    return "ok, same" if row.error <= TOLERANCE["float32"] else "ok, rounded" if row.rounding is not None else "ok"

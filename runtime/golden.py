@@ -14,13 +14,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import numpy as np
 
-from edge_streamer.runtime.arrays import load_arrays, save_arrays
+from edge_streamer.runtime.arrays import ArrayFile, Form, save_arrays
 from edge_streamer.runtime.engine import Array
-from edge_streamer.runtime.errors import BundleError
+from edge_streamer.runtime.errors import BundleError, MediaError
+from edge_streamer.runtime.files import size_text
 from edge_streamer.runtime.manifest import MASKED, MediaSpec
 from edge_streamer.runtime.noise import INPUTS, START, Noise
 from edge_streamer.runtime.session import Session
@@ -34,12 +36,20 @@ UNITS_TO_WRAP = 2
 """All rings are full at the start, and wrap together after so many units."""
 
 
+SHAKEN = 1e-5
+"""What :func:`shake` changes is no more than what machines differ by, since each has its own order in a sum: the demo's
+float32 sounds by 5e-5."""
+MOST_UNITS = 64
+FILE_BYTES = 64_000_000
+"""More answers than that are none of ours: those of the demo take 0.2 MB."""
+
+
 class Meta(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How golden units were made."""
 
     program: str
-    seed: int
-    units: int
+    seed: Annotated[int, msgspec.Meta(ge=0)]
+    units: Annotated[int, msgspec.Meta(gt=UNITS_TO_WRAP, le=MOST_UNITS)]
 
 
 @dataclass(frozen=True)
@@ -66,10 +76,70 @@ class Golden:
 def load_golden(path: Path) -> Golden:
     """Golden units from a bundle's file. BundleError where it is damaged."""
     try:
-        meta, answers = load_arrays(path, Meta)
-    except ValueError as error:
-        raise BundleError(f"{path.name}: not golden units ({error}); export the bundle again") from None
-    return Golden(meta, answers)
+        file = ArrayFile(path, Meta, "golden units")
+        if file.record.seed >= 2**64:
+            raise MediaError(f"{path}: seed {file.record.seed}; wanted less than 2**64")
+        if sum(form.bytes for form in file.forms.values()) > FILE_BYTES:
+            raise MediaError(f"{path}: more than {size_text(FILE_BYTES)} of answers")
+        return Golden(file.record, dict(file))
+    except MediaError as error:
+        raise BundleError(f"{error}; export the bundle again") from None
+
+
+def golden_units(session: Session) -> Golden | None:
+    """The golden units that ride along in a session's bundle; None where there are none.
+
+    BundleError where they are damaged, another program's, or do not answer every quantity and state of this bundle in
+    every unit: what is not answered would pass any comparison.
+    """
+    bundle = session.bundle
+    if bundle.manifest.golden is None:
+        return None
+    path = bundle.file(bundle.manifest.golden)
+    golden = load_golden(path)
+    why = _unfit(golden, session)
+    if why:
+        raise BundleError(f"{path}: {why}; export the bundle again")
+    return golden
+
+
+def _unfit(golden: Golden, session: Session) -> str | None:
+    """Why ``golden`` does not answer for ``session``'s bundle."""
+    program = session.bundle.manifest.program
+    if golden.meta.program != program:
+        return f"golden units of program {golden.meta.program!r}; the bundle's is {program!r}"
+    wanted = _wanted(session, golden.meta.units)
+    missing, left = sorted(wanted.keys() - golden.answers.keys()), sorted(golden.answers.keys() - wanted.keys())
+    if missing or left:
+        few = ", ".join(map(repr, (missing or left)[:3]))
+        if missing:
+            return f"{len(missing)} of {len(wanted)} answers are missing ({few} ...)"
+        return f"nothing of this bundle is called {few}"
+    for name, form in wanted.items():
+        came = golden.answers[name]
+        if Form.of(came) != form:
+            return f"answer {name!r} is {Form.of(came)}; wanted {form}"
+        if not np.isfinite(came).all():
+            return f"answer {name!r} holds a NaN or an infinity"
+        rows = session.streamer.token_count
+        if name.endswith(".tokens") and not ((came >= 0) & (came < rows)).all():
+            return f"answer {name!r} is {came.tolist()}; wanted tokens from 0 to {rows - 1}"
+    return None
+
+
+def _wanted(session: Session, units: int) -> dict[str, Form]:
+    """Every answer that ``replay`` gives."""
+    wiring, media = session.streamer.wiring, session.media
+    scores = Form.of(wiring.sampled[0]["scores"])
+    height, width = (max(1, pixels // BLOCK) for pixels in media.agent_size)
+    unit = {
+        "tokens": Form(np.dtype(np.int32), (len(wiring.sampled),)),
+        "scores": Form(scores.dtype, (len(wiring.sampled), *scores.shape)),
+        "samples": Form.of(wiring.agent["samples"]),
+        "frames": Form(np.dtype(np.float32), (media.unit_frames, height, width, 3)),
+    } | {name: Form.of(array) for name, array in wiring.past.items()}
+    wanted = {f"{index}.{name}": form for index in range(units) for name, form in unit.items()}
+    return wanted | {f"end.{path}": Form(np.dtype(np.float64), (1,)) for path in _states(session)}
 
 
 def made_unit(media: MediaSpec, seed: int, index: int) -> Unit:
@@ -127,9 +197,24 @@ def _states(session: Session) -> dict[str, Array]:
     return states
 
 
-def replay(session: Session, seed: int, units: int, tokens: list[tuple[int, ...]] | None = None) -> dict[str, Array]:
-    """The answers of a session over golden units, started from the made-up state; ``tokens`` forces the slots."""
+def shake(session: Session, draw: int) -> None:
+    """Move every float of the state by about ``SHAKEN`` of itself, in the way number ``draw``."""
+    noise = Noise(draw)
+    for number, (_, array) in enumerate(sorted(_states(session).items())):
+        if array.dtype == np.float32:
+            moved = np.empty(array.shape, np.float32)
+            noise.normal(START, number, moved)
+            array *= 1 + np.float32(SHAKEN) * moved
+
+
+def replay(
+    session: Session, seed: int, units: int, tokens: list[tuple[int, ...]] | None = None, shaken: int | None = None
+) -> dict[str, Array]:
+    """The answers of a session over golden units, started from the made-up state, or from one that is ``shaken``;
+    ``tokens`` forces the slots."""
     seed_state(session, seed)
+    if shaken is not None:
+        shake(session, shaken)
     answers: dict[str, Array] = {}
     for index in range(units):
         response = session.step(made_unit(session.media, seed, index), None if tokens is None else tokens[index])

@@ -20,6 +20,7 @@ import numpy as np
 from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.engine import Array, Engine, OpenGraph
 from edge_streamer.runtime.errors import BundleError, EngineError, InputError, StepError
+from edge_streamer.runtime.files import size_text
 from edge_streamer.runtime.manifest import MediaSpec
 from edge_streamer.runtime.passes import Meter, Recorder
 from edge_streamer.runtime.programs.base import Workplace
@@ -27,7 +28,7 @@ from edge_streamer.runtime.programs.chain import Chain
 from edge_streamer.runtime.programs.wan_streamer import WanStreamer
 from edge_streamer.runtime.snapshot import Snapshot, put_back, take
 from edge_streamer.runtime.state import StateStore
-from edge_streamer.runtime.unit import Knobs, Response, Unit
+from edge_streamer.runtime.unit import LAST_UNIT, Knobs, Response, Unit
 
 PROGRAMS: dict[str, Callable[[Workplace], WanStreamer | Chain]] = {"wan_streamer": WanStreamer, "chain": Chain}
 
@@ -49,6 +50,10 @@ class Session:
         place = Workplace(bundle, engine, self._open_graph, self._store, self._meter, knobs)
         self.place = place
         self.program = PROGRAMS[bundle.manifest.program](place)
+
+    def __repr__(self) -> str:
+        unit, state = self.program.host()["unit"], size_text(self.state_bytes)
+        return f"Session({self.bundle.manifest.name!r} on {self.engine.name}, next is unit {unit}, {state} of state)"
 
     def _open_graph(self, name: str) -> OpenGraph:
         if name not in self._graphs:
@@ -137,11 +142,14 @@ class Session:
         return take(self._store, self.program, self.bundle.hash, self.bundle.manifest.name)
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Go back to ``snapshot``. MediaError where it belongs to another bundle; then nothing has changed."""
+        """Go back to ``snapshot``. MediaError where it belongs to another bundle or is damaged; then nothing has
+        changed."""
         put_back(snapshot, self._store, self.program, self.bundle.hash, self.bundle.manifest.name)
 
     def reset(self, unit: int = 0) -> None:
-        """Forget everything, prefix included, and start at this unit index."""
+        """Forget everything, prefix included, and start at this unit index. ValueError where no unit has it."""
+        if not 0 <= unit <= LAST_UNIT:
+            raise ValueError(f"unit {unit} is outside 0 to {LAST_UNIT}")
         self._store.reset()
         self.program.reset(unit)
 

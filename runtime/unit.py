@@ -11,6 +11,41 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+LAST_UNIT = 2**40
+"""Units are counted so far, 5,000 years: positions, which are multiples of it, stay exact in float64."""
+
+MOST_STEPS = 64
+"""Solver steps per unit."""
+
+
+def _sound(samples: object) -> str:
+    """``2560 samples at -23 dB`` of full scale; whatever came is named, since a wrong array is what one looks at."""
+    if samples is None:
+        return "silence"
+    if not isinstance(samples, np.ndarray) or samples.dtype.kind != "f" or samples.ndim != 1:
+        return f"samples {_named(samples)}"
+    power = float(np.mean(np.square(samples, dtype=np.float64))) if samples.size else 0.0
+    if not np.isfinite(power):
+        return f"{samples.size} samples, not all of them numbers"
+    return (
+        f"{samples.size} samples, silent"
+        if power < 1e-12
+        else f"{samples.size} samples at {10 * np.log10(power):.0f} dB"
+    )
+
+
+def _pictures(frames: object) -> str:
+    """``4 pictures 96x160``, height by width."""
+    if frames is None:
+        return "grey"
+    if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8 or frames.ndim != 4:
+        return f"frames {_named(frames)}"
+    return f"{len(frames)} pictures {frames.shape[1]}x{frames.shape[2]}"
+
+
+def _named(value: object) -> str:
+    return f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else f"of type {type(value).__name__}"
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -22,6 +57,9 @@ class Unit:
     """[unit_frames, height, width, 3], RGB."""
     text: str = ""
     """Typed text that begins in this unit; more than fits is taken up by the following units."""
+
+    def __repr__(self) -> str:
+        return f"Unit({_sound(self.samples)}, {_pictures(self.frames)}, {self.text!r})"
 
 
 @dataclass(frozen=True)
@@ -44,6 +82,13 @@ class Response:
     """The part of ``seconds`` spent inside the engine's runs; the rest is the host's overhead."""
     speaking: bool | None = None
     """The state slot: the agent speaks (True) or listens (False); None where it says neither."""
+
+    def __repr__(self) -> str:
+        state = {True: ", speaks", False: ", listens", None: ""}[self.speaking]
+        return (
+            f"Response(unit {self.index}, {_sound(self.samples)}, {_pictures(self.frames)}, {self.text!r}{state}, "
+            f"{1000 * self.seconds:.1f} ms)"
+        )
 
     def copy(self) -> Response:
         """The same response with arrays of its own, to keep beyond the next step."""
@@ -69,8 +114,8 @@ class Knobs:
         for name in ("steps", "top_k", "seed"):
             if not isinstance(getattr(self, name), int | None):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; wanted a whole number")
-        if self.steps is not None and not 1 <= self.steps <= 64:
-            raise ValueError(f"steps is {self.steps}; wanted 1 to 64")
+        if self.steps is not None and not 1 <= self.steps <= MOST_STEPS:
+            raise ValueError(f"steps is {self.steps}; wanted 1 to {MOST_STEPS}")
         if not 0 <= self.seed < 2**64:
             raise ValueError(f"seed is {self.seed}; wanted 0 to 2**64 - 1")
         if not 0.0 <= self.temperature <= 10.0:

@@ -18,7 +18,7 @@ from edge_streamer.runtime.engine import Array
 from edge_streamer.runtime.evaluation.drift import HEARD_AND_SEEN, check_constants, decibels, drift
 from edge_streamer.runtime.evaluation.runner import Microphone, SessionAgent, Voices
 from edge_streamer.runtime.evaluation.suite import Case, scene_of
-from edge_streamer.runtime.golden import Golden, load_golden, relative_error, replay
+from edge_streamer.runtime.golden import Golden, golden_units, relative_error, replay
 from edge_streamer.runtime.scenes.assets import HeldOut
 from edge_streamer.runtime.scenes.scene import Scene, World
 from edge_streamer.runtime.scenes.script import typed_text
@@ -50,10 +50,9 @@ def _decibels(error: float) -> float:
 def golden_parity(session: Session) -> Parity | None:
     """Against the golden units that ride along: does this machine compute what the bundle's maker did? None where there
     are none."""
-    bundle = session.bundle
-    if bundle.manifest.golden is None:
+    golden, twin = golden_units(session), session.twin()
+    if golden is None:
         return None
-    golden, twin = load_golden(bundle.file(bundle.manifest.golden)), session.twin()
     units = golden.meta.units
     answers = replay(twin, golden.meta.seed, units, golden.tokens)
     worst = {row.quantity: _decibels(row.error) for row in compare(golden, answers, TOLERANCE["float32"])}

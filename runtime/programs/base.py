@@ -8,13 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Protocol, TypeVar
+
+import msgspec
 
 from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.engine import Array, Engine, OpenGraph
 from edge_streamer.runtime.passes import Meter
 from edge_streamer.runtime.state import StateStore
-from edge_streamer.runtime.unit import Knobs
+from edge_streamer.runtime.unit import LAST_UNIT, Knobs
+
+UnitIndex = Annotated[int, msgspec.Meta(ge=0, le=LAST_UNIT)]
+
+History = TypeVar("History", bound=msgspec.Struct)
 
 
 @dataclass
@@ -40,7 +46,18 @@ class Program(Protocol):
         """Arrays of history that are neither carry nor ring, by path; live buffers."""
 
     def set_host(self, host: dict[str, object]) -> None:
-        """Take up a history that ``host`` gave earlier (the arrays of ``held`` are filled by the session)."""
+        """Take up a history that ``host`` gave earlier (the arrays of ``held`` are filled by the session).
+
+        ValueError for what it cannot have given; then nothing has changed.
+        """
 
     def reset(self, unit: int) -> None:
         """Start over, at this unit index."""
+
+
+def read_host(host: dict[str, object], kind: type[History]) -> History:
+    """What ``set_host`` was given, as the program's own type. ValueError naming the value."""
+    try:
+        return msgspec.convert(host, kind)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from None

@@ -14,7 +14,7 @@ import numpy as np
 from edge_streamer.runtime.engine import Array
 from edge_streamer.runtime.errors import BundleError
 from edge_streamer.runtime.passes import Pass, buffers, free_inputs, free_outputs
-from edge_streamer.runtime.programs.base import Workplace
+from edge_streamer.runtime.programs.base import UnitIndex, Workplace, read_host
 
 
 class Constants(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -23,6 +23,13 @@ class Constants(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     order: tuple[str, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+
+
+class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The history that is not a tensor."""
+
+    unit: UnitIndex
+    """Steps taken."""
 
 
 class Chain:
@@ -88,7 +95,7 @@ class Chain:
         return {}
 
     def set_host(self, host: dict[str, object]) -> None:
-        self._index = msgspec.convert(host["unit"], int)
+        self._index = read_host(host, Host).unit
 
     def reset(self, unit: int) -> None:
         self._index = unit

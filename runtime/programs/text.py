@@ -45,7 +45,7 @@ class TextOut:
 
     def add(self, tail: tuple[int, ...], tokens: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
         """(the text that ``tokens`` complete, the tokens that still wait)."""
-        spoken = tuple(t for t in tokens if t not in self._special and t < self._size)
+        spoken = tuple(t for t in tokens if self._speaks(t))
         if not spoken:
             return "", tail
         ids = tail + spoken
@@ -53,3 +53,10 @@ class TextOut:
         if text.endswith(UNFINISHED) and len(ids) < LONGEST_TAIL:
             return "", ids
         return text, ()
+
+    def knows(self, tail: tuple[int, ...]) -> bool:
+        """Could :meth:`add` have left ``tail`` waiting?"""
+        return all(self._speaks(t) for t in tail)
+
+    def _speaks(self, token: int) -> bool:
+        return token not in self._special and token < self._size

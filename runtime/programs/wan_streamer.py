@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from time import perf_counter
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -24,10 +25,10 @@ from edge_streamer.runtime.engine import Array
 from edge_streamer.runtime.errors import BundleError
 from edge_streamer.runtime.noise import SLOTS, SOLVER, Noise
 from edge_streamer.runtime.passes import Pass
-from edge_streamer.runtime.programs.base import Workplace
+from edge_streamer.runtime.programs.base import UnitIndex, Workplace, read_host
 from edge_streamer.runtime.programs.core_pass import CorePass
 from edge_streamer.runtime.programs.layout import Layout, check_graphs, read_constants
-from edge_streamer.runtime.programs.text import TextIn, TextOut
+from edge_streamer.runtime.programs.text import LONGEST_TAIL, TextIn, TextOut
 from edge_streamer.runtime.programs.wiring import Wiring
 from edge_streamer.runtime.unit import Knobs, Response, Unit
 
@@ -35,16 +36,19 @@ GREY = 128
 """Every pixel where there is no camera."""
 
 
-class Host(msgspec.Struct, frozen=True):
+Token = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The history that is not a tensor."""
 
-    unit: int
+    unit: UnitIndex
     """Index of the next unit."""
     past: bool = False
     """y_{k-1} exists and its clean tokens are not in the rings yet."""
-    waiting: tuple[int, ...] = ()
+    waiting: tuple[Token, ...] = ()
     """Tokens of typed text that no unit had room for yet."""
-    tail: tuple[int, ...] = ()
+    tail: Annotated[tuple[Token, ...], msgspec.Meta(max_length=LONGEST_TAIL - 1)] = ()
     """Tokens of a half character of the agent's text."""
 
 
@@ -179,6 +183,11 @@ class WanStreamer:
         """Embedding rows of ``ids`` into ``out`` [len(ids), width]."""
         self._rows.rows(ids, out)
 
+    @property
+    def token_count(self) -> int:
+        """Tokens are 0 to one less."""
+        return self._rows.count
+
     # -- history as one value
 
     def host(self) -> dict[str, object]:
@@ -189,7 +198,13 @@ class WanStreamer:
         return {f"past.{name}": array for name, array in self.wiring.past.items()}
 
     def set_host(self, host: dict[str, object]) -> None:
-        self._host = msgspec.convert(host, Host)
+        came = read_host(host, Host)
+        for token in came.waiting + came.tail:
+            if token >= self.token_count:
+                raise ValueError(f"token {token} is outside the embedding table of {self.token_count} rows")
+        if not self._text_out.knows(came.tail):
+            raise ValueError(f"the half character {list(came.tail)} holds a token that the tokenizer has no text for")
+        self._host = came
 
     def reset(self, unit: int) -> None:
         self._host = Host(unit=unit)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
+import wave
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
+from edge_streamer.devices.lossless import LosslessWriter
 from edge_streamer.runtime.errors import InputError, MediaError
 from edge_streamer.runtime.realtime import journal as under_test
 from edge_streamer.runtime.realtime import replay
@@ -229,3 +233,128 @@ def test_a_disk_that_cannot_follow_ends_the_recording_and_nothing_waits_for_it(
     events = list(replay.read_events(tmp_path / "slow"))
     assert "cannot follow" in str(events[-1].ended)
     assert sum(event.unit is not None for event in events) >= under_test.MOST_WAITING  # what waited was written
+
+
+# -- damaged recordings
+
+
+def damaged(folder: Path, name: str, says: str) -> None:
+    """The command ends with one line and status 2."""
+    with pytest.raises(InputError, match=says) as caught:
+        replay.main(Namespace(recording=folder, bundle=None, out=None, json=True))
+    assert caught.value.exit_status == 2, name
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.fixture
+def quick(session: Session, recorded: tuple[Path, Counters], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy to damage, whose replay does not load the weights anew."""
+
+    def opened(path: Path, knobs: Knobs) -> Session:
+        session.reset()
+        session.turn(knobs)
+        return session
+
+    monkeypatch.setattr(replay, "open_session", opened)
+    return copy(recorded[0], tmp_path / "damaged")
+
+
+@pytest.mark.parametrize("name", [under_test.HEADER, under_test.START, SOUND, PICTURES, EVENTS])
+def test_files_that_are_missing_or_no_files(quick: Path, name: str) -> None:
+    (quick / name).unlink()
+    damaged(quick, name, "no recording|no such|not whole")
+    os.mkfifo(quick / name)
+    damaged(quick, name, "not a regular file|no such")
+    (quick / name).unlink()
+    (quick / name).mkdir()
+    damaged(quick, name, "not a regular file|no such")
+    (quick / name).rmdir()
+    (quick / name).symlink_to(name)
+    damaged(quick, name, "no recording|no such|not whole")
+    (quick / name).unlink()
+    for junk in (
+        b"\0" * 5000,
+        b"[" * 100_000 + b"\n",
+        b"\xff\n",
+        b"9" * 5000 + b"\n",
+        b"ffconcat version 1.0\nfile x\n",
+    ):
+        (quick / name).write_bytes(junk)
+        if name != SOUND:
+            damaged(quick, name, "no recording|not a snapshot|no recorded pictures|damaged")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("knobs", {"steps": 0}), ("knobs", {"steps": 65}), ("knobs", {"seed": -1}), ("knobs", {"seed": 10**30}),
+        ("knobs", {"temperature": "x"}), ("knobs", {"top_p": []}), ("knobs", {"what": 1}), ("knobs", 5),
+        ("bundle", {}), ("bundle", {"name": "a", "hash": "b"}), ("bundle", {"name": 1, "hash": "", "path": ""}),
+        ("bundle", {"name": "a", "hash": "b", "path": "\0"}), ("bundle", {"name": "a", "hash": "b", "path": "a" * 300}),
+        ("format", 2), ("format", "1"), ("format", 10**30), ("machine", []), ("versions", {"numpy": 1}), ("x", 1),
+    ],
+)  # fmt: skip
+def test_a_header_that_no_recorder_wrote(quick: Path, key: str, value: object) -> None:
+    header = json.loads((quick / under_test.HEADER).read_bytes())
+    (quick / under_test.HEADER).write_text(json.dumps({**header, key: value}))
+    damaged(quick, key, "no recording|format|damaged|no longer at")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"unit": 5}, {"unit": -1}, {"unit": 10**30}, {"unit": "0"}, {"unit": 0.5}, {"steps": 0}, {"steps": 65},
+        {"steps": 10**30}, {"digest": "x"}, {"digest": "0" * 31}, {"text": 5}, {"text": None}, {"settled": 1}, {"x": 1},
+    ],
+)  # fmt: skip
+def test_a_line_that_no_recorder_wrote(quick: Path, change: dict[str, object]) -> None:
+    lines = (quick / EVENTS).read_bytes().split(b"\n")
+    first = json.loads(lines[0])
+    (quick / EVENTS).write_bytes(b"\n".join([json.dumps(first | change).encode(), *lines[1:]]))
+    damaged(quick, "", "line 1: .*damaged")
+
+
+def test_lines_lost_or_twice(quick: Path) -> None:
+    lines = (quick / EVENTS).read_bytes().splitlines(keepends=True)
+    units = [at for at, line in enumerate(lines) if b'"unit"' in line]
+    for changed in (
+        [*lines[: units[3]], *lines[units[3] + 1 :]],
+        [*lines[: units[3]], *lines[units[3] :][:1], *lines[units[3] :]],
+    ):
+        (quick / EVENTS).write_bytes(b"".join(changed))
+        damaged(quick, "", r"unit \d+; wanted \d+; the recording is damaged")
+    (quick / EVENTS).write_bytes(b"")
+    damaged(quick, "", "nothing to compare")
+
+
+def test_sound_that_is_no_number_is_told_by_its_unit(quick: Path) -> None:
+    sound = np.fromfile(quick / SOUND, "<f4")
+    sound[5] = np.nan
+    sound.tofile(quick / SOUND)
+    damaged(quick, "", "unit 0 was answered .* NaN")
+
+
+def test_pictures_of_another_size_or_kind(quick: Path, session: Session) -> None:
+    (quick / PICTURES).unlink()
+    writer = LosslessWriter(quick / PICTURES, (16, 24), session.media.frame_rate)
+    writer.write(np.zeros((4, 16, 24, 3), np.uint8))
+    writer.close()
+    damaged(quick, "", "holds pictures of 16x24; this bundle's are")
+    with wave.open(str(quick / PICTURES), "wb") as other:
+        other.setparams((1, 2, 8000, 0, "NONE", ""))
+        other.writeframes(b"\0" * 8000)
+    damaged(quick, "", "holds no recorded pictures")
+    with av.open(str(quick / PICTURES), "w", format="matroska") as container:  # sound alone
+        stream: Any = container.add_stream("pcm_s16le", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+    damaged(quick, "", "wanted one FFV1 stream")
+
+
+def test_a_cut_recording_says_how_much_it_lacks(quick: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sound = (quick / SOUND).read_bytes()
+    (quick / SOUND).write_bytes(sound[: len(sound) // 2])
+    assert replay.main(Namespace(recording=quick, bundle=None, out=None, json=False)) == 0
+    assert f"; {UNITS - UNITS // 2} more units have no sound or picture" in capsys.readouterr().out
