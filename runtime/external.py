@@ -30,8 +30,8 @@ from edge_streamer.runtime.files import inside
 IR_VERSION, OPSET, FP4_OPSET = 10, 21, 23
 """The newest that a graph may be of: what ONNX Runtime 1.23 reads. FLOAT4E2M1 came with opset 23."""
 MOST_FIELDS, MOST_LOCATIONS = 250_000, 4096
-"""Of one file, weights' contents not counted: the demo's largest graph has 5,700 fields and one location. A hostile file
-of tiny fields is refused within a second."""
+"""Of one file, weights' contents not counted: the demo's largest graph has 5,700 fields, one location. Of tiny fields
+so many are walked through in a second."""
 
 _VARINT, _EIGHT_BYTES, _BLOCK, _FOUR_BYTES = 0, 1, 2, 5
 """Wire types."""

@@ -4,7 +4,8 @@ Receives graph files; hands on runs bound to numpy memory, which ONNX Runtime re
 
 Choices: ONNX Runtime's worker threads spin for a while after each run and so slow whatever runs next, above all on the
 two to six cores of a board that also serve audio callbacks: ours never spin beyond a run. Weights are prepacked by ONNX
-Runtime (one copy in memory; the file's pages are given back). Nothing is downloaded and no telemetry is sent.
+Runtime (one copy in memory; the file's pages are given back). Nothing is downloaded, and no telemetry is
+sent: the package's first file turns it off.
 """
 
 from __future__ import annotations
