@@ -14,7 +14,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -24,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from edge_streamer.devices.live.wire import ALIVE, CLOSE, FAILED, OPENED, Message, Wire, WireClosed
+from edge_streamer.runtime.child import python_m
 
 State = Literal["starting", "open", "lost", "hopeless", "closed"]
 
@@ -223,8 +223,7 @@ class Supervisor:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "edge_streamer.devices.live.worker",
-                 self._module, str(theirs.fileno()), str(os.getpid())],
+                [*python_m("edge_streamer.devices.live.worker"), self._module, str(theirs.fileno()), str(os.getpid())],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                 pass_fds=(theirs.fileno(),), start_new_session=True,  # Ctrl-C is the loop's to answer
             )  # fmt: skip
