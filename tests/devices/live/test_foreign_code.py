@@ -52,5 +52,5 @@ def test_a_command_runs_nothing_of_the_current_directory(hostile: Path, tmp_path
 
 def test_such_a_file_would_be_run(hostile: Path, tmp_path: Path) -> None:
     """The control."""
-    subprocess.run([sys.executable, "-m", "pyaudio"], cwd=hostile, check=True)
-    assert (tmp_path / "mark").read_text() == "__main__\n"
+    subprocess.run([sys.executable, "-c", "import pyaudio"], cwd=hostile, check=True)
+    assert (tmp_path / "mark").read_text() == "pyaudio\n"
