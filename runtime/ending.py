@@ -141,13 +141,15 @@ class Guard:
         elif taken > SLOW_SECONDS and self._told_slow != underway.since:
             self._told_slow = underway.since
             limit = (
-                f" is given up after {self.hung_seconds:.0f} s ({LIMIT}) and" if self.hung_seconds < math.inf else ""
+                f"it is given up after {self.hung_seconds:.0f} s ({LIMIT}); " if self.hung_seconds < math.inf else ""
             )
-            _tell(f"{what} has not returned for {taken:.0f} s; it{limit} ends at once with a second Ctrl-C")
+            _tell(f"{what} has not returned for {taken:.0f} s; {limit}Ctrl-C twice ends at once")
 
 
 @contextmanager
-def last_words(keep: Callable[[str], object], discard: Callable[[], object]) -> Iterator[None]:
+def last_words(
+    keep: Callable[[str], object] = lambda why: None, discard: Callable[[], object] = lambda: None
+) -> Iterator[None]:
     """What another thread does last for a command whose own code stands still: ``keep`` is told why an engine was given
     up, ``discard`` removes what is half written."""
     words = (keep, discard)
