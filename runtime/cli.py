@@ -14,23 +14,19 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import signal
 import sys
-import threading
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NamedTuple, NoReturn, Protocol, cast
 
 from edge_streamer.runtime import extras
+from edge_streamer.runtime.ending import Guard, Stopped
 from edge_streamer.runtime.errors import EdgeStreamerError
 
 INPUT_UNUSABLE = 2
 INTERRUPTED = 130
 """What a shell reports for a program ended by Ctrl-C: 128 + SIGINT."""
-TERMINATED = 143
-"""128 + SIGTERM."""
 BROKEN_PIPE = 141
 """What a shell reports for a program whose reader has gone: 128 + SIGPIPE."""
 
@@ -111,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        with _terminable():
+        with Guard():
             status = _run(words)
         for stream in (sys.stdout, sys.stderr):  # a reader that has gone shows here, not at the interpreter's end
             stream.flush()
@@ -127,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         modules = sorted({module, *extras.missing(extra)}, key=list(extras.EXTRAS[extra]).index)
         return _fail(words, extras.needed("this command", extra, modules), INPUT_UNUSABLE)
     except KeyboardInterrupt as stop:
-        status = TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED
+        status = 128 + stop.number if isinstance(stop, Stopped) else INTERRUPTED
         return _fail(words, "stopped; what was not finished is not kept", status)
     except BrokenPipeError:
         return _unread()
@@ -135,27 +131,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stop.__context__, BrokenPipeError):  # rich makes a plain exit of it
             return _unread()
         raise
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, which by default ends a process without a chance to remove what is half written."""
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM ends a command as Ctrl-C does. (`run` takes both itself.)"""
-
-    def end(*_: object) -> NoReturn:
-        raise _Terminated
-
-    if threading.current_thread() is not threading.main_thread():  # only there may handlers be set
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _unread() -> int:

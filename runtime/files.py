@@ -23,6 +23,7 @@ from pathlib import Path
 
 import msgspec
 
+from edge_streamer.runtime.ending import last_words
 from edge_streamer.runtime.errors import BundleError, InputError
 
 REMEMBERED_BYTES = 1_000_000
@@ -90,7 +91,7 @@ def replacing(path: Path) -> Iterator[Path]:
         try:
             with _telling_place(path):
                 partial.touch(exist_ok=False)
-            with _naming_full_disk(target.parent):
+            with _naming_full_disk(target.parent), last_words(discard=lambda: partial.unlink(missing_ok=True)):
                 yield partial
                 _sync(partial)
             os.replace(partial, target)
@@ -120,7 +121,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         try:
             with _telling_place(path):
                 partial.mkdir()
-            with _naming_full_disk(target.parent):
+            with _naming_full_disk(target.parent), last_words(discard=lambda: shutil.rmtree(partial)):
                 yield partial
                 for file in sorted(partial.rglob("*")):
                     _sync(file)

@@ -13,6 +13,7 @@ from time import perf_counter
 import numpy as np
 from numpy import add
 
+from edge_streamer.runtime.ending import underway
 from edge_streamer.runtime.engine import Array, BoundRun, Engine, OpenGraph
 from edge_streamer.runtime.errors import StepError
 from edge_streamer.runtime.manifest import GraphSpec, TensorSpec
@@ -44,6 +45,7 @@ class Pass:
         self.name = name
         self.inputs, self.outputs = dict(inputs), dict(outputs)
         self._graph = graph.spec.name
+        self._told = f"graph {self._graph!r}"
         self._bound: BoundRun = graph.bind(inputs, outputs)
         self._meter = meter
         looked_at = outputs.values() if pieces is None else pieces
@@ -55,7 +57,11 @@ class Pass:
         Raises StepError naming the output that is not finite, EngineError from the engine.
         """
         start = perf_counter()
-        self._bound.run()
+        underway.begin(self._told, start)
+        try:
+            self._bound.run()
+        finally:
+            underway.end()
         self._meter.engine_seconds += perf_counter() - start
         if self._meter.recorder is not None:
             self._meter.recorder(name or self.name, self.inputs, self.outputs)

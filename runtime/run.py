@@ -3,10 +3,11 @@
 Receives the words of `run_options.py`. On recorded media (here) it hands on the agent's voice, its film, a side-by-side
 film, its words and a report: everything that comes in is checked before anything is opened for writing, and the files
 appear together when all are complete. Ctrl-C or SIGTERM ends the run after the unit in progress and keeps what was
-recorded; a second Ctrl-C keeps nothing. The live run is `realtime/execute.py`.
+recorded, and so does an engine that does not return; a second signal keeps nothing. The live run is
+`realtime/execute.py`.
 
-Exit status: 0 done, 1 too many units failed, or all of them (what was recorded is kept), 2 the input cannot be used,
-130 and 143 ended by a signal.
+Exit status: 0 done, 1 too many units failed, all of them, or the engine hung (what was recorded is kept), 2 the input
+cannot be used, 130 and 143 ended by a signal.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from contextlib import ExitStack, closing
 from dataclasses import asdict
 from fractions import Fraction
 
+from edge_streamer.runtime.ending import last_words
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.loop import Ends, run_loop
 from edge_streamer.runtime.machine import machine, peak_megabytes, versions
@@ -33,6 +35,7 @@ from edge_streamer.runtime.session import Session, open_session
 from edge_streamer.runtime.show import StatusLine, show_end
 from edge_streamer.runtime.signals import Signals
 from edge_streamer.runtime.timing import MonotonicClock
+from edge_streamer.runtime.unit import Response
 
 HELP = "converse with a bundle: live, or on recorded sound and film"
 
@@ -68,18 +71,32 @@ def execute(plan: Plan) -> int:
         captions = device("captions").read_captions(plan.captions) if plan.captions else ()
         opened = time.perf_counter() - began
         with Signals() as signals, recording(plan, media, captions) as recorded:
-            report = _run(plan, session, ends, recorded, signals)
-            report.open_seconds = opened
-            if report.units:
-                report.clipped_samples = recorded.clipped
-                recorded.keep(_figures(report, plan, session))
+            so_far: list[RunReport] = []
+
+            def keep(report: RunReport) -> None:
+                report.open_seconds = opened
+                if report.units:
+                    report.clipped_samples = recorded.clipped
+                    recorded.keep(_figures(report, plan, session))
+
+            def keep_rest(why: str) -> None:
+                for report in so_far:
+                    report.stopped = why
+                    keep(report)
+
+            with last_words(keep_rest, recorded.discard):
+                report = _run(plan, session, ends, recorded, signals, so_far)
+            keep(report)
     show_end(report, recorded.files if report.units else {})
     if signals.caught:
         return 128 + signals.caught
     return 1 if report.stopped or not len(report.unit_times) else 0
 
 
-def _run(plan: Plan, session: Session, ends: Ends, recorded: Recorded, signals: Signals) -> RunReport:
+def _run(
+    plan: Plan, session: Session, ends: Ends, recorded: Recorded, signals: Signals, so_far: list[RunReport]
+) -> RunReport:
+    """``so_far`` gets the report when its first unit is done."""
     watchers = list(recorded.watchers.values())
     ends = Ends(ends.microphone, ends.camera, ends.texts, recorded.voice, recorded.film, watchers)
     units = units_in(plan.seconds, session.media)
@@ -87,9 +104,14 @@ def _run(plan: Plan, session: Session, ends: Ends, recorded: Recorded, signals: 
     total = min(known, default=None)
     heading = title(session) if plan.outputs() else f"{title(session)}\n{KEEPS_NOTHING}"
     with StatusLine(heading) as line:
+
+        def progress(report: RunReport, response: Response) -> None:
+            so_far[:] = [report]
+            line.show(response.text, lambda said: live_line(report, said, total))
+
         report = run_loop(
             session, ends, MonotonicClock(), pace=plan.pace, units=units, stopped=lambda: signals.caught != 0,
-            progress=lambda report, response: line.show(response.text, lambda said: live_line(report, said, total)),
+            progress=progress,
         )  # fmt: skip
     report.unread_texts = sum(index >= report.units for index in ends.texts)
     return report

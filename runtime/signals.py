@@ -10,9 +10,11 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from edge_streamer.runtime.ending import Stopped
+
 
 class Signals:
-    """Catches the first SIGINT or SIGTERM; a second SIGINT is a KeyboardInterrupt, as everywhere."""
+    """Catches the first SIGINT or SIGTERM; a second one of either is a :class:`Stopped`, a KeyboardInterrupt."""
 
     def __init__(self, *, hangup: bool = False) -> None:
         self.caught = 0
@@ -37,9 +39,9 @@ class Signals:
         if number == signal.SIGHUP:
             self._hung_up = True
             return
-        if self.caught and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.caught = self.caught or number
+        if self.caught:
+            raise Stopped(number)
+        self.caught = number
 
 
 @contextmanager

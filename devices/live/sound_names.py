@@ -12,12 +12,12 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from edge_streamer.runtime.child import python_m
 from edge_streamer.runtime.extras import needed
 
 Direction = Literal["in", "out"]
@@ -118,7 +118,7 @@ def read_cards(path: Path = Path("/proc/asound/cards")) -> dict[str, int]:
 
 def found() -> list[SoundDevice]:
     """All sound devices. RuntimeError with one line where PortAudio cannot be asked."""
-    command = [sys.executable, "-c", "from edge_streamer.devices.live.sound_names import _tell; _tell()"]
+    command = python_m("edge_streamer.devices.live.sound_names")
     try:
         ran = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIST_SECONDS, check=False
@@ -187,3 +187,7 @@ def _card(device: SoundDevice) -> str:
 
 def _names(devices: Sequence[SoundDevice]) -> str:
     return ", ".join(repr(device.name) for device in devices)
+
+
+if __name__ == "__main__":
+    _tell()

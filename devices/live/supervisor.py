@@ -14,7 +14,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -24,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from edge_streamer.devices.live.wire import ALIVE, CLOSE, FAILED, OPENED, Message, Wire, WireClosed
+from edge_streamer.runtime.child import python_m
 
 State = Literal["starting", "open", "lost", "hopeless", "closed"]
 
@@ -144,6 +144,7 @@ class Supervisor:
         self._again.set()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(2 * END_SECONDS)
+        self._hear = _forget  # where the thread is still held up, at the interpreter's end too, its owner is not
         self.state = "closed"
 
     # -- in the thread
@@ -223,24 +224,17 @@ class Supervisor:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "edge_streamer.devices.live.worker",
-                 self._module, str(theirs.fileno()), str(os.getpid())],
+                [*python_m("edge_streamer.devices.live.worker"), self._module, str(theirs.fileno()), str(os.getpid())],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                 pass_fds=(theirs.fileno(),), start_new_session=True,  # Ctrl-C is the loop's to answer
             )  # fmt: skip
         self.counts.tries += 1
         self._words.clear()
-        threading.Thread(target=self._listen, args=(self._process,), name=f"{self.what} words", daemon=True).start()
+        words = (self._process, self._words)
+        threading.Thread(target=_listen, args=words, name=f"{self.what} words", daemon=True).start()
         self._wire = Wire(ours)
         self._wire.tell(OPENED, **self._options)
         return self._wire
-
-    def _listen(self, process: subprocess.Popen[bytes]) -> None:
-        """Keep what the worker's libraries say, so that its pipe never fills."""
-        assert process.stderr is not None
-        with suppress(ValueError, OSError), process.stderr:
-            for line in process.stderr:
-                self._words.append(line.decode(errors="replace").rstrip())
 
     def _last_words(self, why: str) -> str:
         time.sleep(0.05)  # the last line may still be in the pipe
@@ -265,3 +259,16 @@ class Supervisor:
         if wire is not None:
             wire_closer.close()
         self._process = None
+
+
+def _forget(message: Message) -> None:
+    """For an owner that has gone."""
+
+
+def _listen(process: subprocess.Popen[bytes], words: deque[str]) -> None:
+    """Keep what a worker's libraries say, so that its pipe never fills. Knows nothing of who owns the worker: what a
+    library starts may hold the pipe open long after it (a sound server), and so would keep the owner."""
+    assert process.stderr is not None
+    with suppress(ValueError, OSError), process.stderr:
+        for line in process.stderr:
+            words.append(line.decode(errors="replace").rstrip())

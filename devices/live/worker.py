@@ -1,4 +1,4 @@
-"""``python -m edge_streamer.devices.live.worker MODULE FD PARENT``: the process that drives one device.
+"""``edge_streamer.devices.live.worker MODULE FD PARENT``, as a program: the process that drives one device.
 
 Receives the name of a module, the number of an open socket and the process that started it; hands on whatever the
 module's ``work(wire, options)`` sends. ``work`` opens the device, tells OPENED with its facts, and runs until CLOSE

@@ -50,6 +50,7 @@ from edge_streamer.export.demo_model.throats import make_throats
 from edge_streamer.export.demo_model.words import others
 from edge_streamer.export.model import WanStreamer, build
 from edge_streamer.export.weights import save_weights
+from edge_streamer.runtime.child import python_m
 from edge_streamer.runtime.cli import Parser
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.files import digest, write_file
@@ -264,7 +265,7 @@ def side_by_side(shop: Workshop, names: list[str], tell: Tell) -> None:
 def _in_a_process(shop: Workshop, name: str, drawing: int, tell: Tell) -> int:
     """Run a stage in a process of its own, which tells its progress line by line: stage, done, total, figures. Its exit
     status."""
-    command = [sys.executable, "-m", "edge_streamer.export.demo_model.train", *_child_words(shop, name)]
+    command = [*python_m("edge_streamer.export.demo_model.train"), *_child_words(shop, name)]
     command += ["--device", compute.device().type, "--processes", str(drawing)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as child:

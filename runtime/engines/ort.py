@@ -4,17 +4,21 @@ Receives graph files; hands on runs bound to numpy memory, which ONNX Runtime re
 
 Choices: ONNX Runtime's worker threads spin for a while after each run and so slow whatever runs next, above all on the
 two to six cores of a board that also serve audio callbacks: ours never spin beyond a run. Weights are prepacked by ONNX
-Runtime (one copy in memory; the file's pages are given back). Nothing is downloaded and no telemetry is sent.
+Runtime (one copy in memory; the file's pages are given back). Nothing is downloaded, and no telemetry is
+sent: the package's first file turns it off.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 import onnxruntime as ort
 
+from edge_streamer.runtime.ending import deaf, underway
 from edge_streamer.runtime.engine import Array
 from edge_streamer.runtime.engines.overflow import products_overflow
 from edge_streamer.runtime.errors import BundleError, EngineError
@@ -58,6 +62,8 @@ run; products of 4-bit weights take their inputs in 8 bits; signed inputs (and r
 unsigned ones fails to load at opset 21 (1.32)."""
 NOT_ON_A_CPU = ("bf16", "nvfp4")
 """Precisions without kernels in ONNX Runtime's CPU provider (1.32)."""
+HOLDS_PYTHON = [int(part) for part in ort.__version__.split(".")[:2]] < [1, 32]
+"""Whether no other thread of Python runs while a graph is loaded: so on 1.23.2, not on 1.32."""
 LONG_OPERATIONS = 2_000_000_000
 """A graph whose longest run takes more operations than this is long: it gets every core."""
 
@@ -185,12 +191,16 @@ class OrtEngine:
         return aligned_empty(shape, dtype)
 
     def open(self, path: Path, spec: GraphSpec) -> OrtGraph:
+        underway.begin(f"the loading of graph {spec.name!r}", perf_counter())
         try:
-            session = ort.InferenceSession(str(path), self.options_for(spec), providers=["CPUExecutionProvider"])
+            with deaf() if HOLDS_PYTHON else nullcontext():
+                session = ort.InferenceSession(str(path), self.options_for(spec), providers=["CPUExecutionProvider"])
         except Exception as error:
             lacking = next((name for name in NOT_ON_A_CPU if spec.precision.startswith(name)), None)
             why = f"a CPU does not compute in {lacking}: the bundle is for a board with TensorRT" if lacking else error
             raise BundleError(f"ONNX Runtime {ort.__version__} cannot load {path.name}: {why}") from error
+        finally:
+            underway.end()
         _check_graph(session, spec)
         return OrtGraph(session, spec)
 

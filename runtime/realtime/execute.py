@@ -4,21 +4,20 @@ Receives a :class:`~edge_streamer.runtime.plan.LivePlan`; hands on a conversatio
 as asked (Ctrl-C, SIGTERM, ``--seconds``, the leave key), 1 too many units failed or a step hung, 2 something cannot be
 used. Devices are opened first, all at once, so that every one that is missing has its line before anything is written.
 
-SIGHUP opens all devices anew. A second Ctrl-C ends at once and keeps no film. A step that hangs cannot be interrupted:
-the watchdog then completes what was recorded and ends the process.
+SIGHUP opens all devices anew. A second signal ends at once and keeps no film. A step that hangs cannot be interrupted:
+the watchdog then completes what was recorded and ends the process. (Before the conversation, `ending.py` does.)
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
-from rich.text import Text
-
+from edge_streamer.runtime.ending import LIMIT, give_up, hung_seconds, last_words, underway
 from edge_streamer.runtime.errors import EdgeStreamerError
 from edge_streamer.runtime.outputs import check_outputs
 from edge_streamer.runtime.plan import LivePlan
@@ -29,7 +28,7 @@ from edge_streamer.runtime.realtime.log import Log
 from edge_streamer.runtime.realtime.loop import LiveEnds, Settings, run_live
 from edge_streamer.runtime.realtime.priorities import nothing_to_collect, raise_priority
 from edge_streamer.runtime.realtime.recorders import Recorders
-from edge_streamer.runtime.realtime.watchdog import Watchdog
+from edge_streamer.runtime.realtime.watchdog import HUNG_SECONDS, Watchdog
 from edge_streamer.runtime.recording import Recorded, recording
 from edge_streamer.runtime.run import circumstances, title, units_in
 from edge_streamer.runtime.session import Session, open_session
@@ -40,9 +39,6 @@ from edge_streamer.runtime.timing import MonotonicClock
 from edge_streamer.runtime.unit import Unit
 
 WARM_UNITS = 4
-
-HUNG = 1
-"""Exit status of a conversation that the watchdog ended."""
 
 
 def execute_live(plan: LivePlan) -> int:
@@ -107,7 +103,9 @@ class _Conversation:
             for note in raise_priority():
                 line.note(note)
             stack.enter_context(nothing_to_collect())
-            dog = stack.enter_context(Watchdog(self._slow_step, self._hung))
+            stack.enter_context(last_words(self._keep_rest, self._recorded.discard))
+            limit = hung_seconds() if os.environ.get(LIMIT) else HUNG_SECONDS
+            dog = stack.enter_context(Watchdog(self._slow_step, self._hung, hung_seconds=limit))
             self._log.event("begin", **circumstances(plan, session), devices=self._opened.notes)
             opened = self._opened
             ends = LiveEnds(
@@ -145,17 +143,17 @@ class _Conversation:
 
     def _hung(self, seconds: float) -> None:
         """From the watchdog's thread: save what can be saved, and end."""
-        why = f"a step has not returned for {seconds:.0f} s: the engine or its driver hangs"
-        try:
-            self._event("hung", why)
-            counters = self._counters
-            if counters is not None:
-                counters.stopped = why
-                with suppress(EdgeStreamerError, OSError):
-                    self._recorded.keep(self._figures(counters))
-            unheard(sys.stderr).print(Text(f"edge-streamer: {why}"), soft_wrap=True)
-        finally:  # whatever failed: nobody else can end it
-            os._exit(HUNG)
+        give_up(
+            f"a step has not returned for {seconds:.0f} s: the engine or its driver hangs ({underway.what or 'none'})"
+        )
+
+    def _keep_rest(self, why: str) -> None:
+        """From a thread that ends the process."""
+        self._event("hung", why)
+        counters = self._counters
+        if counters is not None:
+            counters.stopped = why
+            self._recorded.keep(self._figures(counters))
 
     def keep(self, counters: Counters) -> None:
         """The figures of the end, and every file."""

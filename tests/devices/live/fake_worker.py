@@ -32,6 +32,10 @@ def work(wire: Wire, options: Mapping[str, Any]) -> None:
     if behave == "sleep":
         time.sleep(60)
     child = subprocess.Popen(["sleep", "600"]).pid if options.get("child") else 0
+    if options.get(
+        "daemon"
+    ):  # as a sound server that is started when it is first asked for; it keeps our standard error
+        subprocess.Popen(["sleep", "5"], start_new_session=True)
     wire.tell(OPENED, name="fake", pid=os.getpid(), child=child)
     if behave == "crash":
         print("driver: bus error", file=sys.stderr, flush=True)

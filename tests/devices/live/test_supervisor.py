@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -212,3 +214,32 @@ def test_many_restarts_leave_no_descriptors_and_no_threads(start: Start) -> None
         until(lambda count=count: one.counts.opened == count)  # type: ignore[misc]
     until(lambda: threading.active_count() <= before[1])
     assert len(os.listdir("/proc/self/fd")) <= before[0] + 1
+
+
+OWNED = """
+import numpy as np
+from edge_streamer.devices.live.resample import Resampler
+from edge_streamer.devices.live.supervisor import Supervisor
+
+class Owner:
+    def __init__(self):
+        self.resampler = Resampler(48000, 16000)
+        options = {"behave": "idle", "daemon": True}
+        self.supervisor = Supervisor("mic", "tests.devices.live.fake_worker", options, self.hear)
+        self.supervisor.start()
+        assert self.supervisor.wait() == ""
+
+    def hear(self, message): ...
+
+owner = Owner()
+owner.supervisor.close()
+"""
+
+
+def test_nothing_of_the_owner_outlives_it(tmp_path: Path) -> None:
+    """What a worker's library starts may hold its standard error for good, and so the thread that reads it. Where that
+    thread held the owner, the end of the interpreter found a resampler alive, which its library tells in twenty lines."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(place for place in sys.path if place)}
+    with (tmp_path / "err").open("wb") as err:
+        ran = subprocess.run([sys.executable, "-c", OWNED], stderr=err, env=environment, check=False, timeout=60)
+    assert (ran.returncode, (tmp_path / "err").read_text()) == (0, "")
