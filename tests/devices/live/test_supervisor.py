@@ -238,7 +238,7 @@ owner.supervisor.close()
 
 def test_nothing_of_the_owner_outlives_it(tmp_path: Path) -> None:
     """What a worker's library starts may hold its standard error for good, and so the thread that reads it. Where that
-    thread held the owner, the end of the interpreter found a resampler alive, which its library tells in twenty lines."""
+    thread held the owner, the end of the interpreter found a resampler alive, of which its library tells."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(place for place in sys.path if place)}
     with (tmp_path / "err").open("wb") as err:
         ran = subprocess.run([sys.executable, "-c", OWNED], stderr=err, env=environment, check=False, timeout=60)
