@@ -11,7 +11,6 @@ the turn of the phone that filmed it taken into account. Only frames that are sh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -55,11 +54,11 @@ class VideoFile:
         self._rate = media.frame_rate
         self._stream = Stream(path, "video")
         self._letterbox = Letterbox(media.user_size, self._stream.stream.sample_aspect_ratio)
-        self._frames = self._timed()
+        self._frames = self._stream.timed(1 / Fraction(self._stream.stream.average_rate or _DEFAULT_RATE))
         first = next(self._frames, None)
         if first is None:
             self._stream.close()
-            raise MediaError(f"{path} holds no frames; wanted at least one picture")
+            raise MediaError(self._stream.nothing or f"{path} holds no frames; wanted at least one picture")
         self._current: Any = first[1]
         self._next = next(self._frames, None)
         self._shown: Picture | None = None
@@ -70,6 +69,11 @@ class VideoFile:
         for picture in out:
             picture[:] = self._at(Fraction(self._index, self._rate))
             self._index += 1
+
+    def figures(self) -> dict[str, object]:
+        """What was joined and lost up to here; see ``runtime.media.Told``."""
+        stream = self._stream
+        return {"joins": stream.joins, "lost_packets": stream.lost, "broken_off": stream.broken_off}
 
     def close(self) -> None:
         self._stream.close()
@@ -82,16 +86,6 @@ class VideoFile:
         if self._shown is None:
             self._shown = self._letterbox(self._current)
         return self._shown
-
-    def _timed(self) -> Iterator[tuple[Fraction, Any]]:
-        """Frames with the second at which each is due; where the file has no times, by its frame rate."""
-        step = 1 / Fraction(self._stream.stream.average_rate or _DEFAULT_RATE)
-        due = Fraction(0)
-        for frame in self._stream.frames():
-            told = self._stream.time(frame)
-            due = due if told is None or told < due - step else told  # times that go back are wrong
-            yield due, frame
-            due += step
 
 
 class Letterbox:
