@@ -29,17 +29,21 @@ class _Film:
         self.facts: dict[str, object] = {
             "format": video.format.name, "size": [video.height, video.width], "rate": round(1 / self._step, 2)
         }  # fmt: skip
+        first = next(stream.frames(), None)
         stream.close()
+        if first is None:
+            raise MediaError(stream.nothing or f"{path} holds no frames; wanted at least one picture")
 
     def frames(self) -> Iterator[tuple[float, Any]]:
         begun = time.monotonic()
         while True:
-            stream, last, count = Stream(self._path, "video"), 0.0, 0
-            for frame in stream.frames():
-                told = stream.time(frame)
-                last = count * self._step if told is None else float(told)
-                count += 1
+            stream, last, count, lost = Stream(self._path, "video"), 0.0, 0, 0
+            for due, frame in stream.timed(Fraction(self._step)):
+                last, count = float(due), count + 1
                 time.sleep(max(begun + last - time.monotonic(), 0.0))
+                for _ in range(stream.lost - lost):
+                    yield time.monotonic(), None  # counted as broken
+                lost = stream.lost
                 yield time.monotonic(), frame
             stream.close()
             begun += last + (self._step if count > 1 else STILL_SECONDS)
