@@ -3,7 +3,8 @@
 Receives paths and the bundle's media contract; hands on :class:`AudioFile` (any file that PyAV reads: mixed to one
 channel, resampled, cut into units), :class:`Silence`, and :class:`WavSpeaker` (16-bit PCM WAV). Memory stays flat.
 
-Choices: one channel is the mean of all channels, because no channel is known to hold the voice. The resampler (soxr,
+Choices: one channel is the mean of all channels, because no channel is known to hold the voice; where the mean loses
+it, that is told (`channels.py`). Sound lies where its own times say (`even_sound.py`). The resampler (soxr,
 HQ) is free of delay: a click at second t lands at sample t * rate. The number of units is counted in whole samples of
 the file, ceil(samples / file rate / unit seconds) in integers. Values beyond full scale are clipped.
 """
@@ -16,13 +17,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soxr
-from numpy.typing import NDArray
 
+from edge_streamer.devices.channels import Mixer
 from edge_streamer.devices.container import Stream
+from edge_streamer.devices.even_sound import EvenSound, by_channel
 from edge_streamer.devices.whole_file import WholeFile
 from edge_streamer.runtime.errors import MediaError
 from edge_streamer.runtime.manifest import MediaSpec
@@ -30,9 +31,6 @@ from edge_streamer.runtime.media import Samples
 
 LARGEST_RIFF = 0xFFFFFFFF - 8
 """A WAV beyond 4 GiB (a day of 24 kHz speech) is closed as RF64, for which room is kept in the header."""
-
-_LEAD_BLOCK = 65536
-"""Samples of silence per block before a sound that starts later than its film."""
 
 
 class AudioFile:
@@ -42,10 +40,11 @@ class AudioFile:
     media, or holds no samples.
     """
 
-    def __init__(self, path: Path, media: MediaSpec) -> None:
+    def __init__(self, path: Path, media: MediaSpec, channel: int | None = None) -> None:
+        """``channel``: the one that is heard, from 1; None: the mean of all."""
         self._media = media
         self._stream = Stream(path, "audio")
-        self._blocks = _MonoBlocks(self._stream)
+        self._blocks = _MonoBlocks(self._stream, channel)
         self._resampled = _resample(self._blocks, media.sample_rate)
         self._pending: Samples = np.empty(0, np.float32)
         self._given = 0
@@ -57,7 +56,7 @@ class AudioFile:
         seconds = self._stream.seconds
         if self._total is not None or seconds is None:
             return self._total
-        return self._units_in(self._blocks.lead + seconds)
+        return self._units_in(self._blocks.sound.lead + seconds)
 
     def read(self, out: Samples) -> bool:
         """Fill ``out`` [unit_samples] with the next unit, the last one padded with silence; False at the end."""
@@ -71,6 +70,14 @@ class AudioFile:
         self._given += 1
         return True
 
+    def figures(self) -> dict[str, object]:
+        """What was filled, joined, lost and left out up to here; see ``runtime.media.Told``."""
+        stream = self._stream
+        return {
+            "joins": stream.joins, "lost_packets": stream.lost, "broken_off": stream.broken_off,
+            **self._blocks.figures(),
+        }  # fmt: skip
+
     def close(self) -> None:
         self._stream.close()
 
@@ -79,7 +86,7 @@ class AudioFile:
         while len(self._pending) < wanted and self._total is None:
             block = next(self._resampled, None)
             if block is None:
-                self._total = self._units_in(Fraction(self._blocks.count, self._blocks.rate))
+                self._total = self._units_in(self._blocks.sound.seconds)
             else:
                 self._pending = np.concatenate((self._pending, block))
 
@@ -88,90 +95,55 @@ class AudioFile:
 
 
 class _MonoBlocks:
-    """The file's samples at the file's rate, one channel, counted; the first block is read at once."""
+    """The file's samples at the file's rates, one channel; the first frame is read at once."""
 
-    def __init__(self, stream: Stream) -> None:
-        self._stream, self._frames = stream, stream.frames()
-        self._first = self._next_with_samples()
-        if self._first is None:
+    def __init__(self, stream: Stream, channel: int | None) -> None:
+        self.sound = EvenSound(stream)
+        self._mixer = Mixer(channel)
+        self.not_numbers = 0
+        """Samples that were no numbers and became silence."""
+        first = by_channel(self.sound.first)
+        if channel is not None and channel > len(first):
             stream.close()
-            raise MediaError(f"{stream.path} holds 0 samples of sound; wanted at least one")
-        self.rate: int = self._first.sample_rate
-        self.lead = max(stream.time(self._first) or Fraction(0), Fraction(0))
-        """Seconds of silence before the sound starts: a film's sound may start later than its picture."""
-        self.count = 0
-        """Samples handed on so far, the silence before the sound included."""
-
-    def __iter__(self) -> Iterator[Samples]:
-        silent = round(self.lead * self.rate)
-        while self.count < silent:
-            yield self._counted(np.zeros(min(_LEAD_BLOCK, silent - self.count), np.float32))
-        frame, self._first = self._first, None
-        while frame is not None:
-            yield self._counted(self._mono(frame))
-            frame = self._next_with_samples()
-        self._check_length(silent)
-
-    def _counted(self, block: Samples) -> Samples:
-        self.count += len(block)
-        return block
-
-    def _next_with_samples(self) -> Any:
-        return next((frame for frame in self._frames if frame.samples), None)
-
-    def _mono(self, frame: Any) -> Samples:
-        if frame.sample_rate != self.rate:
             raise MediaError(
-                f"{self._stream.path} changes its rate from {self.rate} to {frame.sample_rate} samples per second "
-                f"after {self.count / self.rate:.2f} s; wanted one rate"
+                f"{stream.path} has {len(first)} {'channel' if len(first) == 1 else 'channels'}; "
+                f"--channel {channel} is not there"
             )
-        mono = mix(full_scale(frame.to_ndarray()), frame.format.is_planar, len(frame.layout.channels))
-        if not np.isfinite(mono).all():
-            raise MediaError(
-                f"{self._stream.path} holds values that are not numbers after {self.count / self.rate:.2f} s; "
-                "wanted finite samples"
-            )
-        return mono
+        if not np.isfinite(first).all():
+            stream.close()
+            raise MediaError(f"{stream.path} holds values that are not numbers; wanted finite samples")
 
-    def _check_length(self, silent: int) -> None:
-        """FLAC says in its header how many samples it has, and its structure does not show where it was cut."""
-        seconds = self._stream.seconds
-        if self._stream.stream.codec_context.name != "flac" or seconds is None:
-            return
-        present = Fraction(self.count - silent, self.rate)
-        if present < seconds:
-            raise MediaError(
-                f"{self._stream.path} is truncated: it promises {float(seconds):.2f} s of sound, "
-                f"{float(present):.2f} s are there; copy or record it again"
-            )
+    def __iter__(self) -> Iterator[tuple[Samples, int]]:
+        """(samples, rate)."""
+        for block in self.sound:
+            samples, finite = block.samples, np.isfinite(block.samples)
+            if not finite.all():
+                self.not_numbers += int(finite.size - np.count_nonzero(finite))
+                samples = np.where(finite, samples, np.float32(0))
+            yield self._mixer.mix(samples, block.rate), block.rate
 
-
-def full_scale(values: NDArray[Any]) -> Samples:
-    """Samples of any format as float32 -1..1: unsigned 8 bit, signed 16, 32 and 64 bit, floating point."""
-    scale, zero = 1.0, 0.0
-    if values.dtype == np.uint8:
-        scale, zero = 128.0, 128.0
-    elif np.issubdtype(values.dtype, np.integer):
-        scale = -float(np.iinfo(values.dtype).min)
-    return np.asarray((values - zero) / scale, np.float32)
-
-
-def mix(values: Samples, planar: bool, channels: int) -> Samples:
-    """[channels, n] (planar) or [1, n * channels] to the mean of the channels, [n]."""
-    by_channel = values if planar else values.reshape(-1, channels).T
-    mono: Samples = by_channel.mean(axis=0, dtype=np.float32)
-    return mono
+    def figures(self) -> dict[str, object]:
+        """What was done to it."""
+        return {
+            "filled_seconds": round(self.sound.filled, 3), "gaps": self.sound.gaps,
+            "dropped_seconds": round(self.sound.dropped, 3),
+            "not_numbers": self.not_numbers, **self._mixer.figures(),
+        }  # fmt: skip
 
 
 def _resample(blocks: _MonoBlocks, rate: int) -> Iterator[Samples]:
-    """``blocks`` at ``rate``, flushed at the end: round(samples * rate / file rate) samples in all."""
-    if blocks.rate == rate:
-        yield from blocks
-        return
-    stream = soxr.ResampleStream(blocks.rate, rate, 1, dtype="float32", quality="HQ")
-    for block in blocks:
-        yield stream.resample_chunk(block)
-    yield stream.resample_chunk(np.empty(0, np.float32), last=True)
+    """``blocks`` at ``rate``, flushed where their rate changes and at the end: round(samples * rate / file rate) of
+    each stretch."""
+    stream, current = None, rate
+    for block, own in blocks:
+        if own != current:
+            if stream:
+                yield stream.resample_chunk(np.empty(0, np.float32), last=True)
+            stream = soxr.ResampleStream(own, rate, 1, dtype="float32", quality="HQ") if own != rate else None
+            current = own
+        yield stream.resample_chunk(block) if stream else block
+    if stream:
+        yield stream.resample_chunk(np.empty(0, np.float32), last=True)
 
 
 class Silence:

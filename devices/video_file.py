@@ -10,7 +10,6 @@ shows the first, after the last frame the last. Only frames that are shown are c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -51,7 +50,8 @@ class VideoFile:
         first = next(self._frames, None)
         if first is None:
             self.close()
-            raise MediaError(f"{path} holds no frames; wanted at least one picture")
+            why = stream.nothing if stream else None
+            raise MediaError(why or f"{path} holds no frames; wanted at least one picture")
         self._current: Any = first[1]
         self._next = next(self._frames, None)
         self._shown: Picture | None = self._letterbox(self._current)
@@ -62,6 +62,13 @@ class VideoFile:
         for picture in out:
             picture[:] = self._at(Fraction(self._index, self._rate))
             self._index += 1
+
+    def figures(self) -> dict[str, object]:
+        """What was joined and lost up to here; see ``runtime.media.Told``."""
+        stream = self._stream
+        if stream is None:  # a still
+            return {"joins": 0, "lost_packets": 0, "broken_off": None}
+        return {"joins": stream.joins, "lost_packets": stream.lost, "broken_off": stream.broken_off}
 
     def close(self) -> None:
         if self._stream:
@@ -79,13 +86,7 @@ class VideoFile:
 
 def _timed(stream: Stream) -> Iterator[tuple[Fraction, Any]]:
     """Frames with the second at which each is due; where the file has no times, by its frame rate."""
-    step = 1 / Fraction(stream.stream.average_rate or _DEFAULT_RATE)
-    due = Fraction(0)
-    for frame in stream.frames():
-        told = stream.time(frame)
-        due = due if told is None or told < due - step else told  # times that go back are wrong
-        yield due, frame
-        due += step
+    return stream.timed(1 / Fraction(stream.stream.average_rate or _DEFAULT_RATE))
 
 
 class StillCamera:

@@ -11,7 +11,7 @@ complete under its temporary name (where a full disk shows), ``close`` then only
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,16 @@ class Camera(Protocol):
         """Fill ``out`` [unit_frames, height, width, 3] for the next unit; past its end it holds the last frame."""
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Told(Protocol):
+    """A recorded microphone or camera that tells what was wrong with its file."""
+
+    def figures(self) -> dict[str, object]:
+        """Counts up to here, for `runtime/report.py`: ``filled_seconds`` (silence where packets are missing, in so many
+        ``gaps``), ``dropped_seconds``, ``joins`` (leaps of its clock), ``lost_packets``, ``not_numbers``,
+        ``broken_off`` (why it ended before its file did), and what became of its channels."""
 
 
 class Output(Protocol):

@@ -44,6 +44,8 @@ class Plan(Outputs):
 
     bundle: Path
     mic: Path | None = None
+    channel: int | None = None
+    """Of the microphone's file, from 1; None: the mean of all."""
     camera: Path | None = None
     text: Path | None = None
     captions: Path | None = None
@@ -74,6 +76,8 @@ class LivePlan(Outputs):
     bundle: Path
     mic: str | Path | None = DEFAULT
     """A path is a sound file, played into the loop in real time."""
+    channel: int | None = None
+    """Of such a file, from 1; None: the mean of all."""
     speaker: str | None = DEFAULT
     camera: str | None = IF_THERE
     display: str | None = IF_THERE

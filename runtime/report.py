@@ -14,6 +14,7 @@ media: below 1 keeps up.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,6 +59,10 @@ class RunReport:
     """Of the agent's voice, beyond full scale."""
     unread_texts: int = 0
     """Typed lines that begin after the last unit."""
+    sound: Mapping[str, object] = field(default_factory=dict)
+    """What was wrong with the microphone's file; see ``media.Told``."""
+    pictures: Mapping[str, object] = field(default_factory=dict)
+    """What was wrong with the camera's file."""
 
     def add(self, step: float, engine: float, latency: float, held_up: float = 0.0) -> None:
         """Count a unit that was answered. ``held_up``: the part of ``latency`` that is due to recording alone."""
@@ -122,6 +127,8 @@ class RunReport:
             "failures": self.failures,
             "clipped_samples": self.clipped_samples,
             "unread_texts": self.unread_texts,
+            "sound": dict(self.sound),
+            "pictures": dict(self.pictures),
             "stopped": self.stopped,
         }  # fmt: skip
 
@@ -138,6 +145,8 @@ class RunReport:
             rows.append(("clipped samples", str(self.clipped_samples)))
         if self.unread_texts:
             rows.append(("typed too late", f"{self.unread_texts} texts begin after the last unit"))
+        rows += [(name, text) for name, told in (("sound", self.sound), ("pictures", self.pictures))
+                 if (text := faults_text(told))]  # fmt: skip
         if self.stopped:
             rows.append(("stopped early", self.stopped))
         return rows
@@ -165,6 +174,40 @@ def spread(times: Durations) -> dict[str, float]:
     """Percentiles, the longest and the first, in milliseconds."""
     percentiles = {f"p{p}": _ms(times.percentile(p)) for p in PERCENTILES}
     return percentiles | {"max": _ms(times.max), "first": _ms(times.first)}
+
+
+def faults_text(told: Mapping[str, Any]) -> str:
+    """What was wrong with a file (``media.Told``), in one line; empty where nothing was."""
+    parts = []
+    if told.get("gaps"):
+        places = _times(told["gaps"], "place")
+        parts.append(f"{told['filled_seconds']:.2f} s were missing in {places} and are silence")
+    if told.get("dropped_seconds"):
+        parts.append(f"{told['dropped_seconds']:.2f} s that came twice were left out")
+    if told.get("joins"):
+        parts.append(f"its clock leapt {_times(told['joins'], 'time')} and was joined")
+    if told.get("lost_packets"):
+        parts.append(f"{_times(told['lost_packets'], 'damaged packet')} passed over")
+    if told.get("not_numbers"):
+        which = "value that is no number" if told["not_numbers"] == 1 else "values that are no numbers"
+        parts.append(f"{told['not_numbers']} {which} became silence")
+    if told.get("broken_off"):
+        parts.append(f"it breaks off before its end: {told['broken_off']}")
+    if told.get("loudest_channel"):
+        parts.append(_channels_text(told))
+    return "; ".join(parts)
+
+
+def _channels_text(told: Mapping[str, Any]) -> str:
+    channel, cancelled, many = told["loudest_channel"], told["cancelled_seconds"], told["channels"]
+    lost = f"the mean of its {many} channels is {told['mean_below_loudest_db']:.0f} dB below channel {channel}"
+    if cancelled:
+        lost = f"its {many} channels cancel each other in {cancelled:.1f} s of it"
+    return f"{lost}; --channel {channel} picks that one alone"
+
+
+def _times(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def live_line(report: RunReport, text: str, total: int | None) -> str:

@@ -24,7 +24,7 @@ from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.loop import Ends, run_loop
 from edge_streamer.runtime.machine import machine, peak_megabytes, versions
 from edge_streamer.runtime.manifest import MediaSpec
-from edge_streamer.runtime.media import Camera, Microphone
+from edge_streamer.runtime.media import Camera, Microphone, Told
 from edge_streamer.runtime.outputs import check_outputs
 from edge_streamer.runtime.plan import LivePlan, Plan
 from edge_streamer.runtime.prefix import start_from
@@ -113,6 +113,9 @@ def _run(
             session, ends, MonotonicClock(), pace=plan.pace, units=units, stopped=lambda: signals.caught != 0,
             progress=progress,
         )  # fmt: skip
+    report.sound, report.pictures = (
+        end.figures() if isinstance(end, Told) else {} for end in (ends.microphone, ends.camera)
+    )
     report.unread_texts = sum(index >= report.units for index in ends.texts)
     return report
 
@@ -130,7 +133,7 @@ def _open_inputs(plan: Plan, media: MediaSpec, stack: ExitStack) -> Ends:
     if plan.mic is None:
         microphone: Microphone = sound.Silence(media, units_in(plan.seconds, media))
     else:
-        microphone = sound.AudioFile(plan.mic, media)
+        microphone = sound.AudioFile(plan.mic, media, plan.channel)
     stack.enter_context(closing(microphone))
     camera: Camera = film.VideoFile(plan.camera, media) if plan.camera else film.StillCamera(media)
     stack.enter_context(closing(camera))

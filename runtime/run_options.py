@@ -55,6 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_ends(group: argparse._ArgumentGroup) -> None:
     word = _Word()
     group.add_argument("--mic", type=word, metavar="NAME|FILE|none", help="a microphone, or any sound or film file")
+    group.add_argument("--channel", type=_channel, metavar="N",
+                       help="the channel of --mic FILE that is heard, from 1 (default: the mean of all)")  # fmt: skip
     group.add_argument("--camera", type=word, metavar="NAME|FILE|none",
                        help="a camera: its name, /dev/video0, csi:0 (Jetson), picamera2, gst:PIPELINE, pattern; or any "
                             "film or picture file")  # fmt: skip
@@ -120,6 +122,8 @@ def plan_of(args: argparse.Namespace) -> Plan | LivePlan:
             option = f"--{'aec' if name == 'echo' else name.replace('_', '-')}"
             kind = "a live run" if live else "a run on recorded media"
             raise InputError(f"{option} does nothing in {kind}; leave it away")
+    if args.channel is not None and (ends["mic"] in (None, "none") or not is_file(ends["mic"] or DEFAULT)):
+        raise InputError("--channel picks one channel of a sound file; name the file with --mic")
     return _live_plan(args, ends) if live else _recorded_plan(args, ends)
 
 
@@ -128,7 +132,8 @@ def _recorded_plan(args: argparse.Namespace, ends: dict[str, str | None]) -> Pla
     files = {name: None if word in (None, "none") else Path(word) for name, word in ends.items()}
     return Plan(
         bundle=chosen(args),
-        mic=files["mic"], camera=files["camera"], text=args.text, captions=args.captions, prefix=args.prefix,
+        mic=files["mic"], channel=args.channel, camera=files["camera"], text=args.text, captions=args.captions,
+        prefix=args.prefix,
         voice=files["speaker"], film=files["display"],
         side_by_side=_side_by_side(args, files["display"] if pace == "fast" else None),
         transcript=args.transcript, json=args.json, knobs=_knobs(args), pace=pace, seconds=args.seconds,
@@ -141,6 +146,7 @@ def _live_plan(args: argparse.Namespace, ends: dict[str, str | None]) -> LivePla
     return LivePlan(
         bundle=chosen(args),
         mic=None if mic == "none" else Path(mic) if is_file(mic) else mic,
+        channel=args.channel,
         speaker=None if speaker == "none" or is_file(speaker) else speaker,
         camera=None if camera == "none" else f"film:{camera}" if is_file(camera) else camera,
         display=None if display == "none" or is_file(display) else display,
@@ -193,6 +199,12 @@ class _FileOrNone:
         if not word:
             raise argparse.ArgumentTypeError("the name is empty; wanted a file, or none")
         return None if word == "none" else Path(word)
+
+
+def _channel(word: str) -> int:
+    if not re.fullmatch("[0-9]{1,4}", word) or int(word) < 1:
+        raise argparse.ArgumentTypeError(f"{word!r}; wanted the number of a channel, from 1")
+    return int(word)
 
 
 def _buffer(word: str) -> float:

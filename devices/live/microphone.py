@@ -28,6 +28,7 @@ from edge_streamer.runtime.manifest import MediaSpec
 from edge_streamer.runtime.media import Samples
 from edge_streamer.runtime.realtime.drift import SampleClock
 from edge_streamer.runtime.realtime.ports import DeviceState
+from edge_streamer.runtime.report import faults_text
 from edge_streamer.runtime.timing import Clock, MonotonicClock
 
 RING_SECONDS = 5.0
@@ -216,10 +217,12 @@ class Microphone:
 class SoundFile:
     """A sound file as a live microphone: its samples become available as time passes, from the first question on."""
 
-    def __init__(self, path: Path, media: MediaSpec, echo: Echo, clock: Clock | None = None) -> None:
+    def __init__(
+        self, path: Path, media: MediaSpec, echo: Echo, clock: Clock | None = None, channel: int | None = None
+    ) -> None:
         self._path, self._media, self._echo = path, media, echo
         self._clock = clock or MonotonicClock()
-        self._file = AudioFile(path, media)
+        self._file = AudioFile(path, media, channel)
         self._units: deque[Samples] = deque()
         self._begun: float | None = None
         self._taken = self._fetched = 0
@@ -230,7 +233,9 @@ class SoundFile:
         return ""
 
     def state(self) -> DeviceState:
-        return DeviceState(str(self._path), open=True)
+        figures = self._file.figures()
+        numbers = {name: value for name, value in figures.items() if isinstance(value, (int, float))}
+        return DeviceState(str(self._path), open=True, figures=numbers, told=faults_text(figures))
 
     def reopen(self) -> None: ...
 

@@ -104,8 +104,12 @@ def _begin(plan: LivePlan, media: MediaSpec, echo: Echo, keys: KeyBoard, stack: 
     """Start every device that is wanted."""
     begun: dict[str, _Opens] = {}
     if plan.mic is not None:
-        kind: Any = SoundFile if isinstance(plan.mic, Path) else Microphone
-        begun["microphone"] = stack.enter_context(closing(kind(plan.mic, media, echo)))
+        microphone: Any = (
+            SoundFile(plan.mic, media, echo, channel=plan.channel)
+            if isinstance(plan.mic, Path)
+            else Microphone(plan.mic, media, echo)
+        )
+        begun["microphone"] = stack.enter_context(closing(microphone))
     if plan.speaker is not None:
         begun["speaker"] = stack.enter_context(closing(Speaker(plan.speaker, media, echo)))
     if plan.camera is not None:

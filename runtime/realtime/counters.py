@@ -187,7 +187,11 @@ class Counters:
         rows.append(("trouble", trouble or "none"))
         for name, state in self.devices.items():
             counts = ", ".join(f"{word} {count}" for word, count in (state.counts or {}).items() if count)
-            told = f"{state.name}" + (f"; {counts}" if counts else "") + (f"; {state.error}" if state.error else "")
+            told = (
+                f"{state.name}"
+                + (f"; {counts}" if counts else "")
+                + "".join(f"; {why}" for why in (state.error, state.told) if why)
+            )
             rows.append((name, told))
         if self.echo:
             rows.append(("echo", self._echo_text()))

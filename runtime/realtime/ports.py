@@ -36,6 +36,8 @@ class DeviceState:
     """The device's own counters by name: overflows of the driver, overruns of our rings, garbage cleaned away."""
     figures: Mapping[str, float] | None = None
     """What the device measures of itself: how long its callbacks take, what slack they leave."""
+    told: str = ""
+    """What was wrong with the file that stands for it, in one line."""
     off: bool = False
     """Switched off: there is no mouth, no ear, no eye, and nothing to be measured with."""
 

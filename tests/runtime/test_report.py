@@ -92,6 +92,24 @@ def test_trouble_shows_in_the_table() -> None:
         assert words in text
 
 
+def test_what_was_wrong_with_a_file_shows_in_the_table_and_in_the_figures() -> None:
+    report = report_of([40])
+    assert "sound" not in shown(report)
+    report.sound = {"gaps": 1, "filled_seconds": 1.0, "dropped_seconds": 0.1, "joins": 2, "lost_packets": 3,
+                    "not_numbers": 1, "broken_off": None, "channels": 1}  # fmt: skip
+    report.pictures = {"joins": 0, "lost_packets": 1, "broken_off": "Invalid data"}
+    told = dict(report.rows())
+    assert told["sound"] == (
+        "1.00 s were missing in 1 place and are silence; 0.10 s that came twice were left out; its clock leapt 2 times "
+        "and was joined; 3 damaged packets passed over; 1 value that is no number became silence"
+    )
+    assert told["pictures"] == "1 damaged packet passed over; it breaks off before its end: Invalid data"
+    figures = report.figures()
+    assert (figures["sound"], figures["pictures"]) == (report.sound, report.pictures)
+    report.sound = {"gaps": 0, "filled_seconds": 0.0, "joins": 0, "lost_packets": 0, "broken_off": None}
+    assert "sound" not in dict(report.rows()), "nothing was wrong"
+
+
 def test_a_run_without_units_says_so() -> None:
     assert "nothing was recorded" in shown(RunReport(unit_seconds=0.16))
 

@@ -376,3 +376,31 @@ def test_a_failing_open_leaves_no_temporary_files(
     monkeypatch.setattr(transcript, "Transcript", refuse)
     assert cli.main(words(media, out)) == 2
     assert names(out) == []
+
+
+def test_what_is_damaged_in_the_middle_ends_no_run_and_is_told(
+    session: FakeSession, media: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    samples = np.full(48000 * 16 // 10, 0.5)
+    samples[40000:40010] = np.nan
+    write_wav(media / "speech.wav", samples, 48000, "f32")
+    film = bytearray((media / "camera.mkv").read_bytes())
+    film[len(film) // 2 : len(film) // 2 + 4000] = os.urandom(4000)
+    (media / "camera.mkv").write_bytes(film)
+    assert cli.main(words(media, out)) == 0
+    assert sorted(path.name for path in out.iterdir()) == EVERYTHING
+    report = json.loads((out / "report.json").read_text())
+    assert report["units"] == 10
+    assert report["sound"]["not_numbers"] == 10
+    assert "10 values that are no numbers became silence" in " ".join(capsys.readouterr().out.split())
+
+
+def test_one_channel_of_many(session: FakeSession, media: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_wav(media / "speech.wav", np.tile([0.5, -0.5], (2 * UNIT, 1)), MEDIA.sample_rate)
+    assert cli.main(words(media, out)) == 0
+    assert "--channel 1 picks that one alone" in " ".join(capsys.readouterr().out.split())
+    assert cli.main(words(media, out, "--channel", "2")) == 0
+    assert "picks that one" not in capsys.readouterr().out
+    assert json.loads((out / "report.json").read_text())["sound"]["channel"] == 2
+    assert cli.main(words(media, out, "--channel", "3")) == 2
+    assert "has 2 channels; --channel 3 is not there" in capsys.readouterr().err

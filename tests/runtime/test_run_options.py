@@ -101,3 +101,18 @@ def test_a_buffer_has_bounds(word: str, capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit):
         plan("--buffer", word)
     assert "wanted 5 to 500 milliseconds" in capsys.readouterr().err
+
+
+def test_one_channel_of_a_sound_file() -> None:
+    for more in (["--speaker", "out.wav"], []):
+        assert plan("--mic", "talk.wav", "--channel", "2", *more).channel == 2
+    for words in (["--mic", "USB Audio"], ["--mic", "none", "--seconds", "5", "--speaker", "a.wav"], []):
+        with pytest.raises(InputError, match="--channel picks one channel of a sound file; name the file with --mic"):
+            plan(*words, "--channel", "1")
+
+
+@pytest.mark.parametrize("word", ["0", "-1", "x", "1.5", "99999"])
+def test_a_channel_is_a_number_from_1(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        plan("--mic", "talk.wav", "--channel", word)
+    assert "wanted the number of a channel, from 1" in capsys.readouterr().err

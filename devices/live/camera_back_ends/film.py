@@ -32,7 +32,10 @@ class _Film:
             if seen.average_rate:
                 self._step = float(1 / Fraction(seen.average_rate))
             self.pixel_aspect = seen.sample_aspect_ratio
+            first_frame = next(stream.frames(), None)
             stream.close()
+            if first_frame is None:
+                raise MediaError(stream.nothing or f"{path} holds no frames; wanted at least one picture")
         else:
             first = next(self._still)
             self._still, seen = chain([first], self._still), first[1]
@@ -45,7 +48,7 @@ class _Film:
         while True:
             last, count, frame = 0.0, 0, None
             for last, frame in self._once():
-                count += 1
+                count += frame is not None
                 time.sleep(max(begun + last - time.monotonic(), 0.0))
                 yield time.monotonic(), frame
             begun += last + (self._step if count > 1 else STILL_SECONDS)
@@ -54,16 +57,18 @@ class _Film:
                 yield time.monotonic(), frame
 
     def _once(self) -> Iterator[tuple[float, Any]]:
-        """Every frame with its second, from the first to the last."""
+        """Every frame with its second, from the first to the last; none where one could not be decoded, which counts as
+        broken."""
         still = self._still or read_still(self._path)
         self._still = None
         if still is not None:
             yield from ((float(due), frame) for due, frame in still)
             return
-        stream = Stream(self._path, "video")
-        for count, frame in enumerate(stream.frames()):
-            told = stream.time(frame)
-            yield (count * self._step if told is None else float(told)), frame
+        stream, lost = Stream(self._path, "video"), 0
+        for due, frame in stream.timed(Fraction(self._step)):
+            yield from ((float(due), None) for _ in range(stream.lost - lost))
+            lost = stream.lost
+            yield float(due), frame
         stream.close()
 
     def close(self) -> None: ...
