@@ -10,6 +10,7 @@ shows the first, after the last frame the last. Only frames that are shown are c
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
