@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from edge_streamer.runtime import cli
-from edge_streamer.runtime.bundle import MANIFEST, Bundle, write_bundle
+from edge_streamer.runtime.bundle import Bundle, write_bundle
 from edge_streamer.runtime.check import TOLERANCE, check
 from edge_streamer.runtime.golden import load_golden, made_unit, seed_state
+from edge_streamer.runtime.listed import MANIFEST
 from edge_streamer.runtime.session import open_session
 
 
