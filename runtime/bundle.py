@@ -96,23 +96,15 @@ class Bundle:
         return EmbeddingRows(self.file(spec.file), spec)
 
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer. Raises BundleError where there is none, or where it has more words than the table rows."""
-        from tokenizers import Tokenizer
+        """The tokenizer. Raises BundleError where there is none, where it is damaged or made to harm, or where it has
+        words without a row of the table."""
+        # Imported here because most commands take no text.
+        from edge_streamer.runtime.tokenizer import load_tokenizer
 
-        name = self.manifest.tokenizer
+        name, table = self.manifest.tokenizer, self.manifest.embedding
         if name is None:
             raise BundleError(f"the bundle {self.path} has no tokenizer; it takes no text")
-        try:
-            tokenizer = Tokenizer.from_str(self.file(name).read_text("utf-8"))
-        except Exception as error:  # the library raises bare Exception
-            raise BundleError(f"{self.path / name} is not a tokenizer.json: {error}; export the bundle again") from None
-        table = self.manifest.embedding
-        if table and tokenizer.get_vocab_size() > table.rows:
-            raise BundleError(
-                f"{self.path / name} has {tokenizer.get_vocab_size()} words, the embedding table {table.rows} rows; "
-                "wanted a row for every word; export the bundle again"
-            )
-        return tokenizer
+        return load_tokenizer(self.file(name), table.rows if table else None)
 
     @cached_property
     def size(self) -> int:
