@@ -16,7 +16,8 @@ The rules:
 6. A graph has no ``state.``, ``state_next.``, ``append.`` or ``valid.`` tensor that no state accounts for.
 7. Every file that the manifest speaks of is among ``files``.
 8. The media contract's samples and frames per unit are its rates times the unit's seconds.
-9. No path is both a file and the folder of another; a carry's start is a number of its dtype.
+9. A graph's precision is a word that engines know.
+10. No path is both a file and the folder of another; a carry's start is a number of its dtype.
 
 Every rule takes time in proportion to the manifest: tensors are found by name, not by looking through all graphs.
 """
@@ -29,7 +30,16 @@ from math import isfinite
 from pathlib import PurePosixPath
 
 from edge_streamer.runtime.errors import BundleError
-from edge_streamer.runtime.manifest import CarrySpec, GraphSpec, Manifest, MediaSpec, RingSpec, TensorSpec
+from edge_streamer.runtime.manifest import (
+    DYNAMIC,
+    PRECISIONS,
+    CarrySpec,
+    GraphSpec,
+    Manifest,
+    MediaSpec,
+    RingSpec,
+    TensorSpec,
+)
 
 LENGTH = "T"
 """The one symbolic size."""
@@ -76,6 +86,11 @@ def _own_names(what: str, names: Iterable[str]) -> None:
 
 def _check_graph(graph: GraphSpec) -> None:
     where = f"graph {graph.name}"
+    if graph.precision.removesuffix(DYNAMIC) not in PRECISIONS:
+        raise BundleError(
+            f"manifest.json: {where} has precision {graph.precision!r}; wanted one of {', '.join(PRECISIONS)}; upgrade "
+            "edge-streamer on this device"
+        )
     for side, tensors in (("inputs", graph.inputs), ("outputs", graph.outputs)):
         _own_names(f"{where}, {side},", (t.name for t in tensors))
         for tensor in tensors:
@@ -253,6 +268,11 @@ def _check_media(media: MediaSpec) -> None:
                 f"manifest.json: media.{key} is {count}; wanted {rate} per second x {media.unit_seconds} s = "
                 f"{rate * media.unit_seconds:g}, a whole number"
             )
+    if not 1000 <= media.sample_rate <= 384_000 or media.frame_rate > 1000:
+        raise BundleError(
+            f"manifest.json: media has {media.sample_rate} samples and {media.frame_rate} frames per second; wanted 1000 "
+            "to 384000 and at most 1000"
+        )
     if min(*media.user_size, *media.agent_size) < 1:
         raise BundleError(
             f"manifest.json: media has user_size {list(media.user_size)} and agent_size {list(media.agent_size)}; "

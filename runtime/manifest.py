@@ -33,6 +33,9 @@ MASKED = -30000.0
 DYNAMIC = " dynamic"
 """Ends the precision of a graph that takes its inputs' ranges anew in every run."""
 
+PRECISIONS = ("float32", "int8", "int8 weights", "int4 weights", "mixed", "fp16", "bf16", "fp8", "nvfp4 weights")
+"""Words for a graph's precision, without DYNAMIC: engines set themselves by it."""
+
 DType = Literal["float32", "float16", "bfloat16", "int8", "uint8", "int32", "int64", "bool"]
 
 Name = Annotated[str, Meta(max_length=300)]
