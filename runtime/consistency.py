@@ -270,8 +270,8 @@ def _check_media(media: MediaSpec) -> None:
             )
     if not 1000 <= media.sample_rate <= 384_000 or media.frame_rate > 1000:
         raise BundleError(
-            f"manifest.json: media has {media.sample_rate} samples and {media.frame_rate} frames per second; wanted 1000 "
-            "to 384000 and at most 1000"
+            f"manifest.json: media has {media.sample_rate} samples and {media.frame_rate} frames per second; wanted "
+            "1000 to 384000 and at most 1000"
         )
     if min(*media.user_size, *media.agent_size) < 1:
         raise BundleError(

@@ -34,7 +34,7 @@ REMEMBERED_FILES = 4096
 """The memory keeps the newest so many entries."""
 MEMORY_BYTES = 16_000_000
 """A memory larger than this is not one: an entry takes some 200 bytes, or a few thousand with the longest of names."""
-DEEPEST = 32
+DEEPEST = 16
 """Folders within folders that a path of a bundle may have."""
 LONGEST_NAME = 255
 """Bytes of a name within a folder, as most file systems have it."""

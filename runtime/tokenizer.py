@@ -116,8 +116,8 @@ def _growth(part: dict[str, Any] | None, kinds: dict[str, int], seen: list[str],
         return kinds[kind]
     if kinds is not _PRE_TOKENIZERS and kind == "Replace":
         return _replaced(part)
-    if kinds is _NORMALIZERS and kind == "Prepend" and part.get("prepend"):
-        return 1 + _bytes(part["prepend"])
+    if kinds is _NORMALIZERS and kind == "Prepend" and 0 < _bytes(part["prepend"]) <= _AFFIX:
+        return 1  # once per text
     if kinds is _DECODERS and kind == "Strip" and part["start"] + part["stop"] <= LONGEST_TOKEN:
         return 1
     if kinds is _DECODERS and kind in ("BPEDecoder", "CTC"):

@@ -13,7 +13,7 @@ import numpy as np
 
 from edge_streamer.runtime.engine import Array
 from edge_streamer.runtime.errors import BundleError
-from edge_streamer.runtime.manifest import Manifest, TensorSpec
+from edge_streamer.runtime.manifest import Manifest, Name, TensorSpec
 from edge_streamer.runtime.passes import Pass, buffers, free_inputs, free_outputs
 from edge_streamer.runtime.programs.base import Workplace
 
@@ -21,9 +21,9 @@ from edge_streamer.runtime.programs.base import Workplace
 class Constants(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``manifest.constants`` of a chain."""
 
-    order: tuple[str, ...]
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
+    order: tuple[Name, ...]
+    inputs: tuple[Name, ...]
+    outputs: tuple[Name, ...]
 
 
 def check_wiring(constants: Constants, manifest: Manifest) -> None:
