@@ -91,7 +91,7 @@ def telling_tokenizer(what: str) -> Iterator[None]:
 def _check_model(model: dict[str, msgspec.Raw]) -> None:
     """Nothing in it is repeated for every word, or makes a word's time grow with the square of a long length."""
     for key in ("continuing_subword_prefix", "end_of_word_suffix"):
-        if len(model.get(key, b"")) > _AFFIX:  # type: ignore[arg-type]
+        if len(model.get(key, b"")) > _AFFIX:
             raise ValueError(f"its model has a {key} of more than {_AFFIX} bytes")
     most = msgspec.json.decode(model.get("max_input_chars_per_word", b"0"), type=int)
     if most > _LONGEST_WORD:
@@ -107,7 +107,7 @@ def _growth(part: dict[str, Any] | None, kinds: dict[str, int], seen: list[str],
     if depth > _DEEPEST or len(seen) > _PARTS:
         raise ValueError(f"it has more than {_PARTS} steps in a row, or {_DEEPEST} within each other")
     if kind == "Sequence":
-        steps = next((part[key] for key in ("normalizers", "pretokenizers", "decoders") if key in part), [])
+        steps: list[Any] = next((part[key] for key in ("normalizers", "pretokenizers", "decoders") if key in part), [])
         whole = 1
         for step in steps:
             whole *= _growth(step, kinds, seen, depth + 1)

@@ -42,16 +42,14 @@ def check_contract(layout: Layout, manifest: Manifest) -> None:
 def _graphs(layout: Layout, media: MediaSpec) -> dict[str, tuple[Side, Side]]:
     """Graph -> (inputs, outputs), without state."""
     c, half = layout.constants, layout.constants.head_size // 2
-    floats = {
+    floats: dict[str, Shape] = {
         "width": (layout.agent, c.width), "video": c.video_latent, "audio": c.audio_latent, "one": (1,),
         "rows": ("T", half), "hidden": (1, "T", c.width),
     }  # fmt: skip
-    f = {name: ("float32", shape) for name, shape in floats.items()}
+    f: Side = {name: ("float32", shape) for name, shape in floats.items()}
     latents: Side = {"latents.video": f["video"], "latents.audio": f["audio"]}
     time: Side = {"t": f["one"], "dt": f["one"]}
-    user, agent = ({
-        "samples": ("float32", (media.unit_samples,)), "frames": ("uint8", (media.unit_frames, *size, 3)),
-    } for size in (media.user_size, media.agent_size))  # fmt: skip
+    user, agent = _media(media, media.user_size), _media(media, media.agent_size)
     core: Side = {"embeddings": f["hidden"], "cos": f["rows"], "sin": f["rows"], "group": ("float32", ("T",))}
     if c.prefix_tokens:
         core |= {"prefix_cos": f["rows"], "prefix_sin": f["rows"]}
@@ -63,8 +61,8 @@ def _graphs(layout: Layout, media: MediaSpec) -> dict[str, tuple[Side, Side]]:
         "top_k": ("int32", (1,)), "top_p": f["one"],
     }  # fmt: skip
     return {
-        "encode": (user, perceived),
         "core": (core, {"hidden": f["hidden"]}),
+        "encode": (user, perceived),
         "slot": (slot, {"token": ("int32", (1,))}),
         "solve_in": (latents | time, {"embeddings": f["width"]}),
         "solve_out": (
@@ -73,6 +71,13 @@ def _graphs(layout: Layout, media: MediaSpec) -> dict[str, tuple[Side, Side]]:
         ),
         "decode": (latents, agent),
         "encode_agent": (agent, latents),
+    }
+
+
+def _media(media: MediaSpec, size: tuple[int, int]) -> Side:
+    return {
+        "samples": ("float32", (media.unit_samples,)),
+        "frames": ("uint8", (media.unit_frames, *size, 3)),
     }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from edge_streamer.runtime.engines.ort import OrtEngine
@@ -63,7 +64,7 @@ WRONG: dict[str, tuple[Change, str]] = {
     "a window of other places": (lambda m: rings(m, window_units=12, places_per_unit=65), "65 places per unit"),
     "rings emptied every unit": (lambda m: rings(m, reset="unit"), "is emptied every unit"),
     "another number of candidates": (constants(candidates=63), "graph 'slot', input 'noise' is float32 [64]"),
-    "another width": (constants(width=191), "graph 'encode', output 'user.audio'"),
+    "another width": (constants(width=191), "graph 'core', input 'embeddings' is float32 [1, 'T', 192]"),
     "other latents": (
         lambda m: m["constants"].update(video_latent=[5, 23]),
         "graph 'solve_in', input 'latents.video' is float32 [5, 24]; constants and media say float32 [5, 23]",
@@ -143,8 +144,6 @@ CHAINS: dict[str, tuple[Change, str]] = {
 
 @pytest.mark.parametrize("case", CHAINS)
 def test_a_chain_that_does_not_hang_together_is_refused(made_counter: Path, case: str) -> None:
-    import msgspec
-
     change, says = CHAINS[case]
     content = json.loads((made_counter / "manifest.json").read_text())
     change(content)

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from edge_streamer.runtime import files
 from edge_streamer.runtime.errors import BundleError, InputError
-from edge_streamer.runtime.files import Checksums, check_new_folder, inside, new_folder, replacing, write_file
+from edge_streamer.runtime.files import (
+    Checksums,
+    check_new_folder,
+    digest,
+    inside,
+    new_folder,
+    replacing,
+    write_file,
+)
 
 SMALL_DISK_BYTES = 1_000_000
 
