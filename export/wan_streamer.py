@@ -24,9 +24,10 @@ from edge_streamer.export.graphs import GraphPlan, plan_graphs, plan_states
 from edge_streamer.export.model import WanStreamer
 from edge_streamer.export.onnx_files import offsets, write_graph
 from edge_streamer.export.parity import GOLDEN_SEED, GOLDEN_UNITS, prove
-from edge_streamer.runtime.bundle import MANIFEST, Bundle, write_bundle
+from edge_streamer.runtime.bundle import Bundle, write_bundle
 from edge_streamer.runtime.files import new_folder
 from edge_streamer.runtime.golden import Golden, Meta
+from edge_streamer.runtime.listed import MANIFEST
 from edge_streamer.runtime.manifest import FORMAT, EmbeddingSpec, GraphSpec, Manifest, Provenance
 
 Progress = Callable[[str, int, int], None]

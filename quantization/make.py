@@ -23,10 +23,11 @@ from edge_streamer.quantization.observe import Key, Observed, Seen
 from edge_streamer.quantization.options import Estimator
 from edge_streamer.quantization.schemes import CODECS, Mixture, Plan, Scheme
 from edge_streamer.quantization.standin import StandIn
-from edge_streamer.runtime.bundle import MANIFEST, Bundle, write_bundle
+from edge_streamer.runtime.bundle import Bundle, write_bundle
 from edge_streamer.runtime.evaluation.bench import Tell
 from edge_streamer.runtime.evaluation.drift import decibels
 from edge_streamer.runtime.golden import Golden, load_golden, replay
+from edge_streamer.runtime.listed import MANIFEST
 from edge_streamer.runtime.manifest import EmbeddingSpec, GraphSpec
 from edge_streamer.runtime.session import open_session
 

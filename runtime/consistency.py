@@ -16,20 +16,43 @@ The rules:
 6. A graph has no ``state.``, ``state_next.``, ``append.`` or ``valid.`` tensor that no state accounts for.
 7. Every file that the manifest speaks of is among ``files``.
 8. The media contract's samples and frames per unit are its rates times the unit's seconds.
+9. A graph's precision is a word that engines know.
+10. No path is both a file and the folder of another; a carry's start is a number of its dtype.
+
+Every rule takes time in proportion to the manifest: tensors are found by name, not by looking through all graphs.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from math import isfinite
+from pathlib import PurePosixPath
 
 from edge_streamer.runtime.errors import BundleError
-from edge_streamer.runtime.manifest import CarrySpec, GraphSpec, Manifest, MediaSpec, RingSpec, TensorSpec
+from edge_streamer.runtime.manifest import (
+    DYNAMIC,
+    PRECISIONS,
+    CarrySpec,
+    GraphSpec,
+    Manifest,
+    MediaSpec,
+    RingSpec,
+    TensorSpec,
+)
 
 LENGTH = "T"
 """The one symbolic size."""
 STATIC = "static"
 """The key of the costs of a graph without lengths."""
+
+
+_SHOWN = 20
+_LARGEST = {"float32": 3.4e38, "bfloat16": 3.3e38, "float16": 65504, "bool": 1, "uint8": 255, "int8": 127,
+            "int32": 2**31 - 1, "int64": 2**53}  # fmt: skip
+
+Found = dict[str, list[tuple[GraphSpec, TensorSpec]]]
+"""A tensor's name -> the graphs that have it."""
 
 
 def check_consistency(manifest: Manifest) -> None:
@@ -39,15 +62,18 @@ def check_consistency(manifest: Manifest) -> None:
     _own_names("files", (f.path for f in manifest.files))
     for graph in manifest.graphs:
         _check_graph(graph)
+    read, written = _by_name(manifest, "inputs"), _by_name(manifest, "outputs")
+    graphs = {graph.name: graph for graph in manifest.graphs}
     for state in manifest.states:
         _check_axes(f"state {state.path}", state.shape, state.axes)
         if isinstance(state, CarrySpec):
-            _check_carry(manifest, state)
+            _check_carry(graphs.get(state.graph) or manifest.graph(state.graph), state, read, written)
         else:
-            _check_ring(manifest, state)
+            _check_ring(state, read, written)
     _check_shared_cursors(manifest)
     _check_accounted(manifest)
     _check_listed(manifest)
+    _check_folders({file.path for file in manifest.files})
     if manifest.media:
         _check_media(manifest.media)
 
@@ -60,6 +86,11 @@ def _own_names(what: str, names: Iterable[str]) -> None:
 
 def _check_graph(graph: GraphSpec) -> None:
     where = f"graph {graph.name}"
+    if graph.precision.removesuffix(DYNAMIC) not in PRECISIONS:
+        raise BundleError(
+            f"manifest.json: {where} has precision {graph.precision!r}; wanted one of {', '.join(PRECISIONS)}; upgrade "
+            "edge-streamer on this device"
+        )
     for side, tensors in (("inputs", graph.inputs), ("outputs", graph.outputs)):
         _own_names(f"{where}, {side},", (t.name for t in tensors))
         for tensor in tensors:
@@ -92,21 +123,34 @@ def _check_axes(where: str, shape: tuple[int | str, ...], axes: tuple[str, ...])
             )
 
 
-def _check_carry(manifest: Manifest, carry: CarrySpec) -> None:
-    graph = manifest.graph(carry.graph)
-    for name, tensors in (
-        (f"state.{carry.path}", graph.inputs),
-        (f"state_next.{carry.path}", graph.outputs),
-    ):
-        found = _named(tensors, name)
-        if found is None:
+def _by_name(manifest: Manifest, side: str) -> Found:
+    found: Found = {}
+    for graph in manifest.graphs:
+        for tensor in graph.inputs if side == "inputs" else graph.outputs:
+            found.setdefault(tensor.name, []).append((graph, tensor))
+    return found
+
+
+def _check_carry(graph: GraphSpec, carry: CarrySpec, read: Found, written: Found) -> None:
+    for name, found in ((f"state.{carry.path}", read), (f"state_next.{carry.path}", written)):
+        own = next((tensor for of, tensor in found.get(name, ()) if of is graph), None)
+        if own is None:
             raise BundleError(f"manifest.json: state {carry.path} wants {name} of graph {graph.name}, which has none")
-        _check_same(f"state {carry.path}", carry, f"{name} of graph {graph.name}", found)
-        for other in manifest.graphs:
-            if other is not graph and _named((*other.inputs, *other.outputs), name):
+        _check_same(f"state {carry.path}", carry, f"{name} of graph {graph.name}", own)
+        for other, _ in (*read.get(name, ()), *written.get(name, ())):
+            if other is not graph:
                 raise BundleError(
                     f"manifest.json: graph {other.name} has {name} too; a carry belongs to one graph ({graph.name})"
                 )
+    _check_start(carry)
+
+
+def _check_start(carry: CarrySpec) -> None:
+    largest, start = _LARGEST[carry.dtype], carry.start
+    lowest = 0 if carry.dtype in ("bool", "uint8") else -largest
+    fits = isfinite(start) and lowest <= start <= largest and ("float" in carry.dtype or start == int(start))
+    if not fits:
+        raise BundleError(f"manifest.json: state {carry.path} starts at {start:g}; wanted a number of {carry.dtype}")
 
 
 def _check_same(what: str, state: CarrySpec | RingSpec, where: str, tensor: TensorSpec) -> None:
@@ -117,7 +161,7 @@ def _check_same(what: str, state: CarrySpec | RingSpec, where: str, tensor: Tens
         )
 
 
-def _check_ring(manifest: Manifest, ring: RingSpec) -> None:
+def _check_ring(ring: RingSpec, read: Found, written: Found) -> None:
     where = f"state {ring.path}"
     if not 0 <= ring.axis < len(ring.shape):
         raise BundleError(f"manifest.json: {where} has axis {ring.axis}; wanted 0 to {len(ring.shape) - 1}")
@@ -132,8 +176,7 @@ def _check_ring(manifest: Manifest, ring: RingSpec) -> None:
             f"manifest.json: {where} has {ring.shape[ring.axis]} places; wanted ({ring.window_units} window units + 1) "
             f"x {ring.places_per_unit} places = {capacity}"
         )
-    readers = list(_everywhere(manifest, f"state.{ring.path}", "inputs"))
-    writers = list(_everywhere(manifest, ring.append, "outputs"))
+    readers, writers = read.get(f"state.{ring.path}", ()), written.get(ring.append, ())
     if not readers:
         raise BundleError(f"manifest.json: {where} is read by no graph; wanted an input state.{ring.path}")
     if not writers:
@@ -207,17 +250,29 @@ def _spoken_of(manifest: Manifest) -> Iterator[tuple[str, str]]:
         yield "golden", manifest.golden
 
 
+def _check_folders(files: set[str]) -> None:
+    for path in files:
+        for folder in PurePosixPath(path).parents:
+            if str(folder) in files:
+                raise BundleError(f"manifest.json: files has {str(folder)!r} and {path!r}; wanted no file as a folder")
+
+
 def _check_media(media: MediaSpec) -> None:
     for key, count, rate in (
         ("unit_samples", media.unit_samples, media.sample_rate),
         ("unit_frames", media.unit_frames, media.frame_rate),
     ):
         # A ten-thousandth of a sample is far below what any count could be off by, and far above rounding.
-        if count < 1 or abs(rate * media.unit_seconds - count) > 1e-4:
+        if min(count, rate) < 1 or abs(rate * media.unit_seconds - count) > 1e-4:
             raise BundleError(
                 f"manifest.json: media.{key} is {count}; wanted {rate} per second x {media.unit_seconds} s = "
                 f"{rate * media.unit_seconds:g}, a whole number"
             )
+    if not 1000 <= media.sample_rate <= 384_000 or media.frame_rate > 1000:
+        raise BundleError(
+            f"manifest.json: media has {media.sample_rate} samples and {media.frame_rate} frames per second; wanted "
+            "1000 to 384000 and at most 1000"
+        )
     if min(*media.user_size, *media.agent_size) < 1:
         raise BundleError(
             f"manifest.json: media has user_size {list(media.user_size)} and agent_size {list(media.agent_size)}; "
@@ -229,20 +284,11 @@ def _rings(manifest: Manifest) -> Iterator[RingSpec]:
     return (state for state in manifest.states if isinstance(state, RingSpec))
 
 
-def _named(tensors: Iterable[TensorSpec], name: str) -> TensorSpec | None:
-    return next((tensor for tensor in tensors if tensor.name == name), None)
-
-
-def _everywhere(manifest: Manifest, name: str, side: str) -> Iterator[tuple[GraphSpec, TensorSpec]]:
-    for graph in manifest.graphs:
-        found = _named(graph.inputs if side == "inputs" else graph.outputs, name)
-        if found:
-            yield graph, found
-
-
 def _sizes(shape: tuple[int | str, ...]) -> str:
     return f"[{', '.join(map(str, shape))}]"
 
 
 def _words(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names)) or "none"
+    """The first of them; a line has room for no more."""
+    words = sorted(names)
+    return ", ".join(words[:_SHOWN] + ["..."] * (len(words) > _SHOWN)) or "none"

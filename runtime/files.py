@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Annotated, BinaryIO
 
 import msgspec
 
@@ -32,6 +33,12 @@ SETTLED_NANOSECONDS = 2_000_000_000
 """A file changed less than this ago is not remembered: its times may not yet tell a second change apart."""
 REMEMBERED_FILES = 4096
 """The memory keeps the newest so many entries."""
+MEMORY_BYTES = 16_000_000
+"""A memory larger than this is not one: an entry takes some 200 bytes, or a few thousand with the longest of names."""
+DEEPEST = 16
+"""Folders within folders that a path of a bundle may have."""
+LONGEST_NAME = 255
+"""Bytes of a name within a folder, as most file systems have it."""
 
 FULL = {
     errno.ENOSPC: "the disk is full",
@@ -139,20 +146,66 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def inside(root: Path, relative: str) -> Path:
-    """The path of ``relative`` (forward slashes) below ``root``. Raises BundleError where it could leave ``root``."""
+    """The path of ``relative`` (forward slashes) below ``root``. Raises BundleError where it could leave ``root``.
+
+    Links may lead to places below ``root`` and, where ``root`` is a snapshot in Hugging Face's cache, to that model's
+    blobs, which is how the cache keeps every file.
+    """
     parts = relative.split("/")
     if not relative.isprintable() or "\\" in relative or any(part in ("", ".", "..") for part in parts):
         raise BundleError(
-            f"path {relative!r} is not allowed in a bundle; wanted a relative path with forward slashes and no '..'"
+            f"path {relative[:300]!r} is not allowed in a bundle; wanted a relative path with forward slashes and no "
+            "'..'"
+        )
+    if len(parts) > DEEPEST or any(len(part.encode()) > LONGEST_NAME for part in parts):
+        raise BundleError(
+            f"path {relative[:300]!r} is not allowed in a bundle; wanted at most {DEEPEST} names of at most "
+            f"{LONGEST_NAME} bytes"
         )
     path = root.joinpath(*parts)
     try:
-        stays = path.resolve().is_relative_to(root.resolve())
+        target, home = path.resolve(), root.resolve()
+        stays = target.is_relative_to(home) or target.parent in _blobs(home)
     except (RuntimeError, OSError):  # a link that points at itself
         stays = False
     if not stays:
         raise BundleError(f"path {relative!r} follows a link out of {root}; put the file itself into the bundle")
     return path
+
+
+def _blobs(folder: Path) -> list[Path]:
+    """Where the links of ``folder`` may lead if it lies in a snapshot of Hugging Face's cache::
+
+    models--someone--something/ ── blobs/35e0f1f0a9...
+                                └─ snapshots/0123456789.../graphs/core.onnx -> ../../../blobs/35e0f1f0a9...
+    """
+    return [
+        above.parent / "blobs"
+        for above in folder.parents
+        if above.name == "snapshots" and above.parent.name.startswith("models--")
+    ]
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """``path``, open for reading. Raises OSError, also for what is no regular file: a pipe would have us wait, a device
+    may have no end."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    # Between the two looks it may have become a pipe: opened like this, even that does not wait.
+    file = open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb")  # noqa: SIM115
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+
+
+def read_small(path: Path, most: int) -> bytes:
+    """All of a regular file. Raises OSError, also where it has more than ``most`` bytes."""
+    with open_regular(path) as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"it is larger than {size_text(most)}", str(path))
+    return data
 
 
 def cache_folder() -> Path:
@@ -169,7 +222,7 @@ class _Remembered(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     modified_ns: int
     changed_ns: int
     inode: int
-    sha256: str
+    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
 
 class Checksums:
@@ -183,12 +236,14 @@ class Checksums:
         self._known = _read_memory(self._memory)
         self._changed = False
 
-    def sha256(self, path: Path) -> str:
-        """The SHA-256 of ``path``, in hexadecimal. Raises OSError where it cannot be read."""
-        key, status = str(path.resolve()), path.stat()
+    def sha256(self, path: Path, anew: bool = False) -> str:
+        """The SHA-256 of ``path``, in hexadecimal; ``anew``: whatever is remembered. Raises OSError where it cannot be
+        read."""
+        status = path.stat()
         if status.st_size < REMEMBERED_BYTES:
             return digest(path)
-        known = self._known.get(key)
+        key = os.fsencode(path.resolve()).decode("utf-8", "backslashreplace")  # JSON holds no other text
+        known = None if anew else self._known.get(key)
         if known and known == _Remembered(*_identity(status), known.sha256):
             return known.sha256
         found = _Remembered(*_identity(status), digest(path))
@@ -212,7 +267,7 @@ class Checksums:
 def digest(path: Path) -> str:
     """The SHA-256 of the bytes of ``path``, in hexadecimal."""
     whole = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while block := file.read(1 << 20):
             whole.update(block)
     return whole.hexdigest()
@@ -224,8 +279,8 @@ def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
 
 def _read_memory(path: Path) -> dict[str, _Remembered]:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, _Remembered])
-    except (OSError, msgspec.DecodeError):
+        return msgspec.json.decode(read_small(path, MEMORY_BYTES), type=dict[str, _Remembered])
+    except (OSError, ValueError, RecursionError):  # msgspec's errors are ValueErrors, as is that of bad UTF-8
         return {}
 
 

@@ -7,15 +7,20 @@ The types live on the device side because the device upgrades last: export impor
 what the device cannot read. Unknown keys are refused (a newer writer must raise ``format``), so a typing error
 in a manifest never passes as a default.
 
+A manifest may come from anyone. What it holds is bounded here (how many graphs, states and files, how long a name, how
+large a number), so that every later check ends soon and an error stays one line.
+
 One word per idea: a *state* is read by a graph as ``state.<path>``. A *carry* comes back whole as
 ``state_next.<path>``; a *ring* comes back as the slice ``append.<...>`` that the host writes at the ring's cursor.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from edge_streamer.runtime.errors import BundleError
 
@@ -28,7 +33,33 @@ MASKED = -30000.0
 DYNAMIC = " dynamic"
 """Ends the precision of a graph that takes its inputs' ranges anew in every run."""
 
+PRECISIONS = ("float32", "int8", "int8 weights", "int4 weights", "mixed", "fp16", "bf16", "fp8", "nvfp4 weights")
+"""Words for a graph's precision, without DYNAMIC: engines set themselves by it."""
+
 DType = Literal["float32", "float16", "bfloat16", "int8", "uint8", "int32", "int64", "bool"]
+
+Name = Annotated[str, Meta(max_length=300)]
+"""Of a graph, a state, a tensor, a file within the bundle."""
+Line = Annotated[str, Meta(max_length=2000)]
+"""For people."""
+Number = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
+"""A size, a count, a rate: 32 bits hold every one that an engine takes."""
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+"""Of bytes, of operations: exact in JSON and as a float."""
+Offset = Annotated[int, Meta(ge=-(2**53), le=2**53)]
+Shape = Annotated[tuple[Number, ...], Meta(max_length=8)]
+Axes = Annotated[tuple[Name, ...], Meta(max_length=8)]
+Costs = Annotated[dict[Name, Count], Meta(max_length=64)]
+_SHOWN = 300
+"""Letters of a foreign library's error that are shown: it may repeat a key of any length."""
+_ESCAPED = re.compile(
+    rb"\\(?:\\(?:\\\\)*|[bfnrt]|u(?:00[01][0-9a-f]|007f|00[89][0-9a-f]|202[89a-e]|206[0-9a-f]))", re.IGNORECASE
+)
+_RAW = tuple(
+    re.compile(raw) for raw in (rb"\x7f", rb"\xc2[\x80-\x9f]", rb"\xe2\x80[\xa8-\xae]", rb"\xe2\x81[\xa0-\xaf]")
+)
+"""Control characters and marks of direction in a JSON text, escaped (or a backslash that is) or not: a terminal would
+obey them. Each begins with a byte that is found fast."""
 
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -38,25 +69,25 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class TensorSpec(_Strict, frozen=True, kw_only=True):
     """One input or output of a graph."""
 
-    name: str
+    name: Name
     dtype: DType
-    shape: tuple[int | str, ...]
+    shape: Annotated[tuple[Number | Name, ...], Meta(max_length=8)]
     """Sizes; the word ``"T"`` stands for the graph's symbolic length (see ``GraphSpec.lengths``)."""
-    axes: tuple[str, ...]
+    axes: Axes
     """A word per axis, e.g. ``("frame", "row", "column", "colour")``."""
-    unit: str = ""
+    unit: Name = ""
     """The physical unit or range of the values, e.g. ``"full scale -1..1"``; empty for hidden features."""
 
 
 class CarrySpec(_Strict, tag="carry", tag_field="kind", frozen=True, kw_only=True):
     """State that a graph takes in and gives back whole: conv tails, overlap-add tails, recurrent vectors."""
 
-    path: str
-    graph: str
+    path: Name
+    graph: Name
     """The one graph that reads ``state.<path>`` and writes ``state_next.<path>``."""
     dtype: DType
-    shape: tuple[int, ...]
-    axes: tuple[str, ...]
+    shape: Shape
+    axes: Axes
     start: float = 0.0
     """The value that fills it at reset."""
 
@@ -69,18 +100,18 @@ class RingSpec(_Strict, tag="ring", tag_field="kind", frozen=True, kw_only=True)
     (a prefix): capacity is ``places_per_unit``, it is filled once and never evicted.
     """
 
-    path: str
-    ring: str
+    path: Name
+    ring: Name
     """The group of states that share one cursor and one validity row ``valid.<ring>``."""
-    append: str
+    append: Name
     """The graph output whose rows are written at the cursor, e.g. ``append.0.k``."""
     dtype: DType
-    shape: tuple[int, ...]
-    axes: tuple[str, ...]
-    axis: int
+    shape: Shape
+    axes: Axes
+    axis: Number
     """The axis of ``shape`` that the places lie along."""
-    places_per_unit: int
-    window_units: int
+    places_per_unit: Number
+    window_units: Number
     reset: Literal["session", "unit"] = "session"
     """``unit``: emptied at every unit's start (the depth ring of a Moshi-like model)."""
 
@@ -91,43 +122,43 @@ StateSpec = CarrySpec | RingSpec
 class GraphSpec(_Strict, frozen=True, kw_only=True):
     """One ONNX graph and what it costs."""
 
-    name: str
-    file: str
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    lengths: tuple[int, ...] = ()
+    name: Name
+    file: Name
+    inputs: Annotated[tuple[TensorSpec, ...], Meta(max_length=4096)]
+    outputs: Annotated[tuple[TensorSpec, ...], Meta(max_length=4096)]
+    lengths: Annotated[tuple[Number, ...], Meta(max_length=64)] = ()
     """The closed list of values of ``T``; empty for a graph of fixed shapes."""
-    parameters: int
-    weight_bytes: int
-    operations: dict[str, int]
+    parameters: Count
+    weight_bytes: Count
+    operations: Costs
     """Multiply-adds times two of one run, by length (``"static"`` where there is none)."""
-    moved_bytes: dict[str, int]
+    moved_bytes: Costs
     """Bytes that one run must read or write at least (weights, inputs, outputs), by length."""
-    precision: str = "float32"
-    precision_by: str = "export"
+    precision: Name = "float32"
+    precision_by: Name = "export"
     """What made that precision."""
 
 
 class FileSpec(_Strict, frozen=True, kw_only=True):
     """One file of the bundle, by its path relative to the bundle with forward slashes."""
 
-    path: str
-    sha256: str
-    size: int
+    path: Name
+    sha256: Annotated[str, Meta(min_length=64, max_length=64)]
+    size: Count
 
 
 class MediaSpec(_Strict, frozen=True, kw_only=True):
     """What goes in and comes out per unit: rates, sizes, colour order, ranges."""
 
     unit_seconds: float
-    sample_rate: int
+    sample_rate: Number
     """Samples per second, both ways, one channel, full scale -1..1 float32."""
-    unit_samples: int
-    frame_rate: int
-    unit_frames: int
-    user_size: tuple[int, int]
+    unit_samples: Number
+    frame_rate: Number
+    unit_frames: Number
+    user_size: tuple[Number, Number]
     """(height, width) of the camera picture, in pixels; uint8, row by row, RGB."""
-    agent_size: tuple[int, int]
+    agent_size: tuple[Number, Number]
     """(height, width) of the agent's picture, in pixels; uint8, row by row, RGB."""
     colour: Literal["RGB"] = "RGB"
 
@@ -135,14 +166,14 @@ class MediaSpec(_Strict, frozen=True, kw_only=True):
 class EmbeddingSpec(_Strict, frozen=True, kw_only=True):
     """The token embedding table, which the host looks up in a memory-mapped file."""
 
-    file: str
-    offset: int
+    file: Name
+    offset: Offset
     dtype: Literal["float32", "float16", "int8"]
     """``int8``: a row is its codes times its scale."""
-    scales_offset: int | None = None
+    scales_offset: Offset | None = None
     """Byte of the file from which the scales of an int8 table lie, float32 [rows]; None for the other types."""
-    rows: int
-    width: int
+    rows: Number
+    width: Number
     layout: Literal["row", "column"]
     """``row``: the file holds [rows, width]. ``column``: it holds [width, rows], shared with a tied output head
     that wants this orientation, so that the numbers exist once on disk."""
@@ -151,15 +182,15 @@ class EmbeddingSpec(_Strict, frozen=True, kw_only=True):
 class Provenance(_Strict, frozen=True, kw_only=True):
     """Where the bundle came from, for the person who finds it on a board next year."""
 
-    made_by: str
-    made_at: str
+    made_by: Line
+    made_at: Line
     """UTC, ISO 8601."""
-    preset: str
-    weights: str
+    preset: Line
+    weights: Line
     """``random, seed N`` or the weight file's name and SHA-256."""
-    weights_licence: str
-    backbone: str = ""
-    versions: dict[str, str]
+    weights_licence: Line
+    backbone: Line = ""
+    versions: Annotated[dict[Name, Line], Meta(max_length=100)]
     """Of the tools that exported it."""
 
 
@@ -167,20 +198,20 @@ class Manifest(_Strict, frozen=True, kw_only=True):
     """``manifest.json``."""
 
     format: int
-    name: str
-    program: str
+    name: Name
+    program: Name
     """The class in ``runtime/programs`` that runs the graphs."""
     constants: dict[str, object]
     """What the program needs to know; its own types check it."""
     media: MediaSpec | None = None
-    graphs: tuple[GraphSpec, ...]
-    states: tuple[StateSpec, ...]
-    files: tuple[FileSpec, ...]
+    graphs: Annotated[tuple[GraphSpec, ...], Meta(max_length=256)]
+    states: Annotated[tuple[StateSpec, ...], Meta(max_length=4096)]
+    files: Annotated[tuple[FileSpec, ...], Meta(max_length=4096)]
     """Every file but the manifest."""
     embedding: EmbeddingSpec | None = None
-    tokenizer: str | None = None
-    golden: str | None = None
-    prefixes: dict[str, str] = {}
+    tokenizer: Name | None = None
+    golden: Name | None = None
+    prefixes: Annotated[dict[Name, Name], Meta(max_length=1000)] = {}
     """Snapshots that ride along: name -> file."""
     provenance: Provenance
 
@@ -189,7 +220,8 @@ class Manifest(_Strict, frozen=True, kw_only=True):
         for graph in self.graphs:
             if graph.name == name:
                 return graph
-        raise BundleError(f"the bundle has no graph {name!r}; it has {', '.join(g.name for g in self.graphs)}")
+        names = ", ".join(graph.name for graph in self.graphs)
+        raise BundleError(f"the bundle has no graph {name!r}; it has {_shown(names)}")
 
 
 def parse(text: bytes) -> Manifest:
@@ -197,20 +229,36 @@ def parse(text: bytes) -> Manifest:
     try:
         number = msgspec.json.decode(text, type=dict[str, msgspec.Raw]).get("format")
         found = msgspec.json.decode(number) if number is not None else None
-    except msgspec.DecodeError as error:
-        raise BundleError(f"manifest.json is not a JSON object ({error}); export the bundle again") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BundleError(f"manifest.json is not a JSON object ({_shown(error)}); export the bundle again") from None
     if type(found) is not int:
-        raise BundleError(f"manifest.json has format {found!r}; wanted the integer {FORMAT}")
+        raise BundleError(f"manifest.json has format {_shown(repr(found))}; wanted the integer {FORMAT}")
     if found != FORMAT:
         raise BundleError(
-            f"the bundle has format {found}, this edge-streamer reads format {FORMAT}; "
+            f"the bundle has format {_shown(found)}, this edge-streamer reads format {FORMAT}; "
             + ("upgrade edge-streamer on this device" if found > FORMAT else "export the bundle again")
+        )
+    if hidden := _control(text):
+        raise BundleError(
+            f"manifest.json has a control character ({hidden[0][-6:]!r}) at byte {hidden.start()}; wanted text that "
+            "can be shown; export the bundle again"
         )
     try:
         return msgspec.json.decode(text, type=Manifest)
-    except msgspec.ValidationError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         advice = "it is damaged or from another version; export the bundle again"
-        raise BundleError(f"manifest.json: {error}: {advice}") from None
+        raise BundleError(f"manifest.json: {_shown(error)}: {advice}") from None
+
+
+def _control(text: bytes) -> re.Match[bytes] | None:
+    escaped = (found for found in _ESCAPED.finditer(text) if not found[0].startswith(rb"\\"))
+    return next(escaped, None) or next(filter(None, (raw.search(text) for raw in _RAW)), None)
+
+
+def _shown(what: object) -> str:
+    """``what`` as text that fits a line."""
+    text = "".join(letter if letter.isprintable() else "?" for letter in str(what)[: _SHOWN + 1])
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def render(manifest: Manifest) -> bytes:

@@ -15,15 +15,26 @@ import argparse
 import gzip
 import shutil
 import tarfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Literal, cast
+from typing import IO, cast
 
-from edge_streamer.runtime.bundle import MANIFEST, MANIFEST_BYTES, Bundle
+from edge_streamer.runtime.archive import DamagedError, Member, members
+from edge_streamer.runtime.bundle import Bundle
+from edge_streamer.runtime.consistency import check_consistency
 from edge_streamer.runtime.errors import BundleError, InputError
-from edge_streamer.runtime.files import Checksums, cache_folder, inside, new_folder, replacing, size_text
+from edge_streamer.runtime.files import (
+    FULL,
+    Checksums,
+    cache_folder,
+    inside,
+    new_folder,
+    open_regular,
+    replacing,
+    size_text,
+)
+from edge_streamer.runtime.listed import MANIFEST, MANIFEST_BYTES, check_paths
 from edge_streamer.runtime.manifest import Manifest, parse
 from edge_streamer.runtime.outputs import BUNDLE, check_outside
 
@@ -75,49 +86,64 @@ def unpacked(archive: Path) -> Path:
     except OSError as error:
         raise BundleError(f"{archive} cannot be read ({error.strerror}); name a bundle that you may read") from None
     checksums.save()
-    if folder.is_dir():
-        return folder
+    if not folder.is_dir():
+        _unpack_to(archive, folder)
+    return folder
+
+
+def _unpack_to(archive: Path, folder: Path) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
             f"cannot unpack {archive}: {error.filename}: {error.strerror}; set XDG_CACHE_HOME to a folder with room"
         ) from None
-    with new_folder(folder) as partial:
-        _unpack(archive, partial)
-        try:
-            Bundle.open(partial)
-        except BundleError as error:
-            raise BundleError(f"{archive}: {str(error).replace(f'{partial}/', '')}") from None
-    return folder
+    try:
+        with new_folder(folder) as partial:
+            _unpack(archive, partial)
+            try:
+                Bundle.open(partial)
+            except BundleError as error:
+                raise BundleError(f"{archive}: {str(error).replace(f'{partial}/', '')}") from None
+            if Checksums().sha256(archive) != folder.name:
+                raise BundleError(f"{archive} changed while it was read; open it again when it is complete")
+    except InputError:
+        if not folder.is_dir():  # else another process has unpacked the same archive meanwhile: its folder is as good
+            raise
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    with _telling_damage(archive), tarfile.open(archive, _mode(archive)) as members:
-        rest = iter(members)
-        manifest = _unpack_manifest(archive, members, next(rest, None), folder)
+    with _telling_damage(archive), open_regular(archive) as file:
+        rest = members(file)
+        manifest = _unpack_manifest(archive, next(rest, None), folder)
         sizes = {file.path: file.size for file in manifest.files}
         _check_room(archive, folder, sum(sizes.values()))
         for member in rest:
             wanted = sizes.pop(member.name, None)
-            if wanted is None or not _regular(member) or member.size != wanted:
+            if wanted is None or not member.regular or member.size != wanted:
                 raise BundleError(
-                    f"{archive}: {member.name!r} is listed twice, not listed in its {MANIFEST}, of another size, or no "
-                    "regular file; make the archive with edge-streamer pack"
+                    f"{archive}: {member.name[:300]!r} is listed twice, not listed in its {MANIFEST}, of another size, "
+                    "or no regular file; make the archive with edge-streamer pack"
                 )
-            _write_member(members, member, inside(folder, member.name))
+            _write_member(member, inside(folder, member.name))
     if sizes:
         raise BundleError(f"{archive} lacks {next(iter(sizes))}, which its {MANIFEST} lists; copy or pack it again")
 
 
-def _unpack_manifest(archive: Path, members: tarfile.TarFile, first: tarfile.TarInfo | None, folder: Path) -> Manifest:
-    if first is None or first.name != MANIFEST or not _regular(first) or first.size > MANIFEST_BYTES:
+def _unpack_manifest(archive: Path, first: Member | None, folder: Path) -> Manifest:
+    if first is None or first.name != MANIFEST or not first.regular or first.size > MANIFEST_BYTES:
         raise BundleError(
-            f"{archive} does not begin with a {MANIFEST}, but with {first.name if first else 'nothing'!r}; "
+            f"{archive} does not begin with a {MANIFEST}, but with {first.name[:300] if first else 'nothing'!r}; "
             "make the archive with edge-streamer pack"
         )
-    _write_member(members, first, folder / MANIFEST)
-    return parse((folder / MANIFEST).read_bytes())
+    _write_member(first, folder / MANIFEST)
+    try:
+        manifest = parse((folder / MANIFEST).read_bytes())
+        check_paths(folder, manifest.files)
+        check_consistency(manifest)
+    except BundleError as error:
+        raise BundleError(f"{archive}: {error}") from None
+    return manifest
 
 
 def _check_room(archive: Path, folder: Path, wanted: int) -> None:
@@ -129,33 +155,25 @@ def _check_room(archive: Path, folder: Path, wanted: int) -> None:
         )
 
 
-def _write_member(members: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
-    content = members.extractfile(member)
-    if content is None:
-        raise BundleError(f"{member.name!r} is no regular file; make the archive with edge-streamer pack")
+def _write_member(member: Member, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("xb") as file:
-        shutil.copyfileobj(content, file, 1 << 20)
-
-
-def _mode(archive: Path) -> Literal["r:", "r:gz"]:
-    """By the first bytes, because names lie."""
-    with archive.open("rb") as file:
-        return "r:gz" if file.read(2) == b"\x1f\x8b" else "r:"
-
-
-def _regular(member: tarfile.TarInfo) -> bool:
-    return member.isreg() and not member.issparse()
+        for piece in member.pieces():
+            file.write(piece)
 
 
 @contextmanager
 def _telling_damage(archive: Path) -> Iterator[None]:
     try:
         yield
-    except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:
+    except DamagedError as error:
         raise BundleError(
             f"{archive} is no whole .tar ({error}); wanted a bundle's folder, or an archive by edge-streamer pack"
         ) from None
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        raise BundleError(f"cannot unpack {archive}: {error.filename or archive}: {error.strerror}") from None
 
 
 def _plain(name: str, size: int) -> tarfile.TarInfo:

@@ -21,7 +21,9 @@ from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.engine import Array, Engine, OpenGraph
 from edge_streamer.runtime.errors import BundleError, EngineError, InputError, StepError
 from edge_streamer.runtime.files import size_text
+from edge_streamer.runtime.graph_file import check_graph_files
 from edge_streamer.runtime.manifest import MediaSpec
+from edge_streamer.runtime.memory import check_memory
 from edge_streamer.runtime.passes import Meter, Recorder
 from edge_streamer.runtime.programs.base import Workplace
 from edge_streamer.runtime.programs.chain import Chain
@@ -45,11 +47,17 @@ class Session:
         self.bundle = bundle
         self.engine = engine
         self._graphs = graphs
-        self._store = StateStore(bundle.manifest.states, engine)
+        check_memory(bundle.manifest)
         self._meter = Meter()
-        place = Workplace(bundle, engine, self._open_graph, self._store, self._meter, knobs)
-        self.place = place
-        self.program = PROGRAMS[bundle.manifest.program](place)
+        try:
+            self._store = StateStore(bundle.manifest.states, engine)
+            self.place = Workplace(bundle, engine, self._open_graph, self._store, self._meter, knobs)
+            self.program = PROGRAMS[bundle.manifest.program](self.place)
+        except MemoryError:
+            raise BundleError(
+                f"bundle {bundle.manifest.name!r} takes more memory than this machine has free; end other programs, or "
+                "export the bundle with a shorter window"
+            ) from None
 
     def __repr__(self) -> str:
         unit, state = self.program.host()["unit"], size_text(self.state_bytes)
@@ -189,6 +197,7 @@ def open_session(
         from edge_streamer.runtime.engines.ort import OrtEngine
 
         engine = OrtEngine()
+    check_graph_files(opened)
     try:
         return Session(opened, engine, knobs or Knobs(), {})
     except ValueError as error:

@@ -14,8 +14,9 @@ import numpy as np
 import onnx_ir as ir
 
 from edge_streamer.quantization import graph
-from edge_streamer.runtime.bundle import MANIFEST, Bundle, write_bundle
+from edge_streamer.runtime.bundle import Bundle, write_bundle
 from edge_streamer.runtime.golden import made_unit
+from edge_streamer.runtime.listed import MANIFEST
 from edge_streamer.runtime.manifest import EmbeddingSpec, GraphSpec, StateSpec, parse
 from edge_streamer.runtime.session import Session
 

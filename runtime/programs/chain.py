@@ -13,6 +13,7 @@ import numpy as np
 
 from edge_streamer.runtime.engine import Array
 from edge_streamer.runtime.errors import BundleError
+from edge_streamer.runtime.manifest import Manifest, Name, TensorSpec
 from edge_streamer.runtime.passes import Pass, buffers, free_inputs, free_outputs
 from edge_streamer.runtime.programs.base import UnitIndex, Workplace, read_host
 
@@ -20,9 +21,41 @@ from edge_streamer.runtime.programs.base import UnitIndex, Workplace, read_host
 class Constants(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``manifest.constants`` of a chain."""
 
-    order: tuple[str, ...]
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
+    order: tuple[Name, ...]
+    inputs: tuple[Name, ...]
+    outputs: tuple[Name, ...]
+
+
+def check_wiring(constants: Constants, manifest: Manifest) -> None:
+    """The graphs hang together as ``constants`` say. Raises BundleError naming the graph and the tensor at fault."""
+    if len(set(constants.order)) < len(constants.order) or not constants.order:
+        raise BundleError(f"the chain's order is {list(constants.order)[:20]}; wanted every graph once")
+    there: dict[str, TensorSpec] = {}
+    given: set[str] = set()
+    read: set[str] = set()
+    for graph in map(manifest.graph, constants.order):
+        if graph.lengths:
+            raise BundleError(f"graph {graph.name!r} has tensors of any length; a chain has fixed ones")
+        for spec in free_inputs(graph):
+            if spec.name not in given and spec.name not in constants.inputs:
+                raise BundleError(
+                    f"graph {graph.name!r} wants {spec.name!r}, which no earlier graph of the chain gives"
+                )
+            before = there.setdefault(spec.name, spec)
+            if (before.dtype, before.shape) != (spec.dtype, spec.shape):
+                raise BundleError(
+                    f"graph {graph.name!r} wants {spec.name!r} as {spec.dtype} {list(spec.shape)}; elsewhere in the "
+                    f"chain it is {before.dtype} {list(before.shape)}"
+                )
+            read.add(spec.name)
+        for spec in free_outputs(graph):
+            if spec.name in there:
+                raise BundleError(f"graph {graph.name!r} gives {spec.name!r}, which the chain has already")
+            there[spec.name] = spec
+            given.add(spec.name)
+    missing = ({*constants.inputs} - (read - given)) | ({*constants.outputs} - there.keys())
+    if missing:
+        raise BundleError(f"no graph of the chain has the tensors {sorted(missing)[:20]}")
 
 
 class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,19 +77,15 @@ class Chain:
             raise BundleError(f"manifest.json, constants: {error}") from None
         if place.store.rings:
             raise BundleError(f"a chain cannot fill rings, the bundle has {sorted(place.store.rings)}")
+        check_wiring(self.constants, place.bundle.manifest)
         self._buffers: dict[str, Array] = {}
         self._passes = [self._link(name) for name in self.constants.order]
-        missing = {*self.constants.inputs, *self.constants.outputs} - self._buffers.keys()
-        if missing:
-            raise BundleError(f"no graph of the chain has the tensors {sorted(missing)}")
 
     def _link(self, name: str) -> tuple[str, tuple[Pass, ...]]:
         place = self._place
         graph = place.graph(name)
         for spec in free_inputs(graph.spec):
             if spec.name not in self._buffers:
-                if spec.name not in self.constants.inputs:
-                    raise BundleError(f"graph {name!r} wants {spec.name!r}, which no earlier graph of the chain gives")
                 self._buffers |= buffers(place.engine, [spec])[1]
         for spec in free_outputs(graph.spec):
             self._buffers |= buffers(place.engine, [spec])[1]

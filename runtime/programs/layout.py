@@ -31,7 +31,6 @@ import msgspec
 import numpy as np
 
 from edge_streamer.runtime.errors import BundleError
-from edge_streamer.runtime.manifest import Manifest, RingSpec
 
 RingName = Literal["main", "video"]
 
@@ -41,8 +40,9 @@ AGENT = ("agent.video", "agent.audio")
 USER = ("user.video", "user.audio", "user.text", "start")
 """The segments of a block after the agent's, in the order of their tokens."""
 
-Positive = Annotated[int, msgspec.Meta(ge=1)]
-Natural = Annotated[int, msgspec.Meta(ge=0)]
+Positive = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+Natural = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+Position = Annotated[float, msgspec.Meta(ge=-(2**20), le=2**20)]
 
 
 class Segment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -51,9 +51,9 @@ class Segment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     name: Literal["agent.video", "agent.audio", "user.video", "user.audio", "user.text", "start", "slots"]
     count: Positive
     ring: RingName
-    offset: float
+    offset: Position
     """Position of its first token inside the unit."""
-    step: float
+    step: Position
     """Distance between its tokens; 0 for the patches of one picture, which share their time."""
 
 
@@ -64,11 +64,11 @@ class Constants(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     layers: Positive
     kv_heads: Positive
     head_size: Positive
-    rope_base: Annotated[float, msgspec.Meta(gt=1)]
-    positions_per_unit: Positive
-    segments: tuple[Segment, ...]
+    rope_base: Annotated[float, msgspec.Meta(gt=1, le=1e12)]
+    positions_per_unit: Annotated[int, msgspec.Meta(ge=1, le=2**20)]
+    segments: Annotated[tuple[Segment, ...], msgspec.Meta(max_length=7)]
     """agent.video, agent.audio, user.video, user.audio, user.text, start, slots: in this order."""
-    slot_kinds: tuple[Literal["state", "text"], ...]
+    slot_kinds: Annotated[tuple[Literal["state", "text"], ...], msgspec.Meta(max_length=64)]
     """One word per slot; the first is the state slot (listening or speaking)."""
     audio_latent: tuple[Positive, Positive]
     """[tokens, values] of the agent's sound per unit."""
@@ -171,31 +171,3 @@ class Layout:
     def prefix_distance_units(self) -> int:
         """From this unit on, the prefix is no further away: the main window's length."""
         return self.constants.window_units
-
-
-def check_graphs(layout: Layout, manifest: Manifest) -> None:
-    """The graphs' shapes are those that the constants speak of. BundleError naming the tensor or state."""
-    c = layout.constants
-    half, places = c.head_size // 2, {"main": layout.capacity("main"), "video": layout.capacity("video")}
-    if c.prefix_tokens:
-        places["prefix"] = c.prefix_tokens
-    wanted: dict[tuple[str, str], tuple[int | str, ...]] = {
-        ("core", "embeddings"): (1, "T", c.width),
-        ("core", "cos"): ("T", half),
-        ("solve_in", "latents.video"): c.video_latent,
-        ("solve_in", "latents.audio"): c.audio_latent,
-        ("slot", "noise"): (c.candidates,),
-    }
-    for (graph, name), shape in wanted.items():
-        found = {t.name: t.shape for t in manifest.graph(graph).inputs}.get(name)
-        if found != shape:
-            raise BundleError(f"graph {graph!r}, input {name!r} has shape {found}; the constants say {shape}")
-    if manifest.graph("core").lengths != layout.lengths:
-        raise BundleError(f"core has lengths {manifest.graph('core').lengths}; the constants say {layout.lengths}")
-    states = [s for s in manifest.states if isinstance(s, RingSpec)]
-    for state in states:
-        shape = (c.kv_heads, places.get(state.ring, 0), c.head_size)
-        if state.shape != shape:
-            raise BundleError(f"state {state.path!r} has shape {state.shape}; the constants say {shape}")
-    if len(states) != 2 * c.layers * len(places):
-        raise BundleError(f"{len(states)} ring states for {c.layers} layers; wanted {2 * c.layers * len(places)}")

@@ -9,24 +9,36 @@ from __future__ import annotations
 
 from tokenizers import Tokenizer
 
+from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.tokenizer import LONGEST_TEXT, telling_tokenizer
+
 LONGEST_TAIL = 8
 """Tokens of an unfinished character that are kept waiting: UTF-8 needs at most 4 bytes."""
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
+_TRIED = "".join(map(chr, range(32, 127))) + "\n\t\N{LATIN SMALL LETTER E WITH ACUTE}\N{CJK UNIFIED IDEOGRAPH-6F22}"
+"""What a tokenizer must be able to read; one without a word for the unknown fails at the first letter it lacks."""
+_UNFIT = "the bundle's tokenizer.json cannot be used"
 
 
 class TextIn:
     """The user's text: tokens wait until a unit has room for them."""
 
     def __init__(self, tokenizer: Tokenizer, places: int, pad: int):
+        """Raises BundleError for a tokenizer that cannot read every text."""
         self._tokenizer, self._places, self._pad = tokenizer, places, pad
+        self.encode(_TRIED)
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """Token numbers of ``text``, no special tokens added. ValueError for what is not text."""
+        """Token numbers of ``text``, no special tokens added. ValueError for what is not text, InputError for what is
+        too long."""
         try:
             text.encode("utf-8")
         except (AttributeError, UnicodeEncodeError):
             raise ValueError(f"the unit's text is {text!r}; wanted a string of Unicode characters") from None
-        return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        if len(text) > LONGEST_TEXT:
+            raise InputError(f"the text has {len(text)} letters; at most {LONGEST_TEXT} are taken at once: shorten it")
+        with telling_tokenizer(_UNFIT):
+            return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def take(self, waiting: tuple[int, ...], text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """(this unit's tokens, padded; what waits afterwards)."""
@@ -49,7 +61,8 @@ class TextOut:
         if not spoken:
             return "", tail
         ids = tail + spoken
-        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
+        with telling_tokenizer(_UNFIT):
+            text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
         if text.endswith(UNFINISHED) and len(ids) < LONGEST_TAIL:
             return "", ids
         return text, ()

@@ -22,12 +22,13 @@ import msgspec
 import numpy as np
 
 from edge_streamer.runtime.engine import Array
-from edge_streamer.runtime.errors import BundleError
+from edge_streamer.runtime.errors import StepError
 from edge_streamer.runtime.noise import SLOTS, SOLVER, Noise
 from edge_streamer.runtime.passes import Pass
 from edge_streamer.runtime.programs.base import UnitIndex, Workplace, read_host
+from edge_streamer.runtime.programs.contract import check_contract
 from edge_streamer.runtime.programs.core_pass import CorePass
-from edge_streamer.runtime.programs.layout import Layout, check_graphs, read_constants
+from edge_streamer.runtime.programs.layout import Layout, read_constants
 from edge_streamer.runtime.programs.text import LONGEST_TAIL, TextIn, TextOut
 from edge_streamer.runtime.programs.wiring import Wiring
 from edge_streamer.runtime.unit import Knobs, Response, Unit
@@ -59,9 +60,7 @@ class WanStreamer:
         self.place = place
         self.constants = read_constants(place.bundle.manifest.constants)
         self.layout = Layout(self.constants)
-        check_graphs(self.layout, place.bundle.manifest)
-        if place.bundle.manifest.media is None:
-            raise BundleError("manifest.json has no media; a wan_streamer bundle needs it")
+        check_contract(self.layout, place.bundle.manifest)
         tokenizer = place.bundle.tokenizer()
         self.text_in = TextIn(tokenizer, self.layout.segment("user.text").count, self.constants.token_pad)
         self._text_out = TextOut(tokenizer)
@@ -156,12 +155,20 @@ class WanStreamer:
         spoken = []
         for s, core in enumerate(wiring.slots):
             (wiring.tokens[s - 1] if s else wiring.first_token[block]).run()
-            token = int(wiring.sampled[s]["token"][0]) if forced is None else forced[s]
+            token = forced[s] if forced is not None else self._chosen(s)
             spoken.append(token)
             self._rows.rows((token,), core.embeddings[0])
             core.run()
             core.commit()
         return tuple(spoken)
+
+    def _chosen(self, s: int) -> int:
+        token, rows = int(self.wiring.sampled[s]["token"][0]), self._rows.count
+        if not 0 <= token < rows:
+            raise StepError(
+                f"slot {s} gave token {token}; the embedding table has {rows} rows; the unit was rolled back"
+            )
+        return token
 
     def _solve(self, k: int) -> None:
         """From noise at t = 1 to clean latents at t = 0 in equal Euler steps."""

@@ -14,7 +14,8 @@ import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
-from edge_streamer.runtime.bundle import Bundle, EmbeddingRows, write_bundle
+from edge_streamer.runtime.bundle import Bundle, write_bundle
+from edge_streamer.runtime.embedding import EmbeddingRows
 from edge_streamer.runtime.errors import BundleError
 from edge_streamer.runtime.files import new_folder
 from edge_streamer.runtime.manifest import FORMAT, EmbeddingSpec, parse, render

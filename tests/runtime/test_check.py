@@ -15,10 +15,11 @@ import pytest
 from edge_streamer.runtime import check as under_test
 from edge_streamer.runtime import cli
 from edge_streamer.runtime.arrays import save_arrays
-from edge_streamer.runtime.bundle import MANIFEST, Bundle, write_bundle
+from edge_streamer.runtime.bundle import Bundle, write_bundle
 from edge_streamer.runtime.check import TOLERANCE, check
 from edge_streamer.runtime.errors import BundleError
 from edge_streamer.runtime.golden import Golden, Meta, golden_units, load_golden, made_unit, relative_error, seed_state
+from edge_streamer.runtime.listed import MANIFEST
 from edge_streamer.runtime.manifest import parse
 from edge_streamer.runtime.session import Session, open_session
 from edge_streamer.runtime.shipped import bundle_path

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from edge_streamer.runtime import files
 from edge_streamer.runtime.errors import BundleError, InputError
-from edge_streamer.runtime.files import Checksums, check_new_folder, inside, new_folder, replacing, write_file
+from edge_streamer.runtime.files import (
+    Checksums,
+    check_new_folder,
+    digest,
+    inside,
+    new_folder,
+    replacing,
+    write_file,
+)
 
 SMALL_DISK_BYTES = 1_000_000
 
@@ -305,3 +315,65 @@ def test_a_read_only_disk_is_told_in_its_own_words(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(Path, "unlink", read_only)
     with pytest.raises(InputError, match="Read-only"), files.replacing(tmp_path / "out"):
         pass
+
+
+def a_flipped_sum(path: Path, _: Path) -> None:
+    """Still a sum, but of other bytes."""
+    content = path.read_bytes()
+    at = content.rindex(b'"') - 1
+    path.write_bytes(content[:at] + (b"0" if content[at : at + 1] != b"0" else b"1") + content[at + 1 :])
+
+
+def a_pipe(path: Path, _: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def a_folder(path: Path, _: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def a_huge_file(path: Path, _: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(40_000_000_000)
+
+
+DAMAGES: dict[str, Any] = {
+    "no UTF-8": lambda path, _: path.write_bytes(path.read_bytes().replace(b"large", b"l\xffrge")),
+    "no UTF-8 in a sum": lambda path, _: path.write_bytes(path.read_bytes()[:-5] + b"\xff" + path.read_bytes()[-4:]),
+    "half of it": lambda path, _: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "nothing": lambda path, _: path.write_bytes(b""),
+    "5,000 levels": lambda path, _: path.write_bytes(b"[" * 5000),
+    "a list": lambda path, _: path.write_bytes(b"[1]"),
+    "other types": lambda path, file: path.write_text(json.dumps({str(file): ["1", None, 2, 3, 4]})),
+    "numbers of 5,000 digits": lambda path, file: path.write_bytes(b'{"x":[' + b"9" * 5000 + b",1,1,1,1]}"),
+    "a path for a sum": lambda path, file: path.write_text(json.dumps({str(file): [1, 2, 3, 4, "../../x"]})),
+    "a flipped sum": a_flipped_sum, "a pipe": a_pipe, "a folder": a_folder, "a huge file": a_huge_file,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", DAMAGES)
+def test_a_damaged_memory_of_checksums_counts_as_empty(tmp_path: Path, case: str) -> None:
+    memory, file = tmp_path / "checksums.json", tmp_path / "large"
+    file.write_bytes(b"x" * (files.REMEMBERED_BYTES + 1))
+    os.utime(file, (0, 0))
+    known = {str(file): [*files._identity(file.stat()), digest(file)]}
+    memory.write_text(json.dumps(known))
+    assert Checksums(memory)._known
+    DAMAGES[case](memory, file)
+    checksums = Checksums(memory)
+    if case != "a flipped sum":
+        assert checksums.sha256(file) == digest(file)
+    assert checksums.sha256(file, anew=True) == digest(file)
+    checksums.save()
+
+
+def test_a_path_that_is_no_text_is_remembered_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "SETTLED_NANOSECONDS", -1)
+    file = tmp_path / os.fsdecode(b"n\xffme")
+    file.write_bytes(b"x" * (files.REMEMBERED_BYTES + 1))
+    checksums = Checksums(tmp_path / "checksums.json")
+    assert checksums.sha256(file) == digest(file)
+    checksums.save()
+    assert len(Checksums(tmp_path / "checksums.json")._known) == 1
