@@ -28,7 +28,7 @@ from edge_streamer.quantization.streams import Stream, recordings, scenes, usual
 from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.evaluation.bench import Tell
-from edge_streamer.runtime.files import check_new_folder, new_folder, replacing, size_text
+from edge_streamer.runtime.files import check_new_folder, replacing_all, size_text
 from edge_streamer.runtime.outputs import BUNDLE, check_outside
 from edge_streamer.runtime.show import bars
 from edge_streamer.runtime.unit import Unit
@@ -96,7 +96,7 @@ def main(args: argparse.Namespace) -> int:
     calibration = recordings(args.calibrate, media) if args.calibrate else usual(media)
     stream = recordings(args.measure, media) if args.measure else scenes(media) or calibration
     # All three come into their places together, and a place that cannot be written is known before the work begins.
-    with bars() as tell, replacing(page) as shown, replacing(data) as written, new_folder(args.out) as folder:
+    with bars() as tell, replacing_all(page, data, folder=args.out) as (shown, written, folder):
         counted = _Counted(tell, args.calibration_units)
         seen = observe(source, counted.units(calibration))
         choices: list[Choice] = []

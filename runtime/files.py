@@ -13,16 +13,16 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
+from edge_streamer.runtime.claims import Claim, give_names, sweep, sync
 from edge_streamer.runtime.errors import BundleError, InputError
 
 REMEMBERED_BYTES = 1_000_000
@@ -77,6 +77,56 @@ def _naming_full_disk(folder: Path) -> Iterator[None]:
         raise
 
 
+class Whole:
+    """A file (or a ``folder``) under a temporary name, ``partial``, beside ``path``, until ``publish`` or ``discard``.
+
+    ``partial`` exists, empty; links are followed, so that a link stays and its file is replaced. Where the process is
+    killed, the next one that writes into the folder removes it (``claims.py``). Raises InputError where ``path`` cannot
+    be a file; or, for a folder, where it exists and is not an empty folder, or its parent is missing.
+    """
+
+    def __init__(self, path: Path, folder: bool = False) -> None:
+        self.path, self.is_folder = path, folder
+        self.target = _folder_target(path) if folder else _file_target(path)
+        with telling_full_disk(self.target), _telling_place(path):
+            self.claim = Claim(self.target.parent, "" if folder else self.target.name)
+            self.partial = self.claim.partial
+            try:
+                if folder:
+                    self.partial.mkdir()
+                else:
+                    self.partial.touch(exist_ok=False)
+            except BaseException:
+                self.claim.release()
+                raise
+
+    def sync(self) -> None:
+        """Have the disk hold what was written."""
+        for file in (*(sorted(self.partial.rglob("*")) if self.is_folder else ()), self.partial):
+            sync(file)
+
+    def discard(self) -> None:
+        """Remove what was written; harmless after ``publish``."""
+        self.claim.release()
+
+
+def publish(wholes: Sequence[Whole]) -> None:
+    """Give all of ``wholes`` their names, together or not at all, also where the process is killed in the middle.
+
+    Who reads meanwhile may see new ones beside old ones for a moment. Those that have their names, or were discarded,
+    are passed over. Raises InputError where a disk fills.
+    """
+    wholes = [whole for whole in wholes if whole.claim.held]
+    for whole in wholes:
+        with telling_full_disk(whole.target), _naming_full_disk(whole.target.parent):
+            whole.sync()
+    if wholes:
+        # A folder's name may have been taken meanwhile, so it is given before those of files, which always can be.
+        ordered = sorted(wholes, key=lambda whole: not whole.is_folder)
+        with telling_full_disk(ordered[0].target), _telling_place(ordered[0].path):
+            give_names({whole.claim: whole.target for whole in ordered})
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary name to write to; it becomes ``path`` at the end, and vanishes on any exception.
@@ -84,27 +134,8 @@ def replacing(path: Path) -> Iterator[Path]:
     The file exists, empty, when the name is yielded. Raises InputError where ``path`` cannot be a file, or where the
     disk fills inside the block.
     """
-    target = _file_target(path)
-    partial = target.with_name(f".{target.stem[:80]}.{secrets.token_hex(4)}.partial{target.suffix}")
-    with telling_full_disk(target):
-        try:
-            with _telling_place(path):
-                partial.touch(exist_ok=False)
-            with _naming_full_disk(target.parent):
-                yield partial
-                _sync(partial)
-            os.replace(partial, target)
-            _sync(target.parent)
-        finally:
-            with suppress(OSError):  # a read-only disk: nothing is there, and the first error is the one to tell
-                partial.unlink(missing_ok=True)
-
-
-def check_new_folder(path: Path) -> None:
-    """Raise InputError now where ``new_folder(path)`` would: before a long job, not after it."""
-    parent = _folder_target(path).parent
-    if not parent.is_dir():
-        raise InputError(f"cannot make the folder {path}: the folder {parent} does not exist; make it first")
+    with replacing_all(path) as (partial,):
+        yield partial
 
 
 @contextmanager
@@ -114,21 +145,38 @@ def new_folder(path: Path) -> Iterator[Path]:
     ``path`` must not exist, or be an empty folder; its parent must exist. Raises InputError otherwise, or where the
     disk fills inside the block.
     """
-    target = _folder_target(path)
-    partial = target.with_name(f".{target.name[:80]}.{secrets.token_hex(4)}.partial")
-    with telling_full_disk(target):
-        try:
-            with _telling_place(path):
-                partial.mkdir()
-            with _naming_full_disk(target.parent):
-                yield partial
-                for file in sorted(partial.rglob("*")):
-                    _sync(file)
-            with _telling_place(path):
-                os.rename(partial, target)
-            _sync(target.parent)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+    with replacing_all(folder=path) as (partial,):
+        yield partial
+
+
+@contextmanager
+def replacing_all(*files: Path, folder: Path | None = None) -> Iterator[tuple[Path, ...]]:
+    """``replacing`` and ``new_folder`` for several at once, the folder last: all get their names, or none."""
+    wholes: list[Whole] = []
+    try:
+        for path in files:
+            wholes.append(Whole(path))
+        if folder:
+            wholes.append(Whole(folder, folder=True))
+        with telling_full_disk(wholes[-1].target):
+            try:
+                with _naming_full_disk(wholes[-1].target.parent):
+                    yield tuple(whole.partial for whole in wholes)
+                publish(wholes)
+            finally:
+                for whole in wholes:
+                    whole.discard()
+    finally:
+        for whole in wholes:  # one of them could not be begun
+            whole.discard()
+
+
+def check_new_folder(path: Path) -> None:
+    """Raise InputError now where ``new_folder(path)`` would: before a long job, not after it."""
+    parent = _folder_target(path).parent
+    if not parent.is_dir():
+        raise InputError(f"cannot make the folder {path}: the folder {parent} does not exist; make it first")
+    sweep(parent)
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -260,12 +308,3 @@ def _telling_place(path: Path) -> Iterator[None]:
         missing = f"the folder {path.parent} does not exist; make it first"
         why = missing if error.errno == errno.ENOENT else f"{error.strerror}; name another place"
         raise InputError(f"cannot write {path}: {why}") from error
-
-
-def _sync(path: Path) -> None:
-    """Have the disk hold ``path``, a file or a folder's list of names, before it counts as written."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
