@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+import tempfile
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -26,6 +27,7 @@ from edge_streamer.quantization.report import Report, measure, named
 from edge_streamer.quantization.schemes import ESTIMATOR, SCHEMES, TARGETS, Mixture, Scheme
 from edge_streamer.quantization.streams import Stream, recordings, scenes, usual
 from edge_streamer.runtime.bundle import Bundle
+from edge_streamer.runtime.claims import sweep
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.evaluation.bench import Tell
 from edge_streamer.runtime.files import check_new_folder, replacing_all, size_text
@@ -87,6 +89,7 @@ def main(args: argparse.Namespace) -> int:
         scheme = Scheme(args.scheme, args.target, args.input_range)
     check_outside("--out", args.out, BUNDLE, args.bundle)
     check_new_folder(args.out)
+    sweep(Path(tempfile.gettempdir()))
     page, data = (args.out.with_name(f"{args.out.name}.{ending}") for ending in ("html", "json"))
     source = Bundle.open(args.bundle)
     _check_source(source)

@@ -59,7 +59,8 @@ class Claim:
             token = secrets.token_hex(8)
             self.path = folder / f".edge-streamer.{token}.claim"
             self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            _lock(self._handle)
+            with suppress(OSError):
+                _lock(self._handle)
             if os.fstat(self._handle).st_nlink:  # else another process has swept it just before the lock
                 break
             os.close(self._handle)
@@ -303,7 +304,7 @@ def _taken(path: Path) -> int | None:
 
 
 def _lock(handle: int, patience: float = PATIENCE_SECONDS) -> bool:
-    """Lock ``handle``; False where another holds it for ``patience`` seconds, or the file system has no locks."""
+    """Lock ``handle``; False where another holds it for ``patience`` seconds. OSError: this file system has no locks."""
     ends = time.monotonic() + patience
     while True:
         try:
@@ -313,8 +314,6 @@ def _lock(handle: int, patience: float = PATIENCE_SECONDS) -> bool:
             if time.monotonic() >= ends:
                 return False
             time.sleep(_POLL_SECONDS)
-        except OSError:
-            return False
 
 
 @contextmanager
@@ -345,12 +344,18 @@ def _enter(path: Path, patience: float) -> int | None:
             handle = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
         except OSError:
             return None
-        if _lock(handle, patience):
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(handle), os.stat(path, follow_symlinks=False)):
-                    return handle
-            os.close(handle)  # removed while we waited: there may be another by now
-        else:
+        try:
+            locked = _lock(handle, patience)
+            if locked and os.path.samestat(os.fstat(handle), os.stat(path, follow_symlinks=False)):
+                return handle
+            os.close(handle)
+            if not locked:
+                return None
+        except FileNotFoundError:  # removed while we waited: there may be another by now
+            os.close(handle)
+        except OSError:
+            with suppress(OSError):
+                path.unlink()
             os.close(handle)
             return None
 

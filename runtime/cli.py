@@ -207,6 +207,9 @@ def _run(words: Sequence[str]) -> int:
     if module is None:
         parser.print_help()
         return 0
+    from edge_streamer.runtime.files import sweep_cache
+
+    sweep_cache()
     return module.main(args)
 
 

@@ -32,6 +32,9 @@ SETTLED_NANOSECONDS = 2_000_000_000
 REMEMBERED_FILES = 4096
 """The memory keeps the newest so many entries."""
 
+BUNDLES = "bundles"
+"""Where in the cache folder unpacked bundles are."""
+
 FULL = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -203,10 +206,19 @@ def inside(root: Path, relative: str) -> Path:
 
 
 def cache_folder() -> Path:
-    """This user's cache folder for Edge Streamer; it may not exist yet."""
-    chosen = os.environ.get("XDG_CACHE_HOME", "")
-    root = Path(chosen) if chosen.startswith("/") else Path(os.path.expanduser("~/.cache"))
-    return root / "edge-streamer"
+    """This user's cache folder for Edge Streamer, which may not exist yet. InputError for a user without a home."""
+    if (chosen := os.environ.get("XDG_CACHE_HOME", "")).startswith("/"):
+        return Path(chosen) / "edge-streamer"
+    home = "" if os.environ.get("HOME") == "" else os.path.expanduser("~")  # "~" itself where nobody knows one
+    if not home.startswith("/"):
+        raise InputError("this user has no home folder to keep a cache in; set XDG_CACHE_HOME to a folder with room")
+    return Path(home) / ".cache" / "edge-streamer"
+
+
+def sweep_cache() -> None:
+    """Remove what killed processes left in the cache folder, if there is one."""
+    with suppress(InputError):
+        sweep(cache_folder(), cache_folder() / BUNDLES)
 
 
 class _Remembered(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -222,12 +234,15 @@ class _Remembered(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
 class Checksums:
     """SHA-256 of files; large ones are remembered in the user's cache folder.
 
-    A damaged memory counts as empty, and one that cannot be written is done without: it only saves time.
+    A damaged memory counts as empty, and one that cannot be written (or has no place, for a user without a home) is
+    done without: it only saves time.
     """
 
     def __init__(self, memory: Path | None = None) -> None:
-        self._memory = memory or cache_folder() / "checksums.json"
-        self._known = _read_memory(self._memory)
+        self._memory = memory
+        with suppress(InputError):
+            self._memory = memory or cache_folder() / "checksums.json"
+        self._known = _read_memory(self._memory) if self._memory else {}
         self._changed = False
 
     def sha256(self, path: Path) -> str:
@@ -247,7 +262,7 @@ class Checksums:
 
     def save(self) -> None:
         """Keep what was learned; does nothing where nothing was, or where the disk does not allow it."""
-        if not self._changed:
+        if not self._changed or not self._memory:
             return
         newest = dict(list(self._known.items())[-REMEMBERED_FILES:])
         with suppress(OSError, InputError):
