@@ -304,7 +304,7 @@ def _taken(path: Path) -> int | None:
 
 
 def _lock(handle: int, patience: float = PATIENCE_SECONDS) -> bool:
-    """Lock ``handle``; False where another holds it for ``patience`` seconds. OSError: this file system has no locks."""
+    """Lock ``handle``; False where another holds it for ``patience`` seconds. OSError: the file system has no locks."""
     ends = time.monotonic() + patience
     while True:
         try:

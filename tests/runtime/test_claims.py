@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -60,10 +60,8 @@ def test_what_a_living_process_writes_stays(tmp_path: Path) -> None:
     with replacing(tmp_path / "film.mp4") as film, new_folder(tmp_path / "bundle") as bundle:
         (bundle / "file").touch()
         sweep(tmp_path)
-        child = (
-            f"from pathlib import Path; from edge_streamer.runtime.claims import sweep; sweep(Path({str(tmp_path)!r}))"
-        )
-        subprocess.run([sys.executable, "-c", child], check=True)
+        child = "import sys, pathlib; from edge_streamer.runtime.claims import sweep; sweep(pathlib.Path(sys.argv[1]))"
+        subprocess.run([sys.executable, "-c", child, tmp_path], check=True)
         assert film.exists()
         assert (bundle / "file").exists()
     assert left(tmp_path) == {"film.mp4", "bundle", "bundle/file"}
@@ -268,11 +266,11 @@ def test_where_not_one_name_can_be_given_all_stay_as_they_were(tmp_path: Path, m
 def test_a_disk_that_fails_between_two_names_leaves_the_rest_to_the_next_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(InputError, match="Input/output error"):
-        with replacing_all(tmp_path / "a", tmp_path / "b") as partials:
-            for partial in partials:
-                partial.write_text("new")
-            failing(monkeypatch, 1, errno.EIO)
+    names = (tmp_path / "a", tmp_path / "b")
+    with pytest.raises(InputError, match="Input/output error"), replacing_all(*names) as partials:
+        for partial in partials:
+            partial.write_text("new")
+        failing(monkeypatch, 1, errno.EIO)
     monkeypatch.undo()
     sweep(tmp_path)
     assert left(tmp_path) == {"a", "b"}
@@ -281,11 +279,11 @@ def test_a_disk_that_fails_between_two_names_leaves_the_rest_to_the_next_start(
 
 def test_a_folder_whose_name_was_taken_meanwhile_takes_the_pages_along(tmp_path: Path) -> None:
     (tmp_path / "page").write_text("old")
-    with pytest.raises(InputError, match="bundle"):
-        with replacing_all(tmp_path / "page", folder=tmp_path / "bundle") as (page, _):
-            page.write_text("new")
-            (tmp_path / "bundle").mkdir()
-            (tmp_path / "bundle" / "file").touch()
+    page, bundle = tmp_path / "page", tmp_path / "bundle"
+    with pytest.raises(InputError, match="bundle"), replacing_all(page, folder=bundle) as (partial, _):
+        partial.write_text("new")
+        bundle.mkdir()
+        (bundle / "file").touch()
     assert left(tmp_path) == {"page", "bundle", "bundle/file"}
     assert (tmp_path / "page").read_text() == "old"
 
@@ -345,9 +343,9 @@ def test_a_stopped_process_is_not_waited_for(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    yield tmp_path
+    return tmp_path
 
 
 def test_a_scratch_folder_is_private_and_goes(temporary: Path) -> None:
