@@ -24,16 +24,14 @@ from importlib import import_module
 from typing import Any, NamedTuple, NoReturn, Protocol, cast
 
 from edge_streamer.runtime.errors import EdgeStreamerError
+from edge_streamer.runtime.streams import BROKEN_PIPE as BROKEN_PIPE
+from edge_streamer.runtime.streams import unheard_streams
 
 INPUT_UNUSABLE = 2
 INTERRUPTED = 130
 """What a shell reports for a program ended by Ctrl-C: 128 + SIGINT."""
 TERMINATED = 143
 """128 + SIGTERM."""
-BROKEN_PIPE = 141
-"""What a shell reports for a program whose reader has gone: 128 + SIGPIPE."""
-
-
 ONE_THREAD = "OPENBLAS_NUM_THREADS"
 """NumPy's small products are faster on one thread: on a busy machine a second one is waited for, up to 50 times as long
 as the product takes. The engine has its own threads; `quantize` alone has products that are worth two."""
@@ -121,12 +119,14 @@ class _CommandParser(Parser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
+    with unheard_streams() as ended:
+        return ended(_main(words))
+
+
+def _main(words: Sequence[str]) -> int:
     try:
         with _terminable():
-            status = _run(words)
-        for stream in (sys.stdout, sys.stderr):  # a reader that has gone shows here, not at the interpreter's end
-            stream.flush()
-        return status
+            return _run(words)
     except EdgeStreamerError as error:
         return _fail(words, str(error), error.exit_status)
     except ModuleNotFoundError as error:
@@ -143,12 +143,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         status = TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED
         return _fail(words, "stopped; what was not finished is not kept", status)
-    except BrokenPipeError:
-        return _unread()
-    except SystemExit as stop:
-        if isinstance(stop.__context__, BrokenPipeError):  # rich makes a plain exit of it
-            return _unread()
-        raise
+    except FileNotFoundError:
+        if _in_a_folder():
+            raise
+        return _fail(words, "the current folder was removed; change to one that is there", INPUT_UNUSABLE)
 
 
 class _Terminated(KeyboardInterrupt):
@@ -172,14 +170,13 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _unread() -> int:
-    """The reader has gone: what is still in the buffers goes nowhere, so that the interpreter's end is quiet too."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    return BROKEN_PIPE
+def _in_a_folder() -> bool:
+    """Whether the current folder is still there: without it no relative path leads anywhere."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _run(words: Sequence[str]) -> int:

@@ -307,7 +307,7 @@ def _folder_target(path: Path) -> Path:
         raise InputError(f"cannot make the folder {path}: a file of that name exists; name another")
     if target.exists() and any(target.iterdir()):
         raise InputError(f"the folder {path} exists and is not empty; name a new or an empty one")
-    if target == Path.cwd():
+    if target.exists() and os.path.samefile(target, "."):
         raise InputError(f"the folder {path} is the current one, which cannot be replaced; name a new one")
     return target
 
