@@ -15,8 +15,6 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-import msgspec
-
 from edge_streamer.quantization.advice import USUAL, Advice, advise, read
 from edge_streamer.quantization.auto import BOUND, Choice, TooFar, choose
 from edge_streamer.quantization.fit import ESTIMATORS
@@ -30,9 +28,10 @@ from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.claims import sweep
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.evaluation.bench import Tell
-from edge_streamer.runtime.files import check_new_folder, replacing_all, size_text
+from edge_streamer.runtime.files import check_new_folder, replacing_all, size_text, to_json
 from edge_streamer.runtime.outputs import BUNDLE, check_outside
 from edge_streamer.runtime.show import bars
+from edge_streamer.runtime.streams import as_text
 from edge_streamer.runtime.unit import Unit
 
 HELP = "make a bundle smaller and faster, and measure what that costs over minutes"
@@ -115,8 +114,8 @@ def main(args: argparse.Namespace) -> int:
             came = f"the latents' error over {args.units} units is {report.worst_db:.1f} dB"
             raise TooFar(f"{came}, above --max-error {args.max_error:g}; nothing was kept; try another scheme")
         advice = advise({**beside, str(args.out): report})
-        shown.write_bytes(render(report, kept, advice).encode())
-        written.write_bytes(msgspec.json.format(msgspec.json.encode(report)))
+        shown.write_bytes(as_text(render(report, kept, advice)).encode())
+        written.write_bytes(to_json(report))
     if args.json:
         sys.stdout.write(data.read_text("utf-8") + "\n")
     else:

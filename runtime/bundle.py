@@ -78,7 +78,7 @@ class Bundle:
 
         ``verify=False`` leaves out only the checksums. Raises BundleError that names the file or key at fault.
         """
-        if not Path(path).is_file():
+        if not os.path.isfile(path):
             return cls._open_folder(Path(path), verify)
         # Imported here because packing opens bundles.
         from edge_streamer.runtime.pack import unpacked
@@ -91,7 +91,7 @@ class Bundle:
 
     @classmethod
     def _open_folder(cls, folder: Path, verify: bool) -> Bundle:
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise BundleError(f"there is no bundle at {folder}; wanted a folder with a {MANIFEST} or a .tar of one")
         text = _read_manifest(folder)
         try:

@@ -12,6 +12,7 @@ else is a fault of ours and shows its traceback.
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import re
 import signal
@@ -25,7 +26,7 @@ from typing import Any, NamedTuple, NoReturn, Protocol, cast
 
 from edge_streamer.runtime.errors import EdgeStreamerError
 from edge_streamer.runtime.streams import BROKEN_PIPE as BROKEN_PIPE
-from edge_streamer.runtime.streams import unheard_streams
+from edge_streamer.runtime.streams import as_text, unheard_streams
 
 INPUT_UNUSABLE = 2
 INTERRUPTED = 130
@@ -143,8 +144,14 @@ def _main(words: Sequence[str]) -> int:
     except KeyboardInterrupt as stop:
         status = TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED
         return _fail(words, "stopped; what was not finished is not kept", status)
-    except FileNotFoundError:
-        if _in_a_folder():
+    except UnicodeEncodeError:  # of a library that takes only text; our own files hold what `as_text` makes of it
+        if all(as_text(word) == word for word in words):
+            raise
+        return _fail(words, "a name is not UTF-8 text, which is needed here; rename the file or folder", INPUT_UNUSABLE)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return _fail(words, f"the name {error.filename} is too long for this system", INPUT_UNUSABLE)
+        if not isinstance(error, FileNotFoundError) or _in_a_folder():
             raise
         return _fail(words, "the current folder was removed; change to one that is there", INPUT_UNUSABLE)
 

@@ -24,6 +24,7 @@ import msgspec
 
 from edge_streamer.runtime.claims import Claim, give_names, sweep, sync
 from edge_streamer.runtime.errors import BundleError, InputError
+from edge_streamer.runtime.streams import as_text
 
 REMEMBERED_BYTES = 1_000_000
 """Smaller files are hashed every time: a megabyte takes about a millisecond."""
@@ -176,16 +177,35 @@ def replacing_all(*files: Path, folder: Path | None = None) -> Iterator[tuple[Pa
 
 def check_new_folder(path: Path) -> None:
     """Raise InputError now where ``new_folder(path)`` would: before a long job, not after it."""
-    parent = _folder_target(path).parent
-    if not parent.is_dir():
-        raise InputError(f"cannot make the folder {path}: the folder {parent} does not exist; make it first")
-    sweep(parent)
+    target = _folder_target(path)
+    if not os.path.isdir(target.parent):
+        raise InputError(f"cannot make the folder {path}: the folder {target.parent} does not exist; make it first")
+    with _telling_place(path), suppress(FileNotFoundError):
+        os.stat(target)  # a name that is too long shows here
+    sweep(target.parent)
 
 
 def write_file(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path``, whole or not at all."""
     with replacing(path) as partial:
         partial.write_bytes(data)
+
+
+def to_json(value: object, indent: int = 2) -> bytes:
+    """``value`` as JSON for people; names in it that are not UTF-8 as ``as_text`` shows them."""
+    try:
+        encoded = msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        encoded = msgspec.json.encode(_texts(msgspec.to_builtins(value)))
+    return msgspec.json.format(encoded, indent=indent)
+
+
+def _texts(value: object) -> object:
+    if isinstance(value, str):
+        return as_text(value)
+    if isinstance(value, dict):
+        return {_texts(key): _texts(entry) for key, entry in value.items()}
+    return [_texts(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 def inside(root: Path, relative: str) -> Path:
@@ -247,7 +267,7 @@ class Checksums:
 
     def sha256(self, path: Path) -> str:
         """The SHA-256 of ``path``, in hexadecimal. Raises OSError where it cannot be read."""
-        key, status = str(path.resolve()), path.stat()
+        key, status = as_text(str(path.resolve())), path.stat()
         if status.st_size < REMEMBERED_BYTES:
             return digest(path)
         known = self._known.get(key)
@@ -294,20 +314,20 @@ def _read_memory(path: Path) -> dict[str, _Remembered]:
 def _file_target(path: Path) -> Path:
     """Where a file named ``path`` really goes: links are followed, so that the link stays and its file is replaced."""
     target = Path(os.path.realpath(path))
-    if target.is_dir():
+    if os.path.isdir(target):
         raise InputError(f"cannot write {path}: it is a folder; name a file")
-    if target.exists() and not stat.S_ISREG(target.stat().st_mode):
+    if os.path.exists(target) and not stat.S_ISREG(target.stat().st_mode):
         raise InputError(f"cannot write {path}: it is not a regular file; name a file")
     return target
 
 
 def _folder_target(path: Path) -> Path:
     target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_dir():
+    if os.path.exists(target) and not os.path.isdir(target):
         raise InputError(f"cannot make the folder {path}: a file of that name exists; name another")
-    if target.exists() and any(target.iterdir()):
+    if os.path.exists(target) and any(target.iterdir()):
         raise InputError(f"the folder {path} exists and is not empty; name a new or an empty one")
-    if target.exists() and os.path.samefile(target, "."):
+    if os.path.exists(target) and os.path.samefile(target, "."):
         raise InputError(f"the folder {path} is the current one, which cannot be replaced; name a new one")
     return target
 

@@ -13,9 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from edge_streamer.runtime.files import publish
+from edge_streamer.runtime.files import publish, to_json
 from edge_streamer.runtime.manifest import MediaSpec
 from edge_streamer.runtime.media import Display, Speaker, Watcher
 from edge_streamer.runtime.plan import Outputs
@@ -73,7 +71,7 @@ class Recorded:
             file.finish()
         if self._report:
             with self._report.writing():
-                self._report.partial.write_bytes(msgspec.json.format(msgspec.json.encode(figures)))
+                self._report.partial.write_bytes(to_json(figures))
         # Last: who looks for the report finds the films.
         publish([*(file.whole for file in files), *([self._report] if self._report else [])])
 

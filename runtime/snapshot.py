@@ -7,6 +7,7 @@ renamed.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +49,7 @@ class Snapshot:
 
 def load_snapshot(path: Path) -> Snapshot:
     """A snapshot from a file. MediaError where it is missing, damaged or something else."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise MediaError(f"{path}: no such snapshot file; write one with 'edge-streamer prefix'")
     try:
         stamp, arrays = load_arrays(path, Stamp)

@@ -123,3 +123,8 @@ def _as_it_came(error: UnicodeError) -> tuple[bytes | str, int]:
 
 
 codecs.register_error(AS_IT_CAME, _as_it_came)
+
+
+def as_text(name: str) -> str:
+    """``name`` as Unicode text: bytes of it that are not UTF-8 become ``\\xff``."""
+    return name.encode("utf-8", AS_IT_CAME).decode("utf-8", "backslashreplace")
