@@ -181,10 +181,11 @@ class WavSpeaker:
         """Samples written."""
         self.clipped = 0
         """How many of them were beyond full scale."""
-        self._whole = WholeFile(path)
-        with self._whole.opening():
+        self.whole = WholeFile(path)
+        """The file under its temporary name."""
+        with self.whole.opening():
             # Unbuffered: a disk that fills leaves nothing that could not be written, and the header goes in place.
-            self._file = self._whole.partial.open("r+b", buffering=0)
+            self._file = self.whole.partial.open("r+b", buffering=0)
             self._write(wav_header(self._rate, 0))
 
     def write(self, samples: Samples) -> None:
@@ -192,7 +193,7 @@ class WavSpeaker:
         # 32768 would wrap: full scale is +32767/32768, as in every 16-bit file.
         scaled = np.rint(samples * np.float32(32768))
         self.clipped += int(np.count_nonzero((samples > 1) | (samples < -1)))
-        with self._whole.writing():
+        with self.whole.writing():
             self._write(np.clip(scaled, -32768, 32767).astype("<i2").tobytes())
         self.samples += len(samples)
 
@@ -200,7 +201,7 @@ class WavSpeaker:
         """Write the header; see ``runtime.media.Output``."""
         if self._file.closed:
             return
-        with self._whole.writing():
+        with self.whole.writing():
             header = wav_header(self._rate, self.samples * 2)
             self._file.truncate(len(header) + self.samples * 2)  # half a unit may be there, of a disk that filled
             self._file.seek(0)
@@ -214,12 +215,12 @@ class WavSpeaker:
 
     def close(self) -> None:
         self.finish()
-        self._whole.publish()
+        self.whole.publish()
 
     def discard(self) -> None:
         with suppress(OSError):  # the disk may be full: nothing that is given up needs to reach it
             self._file.close()
-        self._whole.discard()
+        self.whole.discard()
 
 
 def wav_header(rate: int, data_bytes: int, largest: int = LARGEST_RIFF) -> bytes:

@@ -54,14 +54,15 @@ class Film:
         effort: Effort = "veryfast",
         quality: int = QUALITY,
     ) -> None:
-        self._whole = WholeFile(path)
+        self.whole = WholeFile(path)
+        """The file under its temporary name."""
         self._finished = False
         self._pictures = self._samples = 0
         self._rates = (frame_rate, sample_rate)
         self._layout = "mono" if channels == 1 else "stereo"
         self._reformatter = VideoReformatter()
-        place = str(self._whole.partial.absolute())  # a relative one may look like a network address
-        with self._whole.opening():
+        place = str(self.whole.partial.absolute())  # a relative one may look like a network address
+        with self.whole.opening():
             self._container: Any = av.open(place, "w", format="mp4", container_options={"movflags": "+faststart"})
             self._video = _video_stream(self._container, size, frame_rate, effort, quality)
             self._audio = self._container.add_stream("aac", rate=sample_rate, layout=self._layout)
@@ -94,21 +95,21 @@ class Film:
             return
         self._mux(self._video, None)
         self._mux(self._audio, None)
-        with self._whole.writing():
+        with self.whole.writing():
             self._container.close()
         self._finished = True  # only now: a film without its index must never take its name
 
     def close(self) -> None:
         self.finish()
-        self._whole.publish()
+        self.whole.publish()
 
     def discard(self) -> None:
         with suppress(OSError, av.error.FFmpegError):  # what is given up need not be complete
             self._container.close()
-        self._whole.discard()
+        self.whole.discard()
 
     def _mux(self, stream: Any, frame: Any) -> None:
-        with self._whole.writing():
+        with self.whole.writing():
             self._container.mux(stream.encode(frame))
 
 

@@ -37,6 +37,7 @@ from edge_streamer.devices.drawing import (
 )
 from edge_streamer.devices.film import Film
 from edge_streamer.devices.video_file import GREY
+from edge_streamer.devices.whole_file import WholeFile
 from edge_streamer.runtime.manifest import MediaSpec
 from edge_streamer.runtime.media import Frames, Samples
 from edge_streamer.runtime.report import printable
@@ -203,6 +204,11 @@ class SideBySide:
         captions = self._captions.at(Fraction(index, self._media.frame_rate)).split("\n")
         lines = [printable(line) for line in captions if line]
         return "\n".join([*lines, f"typed: {typed}"] if typed else lines)
+
+    @property
+    def whole(self) -> WholeFile:
+        """The file under its temporary name."""
+        return self._film.whole
 
     def finish(self) -> None:
         self._film.finish()

@@ -32,9 +32,10 @@ class Transcript:
         """The words since the last line end."""
         self._start = self._last = 0
         """The units that hold the answer's first and newest words."""
-        self._whole = WholeFile(path)
-        with self._whole.opening():
-            self._file = self._whole.partial.open("w", encoding="utf-8", newline="\n")
+        self.whole = WholeFile(path)
+        """The file under its temporary name."""
+        with self.whole.opening():
+            self._file = self.whole.partial.open("w", encoding="utf-8", newline="\n")
 
     def write(self, unit: Unit, response: Response) -> None:
         """Take what the response says, as unit number 0, 1, 2 ... counted here."""
@@ -58,7 +59,7 @@ class Transcript:
     def _end_answer(self) -> None:
         """Write the line of the answer, where there is one."""
         if words := printable(self._answer).strip():
-            with self._whole.writing():
+            with self.whole.writing():
                 self._file.write(f"{float(self._start * self._unit):.2f}\t{words}\n")
         self._answer = ""
 
@@ -67,14 +68,14 @@ class Transcript:
         if self._file.closed:
             return
         self._end_answer()
-        with self._whole.writing():
+        with self.whole.writing():
             self._file.close()
 
     def close(self) -> None:
         self.finish()
-        self._whole.publish()
+        self.whole.publish()
 
     def discard(self) -> None:
         with suppress(OSError):  # the disk may be full: nothing that is given up needs to reach it
             self._file.close()
-        self._whole.discard()
+        self.whole.discard()

@@ -20,6 +20,7 @@ from edge_streamer.devices.container import Stream
 from edge_streamer.devices.film import Film
 from edge_streamer.devices.picture import Letterbox
 from edge_streamer.devices.still import read_still
+from edge_streamer.devices.whole_file import WholeFile
 from edge_streamer.runtime.errors import MediaError
 from edge_streamer.runtime.manifest import MediaSpec
 from edge_streamer.runtime.media import Frames, Samples
@@ -120,6 +121,11 @@ class FilmDisplay:
             # Nearest neighbour: what the model drew, not what a filter made of it.
             self._film.picture(picture.repeat(self._factor, 0).repeat(self._factor, 1))
         self._film.sound(samples[None])
+
+    @property
+    def whole(self) -> WholeFile:
+        """The file under its temporary name."""
+        return self._film.whole
 
     def finish(self) -> None:
         self._film.finish()

@@ -8,25 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from edge_streamer.runtime.errors import InputError
-from edge_streamer.runtime.files import FULL, replacing
+from edge_streamer.runtime.files import FULL, Whole, publish
 
 
-class _Discarded(Exception):
-    """Thrown into ``replacing`` to make it clean up."""
-
-
-class WholeFile:
+class WholeFile(Whole):
     """A file that is whole or absent. Raises InputError where ``path`` cannot be written."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._open = True
-        self._context = replacing(path)
-        self.partial = self._context.__enter__()
-        """Where to write until ``publish``."""
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -52,17 +40,5 @@ class WholeFile:
             raise
 
     def publish(self) -> None:
-        """Give the file its name, once."""
-        if self._open:
-            self._open = False
-            self._context.__exit__(None, None, None)
-
-    def discard(self) -> None:
-        """Remove what was written; harmless after ``publish``."""
-        if self._open:
-            self._open = False
-            given_up = _Discarded()
-            try:
-                self._context.__exit__(_Discarded, given_up, None)
-            except _Discarded:
-                return
+        """Give the file its name; harmless twice."""
+        publish([self])

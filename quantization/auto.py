@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -31,6 +30,7 @@ from edge_streamer.quantization.schemes import BOARDS, CODECS, Mixture, Plan, Sc
 from edge_streamer.quantization.standin import StandIn
 from edge_streamer.quantization.streams import Stream
 from edge_streamer.runtime.bundle import Bundle, write_bundle
+from edge_streamer.runtime.claims import scratch
 from edge_streamer.runtime.engines.ort import OrtGraph
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.evaluation.bench import Tell
@@ -141,14 +141,14 @@ class Trials:
             tell: Callable[[int], None] = lambda _: None) -> Drift:  # fmt: skip
         """The error with ``plans``, on the float bundle's history."""
         mixture = self.mixture(plans)
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch() as folder:
             instead = {}
             for spec in self.source.manifest.graphs:
                 if any(name == spec.name and plan is not None for (name, _), plan in plans.items()):
                     model = graph.load(self.source.file(spec.file))
                     rewrite(model, spec.name, mixture, self.seen)
-                    graph.save(model, Path(folder), spec.name)
-                    instead[spec.name] = (Path(folder) / f"{spec.name}.onnx", mixture.precision(spec.name))
+                    graph.save(model, folder, spec.name)
+                    instead[spec.name] = (folder / f"{spec.name}.onnx", mixture.precision(spec.name))
             tested = open_session(self.floats, engine=Swapped(instead), verify=False)
             self.reference.reset()
             return drift(tested, self.reference, units, "forced", tell)
@@ -161,8 +161,8 @@ def choose(
     """The smallest mixture within ``bound`` dB over ``units`` of ``stream``; layers are weighed on ``probe``.
 
     TooFar where ATTEMPTS mixtures were all beyond it."""
-    with tempfile.TemporaryDirectory(prefix="edge-streamer-") as folder:
-        trials = Trials(source, seen, target, Path(folder), estimator)
+    with scratch() as folder:
+        trials = Trials(source, seen, target, folder, estimator)
         return _choose(trials, probe, stream, units, bound, tell)
 
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+import tempfile
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-
-import msgspec
 
 from edge_streamer.quantization.advice import Advice, advise, read
 from edge_streamer.quantization.auto import Choice, TooFar, choose
@@ -26,11 +25,13 @@ from edge_streamer.quantization.report import Report, measure, named
 from edge_streamer.quantization.schemes import Mixture, Scheme
 from edge_streamer.quantization.streams import Stream, recordings, scenes, usual
 from edge_streamer.runtime.bundle import Bundle
+from edge_streamer.runtime.claims import sweep
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.evaluation.bench import Tell
-from edge_streamer.runtime.files import check_new_folder, new_folder, replacing, size_text
+from edge_streamer.runtime.files import check_new_folder, replacing_all, size_text, to_json
 from edge_streamer.runtime.outputs import BUNDLE, check_outside
 from edge_streamer.runtime.show import bars
+from edge_streamer.runtime.streams import as_text
 from edge_streamer.runtime.unit import Unit
 
 
@@ -48,6 +49,7 @@ def main(args: argparse.Namespace) -> int:
         scheme = Scheme(args.scheme, args.target, args.input_range)
     check_outside("--out", args.out, BUNDLE, args.bundle)
     check_new_folder(args.out)
+    sweep(Path(tempfile.gettempdir()))
     page, data = (args.out.with_name(f"{args.out.name}.{ending}") for ending in ("html", "json"))
     source = Bundle.open(args.bundle)
     _check_source(source)
@@ -57,7 +59,7 @@ def main(args: argparse.Namespace) -> int:
     calibration = recordings(args.calibrate, media) if args.calibrate else usual(media)
     stream = recordings(args.measure, media) if args.measure else scenes(media) or calibration
     # All three come into their places together, and a place that cannot be written is known before the work begins.
-    with bars() as tell, replacing(page) as shown, replacing(data) as written, new_folder(args.out) as folder:
+    with bars() as tell, replacing_all(page, data, folder=args.out) as (shown, written, folder):
         counted = _Counted(tell, args.calibration_units)
         seen = observe(source, counted.units(calibration))
         choices: list[Choice] = []
@@ -73,8 +75,8 @@ def main(args: argparse.Namespace) -> int:
             came = f"the latents' error over {args.units} units is {report.worst_db:.1f} dB"
             raise TooFar(f"{came}, above --max-error {args.max_error:g}; nothing was kept; try another scheme")
         advice = advise({**beside, str(args.out): report})
-        shown.write_bytes(render(report, kept, advice).encode())
-        written.write_bytes(msgspec.json.format(msgspec.json.encode(report)))
+        shown.write_bytes(as_text(render(report, kept, advice)).encode())
+        written.write_bytes(to_json(report))
     if args.json:
         sys.stdout.write(data.read_text("utf-8") + "\n")
     else:

@@ -9,13 +9,13 @@ as they are in the board's tensor cores.
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 
 from edge_streamer.quantization import graph
+from edge_streamer.runtime.claims import scratch
 from edge_streamer.runtime.engines.ort import OrtEngine, OrtGraph
 from edge_streamer.runtime.manifest import GraphSpec
 
@@ -30,9 +30,9 @@ class StandIn(OrtEngine):
         model = graph.load(path)
         if not replaced(model):
             return super().open(path, spec)
-        with tempfile.TemporaryDirectory(prefix="edge-streamer-") as folder:
-            graph.save(model, Path(folder), spec.name)
-            return super().open(Path(folder) / f"{spec.name}.onnx", spec)
+        with scratch() as folder:
+            graph.save(model, folder, spec.name)
+            return super().open(folder / f"{spec.name}.onnx", spec)
 
 
 def replaced(model: ir.Model) -> bool:

@@ -12,6 +12,7 @@ else is a fault of ours and shows its traceback.
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import re
 import sys
@@ -23,14 +24,12 @@ from typing import Any, NamedTuple, NoReturn, Protocol, cast
 from edge_streamer.runtime import extras
 from edge_streamer.runtime.ending import Guard, Stopped
 from edge_streamer.runtime.errors import EdgeStreamerError
+from edge_streamer.runtime.streams import BROKEN_PIPE as BROKEN_PIPE
+from edge_streamer.runtime.streams import as_text, unheard_streams
 
 INPUT_UNUSABLE = 2
 INTERRUPTED = 130
 """What a shell reports for a program ended by Ctrl-C: 128 + SIGINT."""
-BROKEN_PIPE = 141
-"""What a shell reports for a program whose reader has gone: 128 + SIGPIPE."""
-
-
 ONE_THREAD = "OPENBLAS_NUM_THREADS"
 """NumPy's small products are faster on one thread: on a busy machine a second one is waited for, up to 50 times as long
 as the product takes. The engine has its own threads; `quantize` alone has products that are worth two."""
@@ -106,12 +105,14 @@ class _CommandParser(Parser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
+    with unheard_streams() as ended:
+        return ended(_main(words))
+
+
+def _main(words: Sequence[str]) -> int:
     try:
         with Guard():
-            status = _run(words)
-        for stream in (sys.stdout, sys.stderr):  # a reader that has gone shows here, not at the interpreter's end
-            stream.flush()
-        return status
+            return _run(words)
     except EdgeStreamerError as error:
         return _fail(words, str(error), error.exit_status)
     except ModuleNotFoundError as error:
@@ -125,22 +126,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         status = 128 + stop.number if isinstance(stop, Stopped) else INTERRUPTED
         return _fail(words, "stopped; what was not finished is not kept", status)
-    except BrokenPipeError:
-        return _unread()
-    except SystemExit as stop:
-        if isinstance(stop.__context__, BrokenPipeError):  # rich makes a plain exit of it
-            return _unread()
-        raise
+    except UnicodeEncodeError:  # of a library that takes only text; our own files hold what `as_text` makes of it
+        if all(as_text(word) == word for word in words):
+            raise
+        return _fail(words, "a name is not UTF-8 text, which is needed here; rename the file or folder", INPUT_UNUSABLE)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return _fail(words, f"the name {error.filename} is too long for this system", INPUT_UNUSABLE)
+        if not isinstance(error, FileNotFoundError) or _in_a_folder():
+            raise
+        return _fail(words, "the current folder was removed; change to one that is there", INPUT_UNUSABLE)
 
 
-def _unread() -> int:
-    """The reader has gone: what is still in the buffers goes nowhere, so that the interpreter's end is quiet too."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    return BROKEN_PIPE
+def _in_a_folder() -> bool:
+    """Whether the current folder is still there: without it no relative path leads anywhere."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _run(words: Sequence[str]) -> int:
@@ -168,6 +172,9 @@ def _run(words: Sequence[str]) -> int:
     if module is None:
         parser.print_help()
         return 0
+    from edge_streamer.runtime.files import sweep_cache
+
+    sweep_cache()
     return module.main(args)
 
 

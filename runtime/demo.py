@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from contextlib import suppress
 from fractions import Fraction
 from itertools import count
 from pathlib import Path
 
+from edge_streamer.runtime.claims import sweep
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.outputs import check_outside
 from edge_streamer.runtime.plan import Plan
@@ -80,12 +82,15 @@ def demo_plan(bundle: Path, folder: Path, seconds: Fraction | None = None) -> Pl
 
 def make_folder(wanted: Path) -> Path:
     """``wanted``, or ``wanted-2``, ``wanted-3`` ...: the first that is free (missing or empty), made."""
-    if not wanted.parent.is_dir():
+    if not os.path.isdir(wanted.parent):
         raise InputError(f"--out {wanted}: the folder {wanted.parent} does not exist; make it first")
+    if os.path.lexists(wanted) and not os.path.isdir(wanted):
+        raise InputError(f"--out {wanted} is a file; name a folder, which is made where there is none")
     for number in count(1):
         folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
         try:
             folder.mkdir(exist_ok=True)
+            sweep(folder)
             if not any(folder.iterdir()):
                 return folder
         except FileExistsError:  # a file has that name

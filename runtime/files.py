@@ -13,19 +13,20 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
 import msgspec
 
+from edge_streamer.runtime.claims import Claim, give_names, sweep, sync
 from edge_streamer.runtime.ending import last_words
 from edge_streamer.runtime.errors import BundleError, InputError
+from edge_streamer.runtime.streams import as_text
 
 REMEMBERED_BYTES = 1_000_000
 """Smaller files are hashed every time: a megabyte takes about a millisecond."""
@@ -39,6 +40,9 @@ DEEPEST = 16
 """Folders within folders that a path of a bundle may have."""
 LONGEST_NAME = 255
 """Bytes of a name within a folder, as most file systems have it."""
+
+BUNDLES = "bundles"
+"""Where in the cache folder unpacked bundles are."""
 
 FULL = {
     errno.ENOSPC: "the disk is full",
@@ -85,6 +89,56 @@ def _naming_full_disk(folder: Path) -> Iterator[None]:
         raise
 
 
+class Whole:
+    """A file (or a ``folder``) under a temporary name, ``partial``, beside ``path``, until ``publish`` or ``discard``.
+
+    ``partial`` exists, empty; links are followed, so that a link stays and its file is replaced. Where the process is
+    killed, the next one that writes into the folder removes it (``claims.py``). Raises InputError where ``path`` cannot
+    be a file; or, for a folder, where it exists and is not an empty folder, or its parent is missing.
+    """
+
+    def __init__(self, path: Path, folder: bool = False) -> None:
+        self.path, self.is_folder = path, folder
+        self.target = _folder_target(path) if folder else _file_target(path)
+        with telling_full_disk(self.target), _telling_place(path):
+            self.claim = Claim(self.target.parent, "" if folder else self.target.name)
+            self.partial = self.claim.partial
+            try:
+                if folder:
+                    self.partial.mkdir()
+                else:
+                    self.partial.touch(exist_ok=False)
+            except BaseException:
+                self.claim.release()
+                raise
+
+    def sync(self) -> None:
+        """Have the disk hold what was written."""
+        for file in (*(sorted(self.partial.rglob("*")) if self.is_folder else ()), self.partial):
+            sync(file)
+
+    def discard(self) -> None:
+        """Remove what was written; harmless after ``publish``."""
+        self.claim.release()
+
+
+def publish(wholes: Sequence[Whole]) -> None:
+    """Give all of ``wholes`` their names, together or not at all, also where the process is killed in the middle.
+
+    Who reads meanwhile may see new ones beside old ones for a moment. Those that have their names, or were discarded,
+    are passed over. Raises InputError where a disk fills.
+    """
+    wholes = [whole for whole in wholes if whole.claim.held]
+    for whole in wholes:
+        with telling_full_disk(whole.target), _naming_full_disk(whole.target.parent):
+            whole.sync()
+    if wholes:
+        # A folder's name may have been taken meanwhile, so it is given before those of files, which always can be.
+        ordered = sorted(wholes, key=lambda whole: not whole.is_folder)
+        with telling_full_disk(ordered[0].target), _telling_place(ordered[0].path):
+            give_names({whole.claim: whole.target for whole in ordered})
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary name to write to; it becomes ``path`` at the end, and vanishes on any exception.
@@ -92,27 +146,8 @@ def replacing(path: Path) -> Iterator[Path]:
     The file exists, empty, when the name is yielded. Raises InputError where ``path`` cannot be a file, or where the
     disk fills inside the block.
     """
-    target = _file_target(path)
-    partial = target.with_name(f".{target.stem[:80]}.{secrets.token_hex(4)}.partial{target.suffix}")
-    with telling_full_disk(target):
-        try:
-            with _telling_place(path):
-                partial.touch(exist_ok=False)
-            with _naming_full_disk(target.parent), last_words(discard=lambda: partial.unlink(missing_ok=True)):
-                yield partial
-                _sync(partial)
-            os.replace(partial, target)
-            _sync(target.parent)
-        finally:
-            with suppress(OSError):  # a read-only disk: nothing is there, and the first error is the one to tell
-                partial.unlink(missing_ok=True)
-
-
-def check_new_folder(path: Path) -> None:
-    """Raise InputError now where ``new_folder(path)`` would: before a long job, not after it."""
-    parent = _folder_target(path).parent
-    if not parent.is_dir():
-        raise InputError(f"cannot make the folder {path}: the folder {parent} does not exist; make it first")
+    with replacing_all(path) as (partial,):
+        yield partial
 
 
 @contextmanager
@@ -122,27 +157,66 @@ def new_folder(path: Path) -> Iterator[Path]:
     ``path`` must not exist, or be an empty folder; its parent must exist. Raises InputError otherwise, or where the
     disk fills inside the block.
     """
+    with replacing_all(folder=path) as (partial,):
+        yield partial
+
+
+@contextmanager
+def replacing_all(*files: Path, folder: Path | None = None) -> Iterator[tuple[Path, ...]]:
+    """``replacing`` and ``new_folder`` for several at once, the folder last: all get their names, or none."""
+    wholes: list[Whole] = []
+
+    def discard() -> None:
+        for whole in wholes:
+            whole.discard()
+
+    try:
+        for path in files:
+            wholes.append(Whole(path))
+        if folder:
+            wholes.append(Whole(folder, folder=True))
+        with telling_full_disk(wholes[-1].target):
+            try:
+                with _naming_full_disk(wholes[-1].target.parent), last_words(discard=discard):
+                    yield tuple(whole.partial for whole in wholes)
+                publish(wholes)
+            finally:
+                discard()
+    finally:
+        discard()  # one of them could not be begun
+
+
+def check_new_folder(path: Path) -> None:
+    """Raise InputError now where ``new_folder(path)`` would: before a long job, not after it."""
     target = _folder_target(path)
-    partial = target.with_name(f".{target.name[:80]}.{secrets.token_hex(4)}.partial")
-    with telling_full_disk(target):
-        try:
-            with _telling_place(path):
-                partial.mkdir()
-            with _naming_full_disk(target.parent), last_words(discard=lambda: shutil.rmtree(partial)):
-                yield partial
-                for file in sorted(partial.rglob("*")):
-                    _sync(file)
-            with _telling_place(path):
-                os.rename(partial, target)
-            _sync(target.parent)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+    if not os.path.isdir(target.parent):
+        raise InputError(f"cannot make the folder {path}: the folder {target.parent} does not exist; make it first")
+    with _telling_place(path), suppress(FileNotFoundError):
+        os.stat(target)  # a name that is too long shows here
+    sweep(target.parent)
 
 
 def write_file(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path``, whole or not at all."""
     with replacing(path) as partial:
         partial.write_bytes(data)
+
+
+def to_json(value: object, indent: int = 2) -> bytes:
+    """``value`` as JSON for people; names in it that are not UTF-8 as ``as_text`` shows them."""
+    try:
+        encoded = msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        encoded = msgspec.json.encode(_texts(msgspec.to_builtins(value)))
+    return msgspec.json.format(encoded, indent=indent)
+
+
+def _texts(value: object) -> object:
+    if isinstance(value, str):
+        return as_text(value)
+    if isinstance(value, dict):
+        return {_texts(key): _texts(entry) for key, entry in value.items()}
+    return [_texts(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 def inside(root: Path, relative: str) -> Path:
@@ -209,10 +283,19 @@ def read_small(path: Path, most: int) -> bytes:
 
 
 def cache_folder() -> Path:
-    """This user's cache folder for Edge Streamer; it may not exist yet."""
-    chosen = os.environ.get("XDG_CACHE_HOME", "")
-    root = Path(chosen) if chosen.startswith("/") else Path(os.path.expanduser("~/.cache"))
-    return root / "edge-streamer"
+    """This user's cache folder for Edge Streamer, which may not exist yet. InputError for a user without a home."""
+    if (chosen := os.environ.get("XDG_CACHE_HOME", "")).startswith("/"):
+        return Path(chosen) / "edge-streamer"
+    home = "" if os.environ.get("HOME") == "" else os.path.expanduser("~")  # "~" itself where nobody knows one
+    if not home.startswith("/"):
+        raise InputError("this user has no home folder to keep a cache in; set XDG_CACHE_HOME to a folder with room")
+    return Path(home) / ".cache" / "edge-streamer"
+
+
+def sweep_cache() -> None:
+    """Remove what killed processes left in the cache folder, if there is one."""
+    with suppress(InputError):
+        sweep(cache_folder(), cache_folder() / BUNDLES)
 
 
 class _Remembered(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -228,12 +311,15 @@ class _Remembered(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
 class Checksums:
     """SHA-256 of files; large ones are remembered in the user's cache folder.
 
-    A damaged memory counts as empty, and one that cannot be written is done without: it only saves time.
+    A damaged memory counts as empty, and one that cannot be written (or has no place, for a user without a home) is
+    done without: it only saves time.
     """
 
     def __init__(self, memory: Path | None = None) -> None:
-        self._memory = memory or cache_folder() / "checksums.json"
-        self._known = _read_memory(self._memory)
+        self._memory = memory
+        with suppress(InputError):
+            self._memory = memory or cache_folder() / "checksums.json"
+        self._known = _read_memory(self._memory) if self._memory else {}
         self._changed = False
 
     def sha256(self, path: Path, anew: bool = False) -> str:
@@ -255,7 +341,7 @@ class Checksums:
 
     def save(self) -> None:
         """Keep what was learned; does nothing where nothing was, or where the disk does not allow it."""
-        if not self._changed:
+        if not self._changed or not self._memory:
             return
         newest = dict(list(self._known.items())[-REMEMBERED_FILES:])
         with suppress(OSError, InputError):
@@ -287,20 +373,20 @@ def _read_memory(path: Path) -> dict[str, _Remembered]:
 def _file_target(path: Path) -> Path:
     """Where a file named ``path`` really goes: links are followed, so that the link stays and its file is replaced."""
     target = Path(os.path.realpath(path))
-    if target.is_dir():
+    if os.path.isdir(target):
         raise InputError(f"cannot write {path}: it is a folder; name a file")
-    if target.exists() and not stat.S_ISREG(target.stat().st_mode):
+    if os.path.exists(target) and not stat.S_ISREG(target.stat().st_mode):
         raise InputError(f"cannot write {path}: it is not a regular file; name a file")
     return target
 
 
 def _folder_target(path: Path) -> Path:
     target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_dir():
+    if os.path.exists(target) and not os.path.isdir(target):
         raise InputError(f"cannot make the folder {path}: a file of that name exists; name another")
-    if target.exists() and any(target.iterdir()):
+    if os.path.exists(target) and any(target.iterdir()):
         raise InputError(f"the folder {path} exists and is not empty; name a new or an empty one")
-    if target == Path.cwd():
+    if os.path.exists(target) and os.path.samefile(target, "."):
         raise InputError(f"the folder {path} is the current one, which cannot be replaced; name a new one")
     return target
 
@@ -316,12 +402,3 @@ def _telling_place(path: Path) -> Iterator[None]:
         missing = f"the folder {path.parent} does not exist; make it first"
         why = missing if error.errno == errno.ENOENT else f"{error.strerror}; name another place"
         raise InputError(f"cannot write {path}: {why}") from error
-
-
-def _sync(path: Path) -> None:
-    """Have the disk hold ``path``, a file or a folder's list of names, before it counts as written."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

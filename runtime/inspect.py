@@ -19,7 +19,7 @@ import msgspec
 
 from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.consistency import STATIC
-from edge_streamer.runtime.files import size_text
+from edge_streamer.runtime.files import size_text, to_json
 from edge_streamer.runtime.manifest import CarrySpec, GraphSpec, Manifest, RingSpec, StateSpec
 from edge_streamer.runtime.shipped import add_bundle, chosen
 
@@ -82,7 +82,7 @@ def main(args: argparse.Namespace) -> int:
     """``edge-streamer inspect``."""
     inspection = inspect(Bundle.open(chosen(args)))
     if args.json:
-        print(msgspec.json.format(msgspec.json.encode(inspection), indent=2).decode())
+        print(to_json(inspection).decode())
     else:
         show(inspection)
     return 0

@@ -5,7 +5,8 @@ loop never imports a device. Everything is already in the bundle's media contrac
 mixes to one channel, letterboxes and orders colours.
 
 Whatever records ends in two phases, so that several files appear together or not at all: ``finish`` makes each one
-complete under its temporary name (where a full disk shows), ``close`` then only gives it its name.
+complete under its temporary name (where a full disk shows); then ``close`` gives it its name, or a run gives all of its
+files theirs at once (``files.publish``), for which they show what they write to as ``whole``.
 """
 
 from __future__ import annotations

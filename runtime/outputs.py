@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
 
+from edge_streamer.runtime.claims import sweep
 from edge_streamer.runtime.errors import InputError
 
 SUFFIXES = {"--speaker": ".wav", "--display": ".mp4", "--side-by-side": ".mp4"}
@@ -25,8 +26,10 @@ BUNDLE = "BUNDLE"
 def check_outputs(outputs: Mapping[str, Path], inputs: Mapping[str, Path]) -> None:
     """Every output is a file in a folder that exists, no two are the same, and none is (or lies in) an input.
 
-    Only a bundle may be a folder: any other input that is one is refused here, where its option is known.
+    Only a bundle may be a folder: any other input that is one is refused here, where its option is known. What a killed
+    run left in the outputs' folders goes, or is completed: its files may be inputs of this one.
     """
+    sweep(*{path.parent for path in outputs.values()})
     for option, source in inputs.items():
         if option != BUNDLE and os.path.isdir(source):
             raise InputError(f"{option} {source} is a folder; name a file")

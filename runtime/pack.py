@@ -12,19 +12,25 @@ refused, and no archive can fill a disk with more than it announced.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import gzip
+import os
+import re
 import shutil
 import tarfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, cast
 
 from edge_streamer.runtime.archive import DamagedError, Member, members
 from edge_streamer.runtime.bundle import Bundle
+from edge_streamer.runtime.claims import Claim, sweep
 from edge_streamer.runtime.consistency import check_consistency
 from edge_streamer.runtime.errors import BundleError, InputError
 from edge_streamer.runtime.files import (
+    BUNDLES,
     FULL,
     Checksums,
     cache_folder,
@@ -40,6 +46,11 @@ from edge_streamer.runtime.outputs import BUNDLE, check_outside
 
 HELP = "write a bundle as one file"
 GZIPPED = (".gz", ".tgz")
+MOST_UNPACKED = 4
+"""So many unpacked bundles stay in the cache, and those in use."""
+
+_held: dict[Path, int] = {}
+"""The handles, locked for sharing, of the unpacked bundles that this process uses."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,17 +89,68 @@ def pack(bundle: Bundle, out: Path) -> None:
 def unpacked(archive: Path) -> Path:
     """The folder in the cache that ``archive`` is unpacked to, now or earlier.
 
-    What is not a whole, sound bundle never gets there. Raises BundleError, and InputError where the cache has no room.
+    What is not a whole, sound bundle never gets there. It stays at least as long as this process; later it may give way
+    to others (``retire``). Raises BundleError, and InputError where there is no cache or no room in it.
     """
     checksums = Checksums()
     try:
-        folder = cache_folder() / "bundles" / checksums.sha256(archive)
+        folder = _cache(archive) / checksums.sha256(archive)
     except OSError as error:
         raise BundleError(f"{archive} cannot be read ({error.strerror}); name a bundle that you may read") from None
     checksums.save()
-    if not folder.is_dir():
+    sweep(folder.parent)
+    while not hold(folder):
         _unpack_to(archive, folder)
+        retire(folder.parent, keep=folder)
     return folder
+
+
+def hold(folder: Path) -> bool:
+    """Keep ``folder`` from being retired while this process lives, and note that it was used; False where there is no
+    such folder."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    with suppress(OSError):  # a file system without locks, or read-only
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        os.utime(handle, ns=(time.time_ns(), os.fstat(handle).st_mtime_ns))
+    if not os.path.isdir(folder) or not os.path.samestat(os.fstat(handle), os.stat(folder)):  # retired just now
+        os.close(handle)
+        return False
+    if before := _held.pop(folder, None):
+        os.close(before)
+    _held[folder] = handle
+    return True
+
+
+def retire(cache: Path, keep: Path) -> None:
+    """Remove unpacked bundles from ``cache`` but for ``keep``, the MOST_UNPACKED - 1 used last, and those in use."""
+    found = [cache / name for name in os.listdir(cache) if re.fullmatch("[0-9a-f]{64}", name)]
+    used = sorted((path.lstat().st_atime_ns, path) for path in found if path != keep)
+    for _, folder in used[: max(0, len(used) - MOST_UNPACKED + 1)]:
+        with suppress(OSError):
+            _retire(folder)
+
+
+def _retire(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError where it is in use
+        claim = Claim(folder.parent)
+        try:
+            os.rename(folder, claim.partial)  # first, so that nobody finds half of it
+        finally:
+            claim.release()
+    finally:
+        os.close(handle)
+
+
+def _cache(archive: Path) -> Path:
+    try:
+        return cache_folder() / BUNDLES
+    except InputError as error:
+        raise InputError(f"cannot unpack {archive}: {error}") from None
 
 
 def _unpack_to(archive: Path, folder: Path) -> None:

@@ -24,6 +24,7 @@ from edge_streamer.runtime.recording import device
 from edge_streamer.runtime.run_options import positive_seconds
 from edge_streamer.runtime.session import Session, open_session
 from edge_streamer.runtime.snapshot import load_snapshot
+from edge_streamer.runtime.streams import as_text
 from edge_streamer.runtime.unit import Unit
 
 HELP = "fill the pinned prefix (text, picture or clip) and save it as a snapshot"
@@ -41,6 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     if not (args.text or args.image or args.clip):
         raise InputError("a prefix of nothing; give --text, --image or --clip")
+    if args.text and as_text(args.text) != args.text:
+        raise InputError(f"--text {args.text!r} is not UTF-8 text")
     inputs = {"BUNDLE": args.bundle, "--image": args.image, "--clip": args.clip}
     check_outputs({"--out": args.out}, {option: path for option, path in inputs.items() if path})
     if args.out.suffix.lower() != ".npz":

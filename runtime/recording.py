@@ -13,10 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
+from edge_streamer.runtime.files import publish, to_json
 from edge_streamer.runtime.manifest import MediaSpec
-from edge_streamer.runtime.media import Display, Output, Speaker, Watcher
+from edge_streamer.runtime.media import Display, Speaker, Watcher
 from edge_streamer.runtime.plan import Outputs
 
 WATCHERS = ("side by side", "transcript")
@@ -67,15 +66,14 @@ class Recorded:
 
     def keep(self, figures: Mapping[str, object]) -> None:
         """Complete every file under its temporary name, then give all their names. ``figures``: of the report."""
-        files: list[Output] = list(self.outputs.values())
+        files = list(self.outputs.values())
         for file in files:
             file.finish()
         if self._report:
             with self._report.writing():
-                self._report.partial.write_bytes(msgspec.json.format(msgspec.json.encode(figures)))
-            self._report.publish()
-        for file in files:
-            file.close()
+                self._report.partial.write_bytes(to_json(figures))
+        # Last: who looks for the report finds the films.
+        publish([*(file.whole for file in files), *([self._report] if self._report else [])])
 
     def give_up(self, name: str) -> None:
         """Remove one file: it cannot be completed."""

@@ -9,6 +9,7 @@ a path or ends like a media file, and a device otherwise. With nothing named, th
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from fractions import Fraction
 from pathlib import Path
@@ -164,7 +165,7 @@ def is_file(word: str) -> bool:
     path = Path(word)
     if word.startswith("/dev/") or re.match(r"(gst|film|csi|picamera2):", word):
         return False
-    return word[0] in "./~" or path.is_file() or _MEDIA_NAME.fullmatch(word) is not None
+    return word[0] in "./~" or os.path.isfile(path) or _MEDIA_NAME.fullmatch(word) is not None
 
 
 def _side_by_side(args: argparse.Namespace, film: Path | None) -> Path | None:

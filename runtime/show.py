@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TextIO, cast
+from typing import Protocol, TextIO, cast
 
 from rich.console import Console
 from rich.live import Live
@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from edge_streamer.runtime.streams import Unheard
 from edge_streamer.runtime.timing import Clock, MonotonicClock
 
 REFRESH_SECONDS = 0.25
@@ -28,33 +29,6 @@ NAME_WIDTH = 16
 """Of the first column at the end."""
 RECENT_CHARACTERS = 48
 """Of what the agent says, the end is shown."""
-
-
-class Unheard:
-    """A stream of text that falls silent when its reader goes (a pipe that was closed, a terminal whose connection
-    dropped): a run does not end because nobody watches it."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self.gone = False
-
-    def write(self, text: str) -> int:
-        self._try(lambda: self._stream.write(text))
-        return len(text)
-
-    def flush(self) -> None:
-        self._try(self._stream.flush)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def _try(self, do: Callable[[], object]) -> None:
-        if self.gone:
-            return
-        try:
-            do()
-        except OSError:
-            self.gone = True
 
 
 def unheard(stream: TextIO) -> Console:

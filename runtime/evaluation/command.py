@@ -21,7 +21,7 @@ from edge_streamer.runtime.evaluation.clip import Highlights
 from edge_streamer.runtime.evaluation.page import number, render
 from edge_streamer.runtime.evaluation.score import Score, differences
 from edge_streamer.runtime.evaluation.suite import Suite, duplex, read_suite
-from edge_streamer.runtime.files import check_new_folder, new_folder
+from edge_streamer.runtime.files import check_new_folder, new_folder, to_json
 from edge_streamer.runtime.outputs import BUNDLE, check_outside
 from edge_streamer.runtime.plan import named
 from edge_streamer.runtime.scenes.assets import HELD_OUT, HeldOut, load_assets
@@ -30,6 +30,7 @@ from edge_streamer.runtime.scenes.table import SHIPPED
 from edge_streamer.runtime.session import Session, open_session
 from edge_streamer.runtime.shipped import add_bundle, chosen
 from edge_streamer.runtime.show import bars
+from edge_streamer.runtime.streams import as_text
 from edge_streamer.runtime.unit import Knobs
 
 HELP = "play conversations to a bundle and score how it behaves"
@@ -71,11 +72,11 @@ def main(args: argparse.Namespace) -> int:
     wish = Wish(args.seed, args.steps, steps, long_minutes, True, reference)
     with new_folder(args.out) as out:
         result, highlights = _evaluate(session, suite, wish, world, held_out, out)
-        (out / "suite.json").write_bytes(msgspec.json.format(msgspec.json.encode(suite)))
-        (out / "result.json").write_bytes(msgspec.json.format(msgspec.json.encode(result)))
-        (out / "report.html").write_text(render(result, highlights.pictures, baseline), "utf-8")
+        (out / "suite.json").write_bytes(to_json(suite))
+        (out / "result.json").write_bytes(to_json(result))
+        (out / "report.html").write_text(as_text(render(result, highlights.pictures, baseline)), "utf-8")
     if args.json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(result)).decode() + "\n")
+        sys.stdout.write(to_json(result).decode() + "\n")
     else:
         _show(result, baseline, args.out)
     return 1 if args.strict and any(line.holds is False for line in result.verdict) else 0

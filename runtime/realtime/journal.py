@@ -31,7 +31,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from edge_streamer.runtime.errors import InputError
-from edge_streamer.runtime.files import write_file
+from edge_streamer.runtime.files import to_json, write_file
 from edge_streamer.runtime.machine import machine, versions
 from edge_streamer.runtime.session import Session
 from edge_streamer.runtime.unit import Knobs, Response, Unit
@@ -161,7 +161,7 @@ class Journal:
             began=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
         session.snapshot().save(folder / START)
-        write_file(folder / HEADER, msgspec.json.format(msgspec.json.encode(header)) + b"\n")
+        write_file(folder / HEADER, to_json(header) + b"\n")
 
     def _put(self, event: Event, kept: _Kept | None) -> None:
         if self.stopped:

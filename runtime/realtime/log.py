@@ -11,9 +11,8 @@ import threading
 from datetime import datetime, timezone
 from pathlib import Path
 
-import msgspec
-
 from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.files import to_json
 from edge_streamer.runtime.realtime.counters import Counters
 from edge_streamer.runtime.timing import Clock
 
@@ -38,7 +37,7 @@ class Log:
         if self._file is None:
             return
         now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        line = msgspec.json.encode({"time": now, "event": what, **more}) + b"\n"
+        line = to_json({"time": now, "event": what, **more}, indent=-1) + b"\n"
         with self._lock:
             try:
                 self._file.write(line)

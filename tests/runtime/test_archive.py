@@ -8,6 +8,8 @@ import io
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -160,3 +162,26 @@ def test_an_archive_larger_than_the_disk_is_refused_before_it_is_unpacked(
     monkeypatch.setattr(packing.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, 10))  # type: ignore[attr-defined]
     with pytest.raises(InputError, match=r"cannot unpack .* 10 bytes free"):
         Bundle.open(path)
+
+
+def archives(counter: Path, folder: Path, count: int) -> list[Path]:
+    """Archives of so many bundles."""
+    made = []
+    for number in range(count):
+        rewrite(counter, lambda m, number=number: m["provenance"].update(preset=f"retired {number}"))
+        made.append(folder / f"{number}.tar")
+        pack(Bundle.open(counter), made[-1])
+    return made
+
+
+def test_the_cache_keeps_the_bundles_used_last_and_those_in_use(
+    counter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    script = "import sys; from edge_streamer.runtime.bundle import Bundle; Bundle.open(sys.argv[1])"
+    made = archives(counter, tmp_path, packing.MOST_UNPACKED + 2)
+    first = Bundle.open(made[0]).path  # in use by this process
+    for path in made[1:]:
+        subprocess.run([sys.executable, "-c", script, str(path)], check=True)
+    kept = {path.name for path in first.parent.iterdir()}
+    assert kept == {digest(path) for path in (made[0], *made[-packing.MOST_UNPACKED :])}

@@ -103,11 +103,25 @@ def test_a_demo_on_a_full_disk_leaves_no_folder(
     assert not (tmp_path / "results").exists()
 
 
-def test_an_empty_folder_is_used_and_a_file_is_not(embedded: FakeSession, tmp_path: Path) -> None:
+def test_an_empty_folder_is_used_and_a_file_is_refused(
+    embedded: FakeSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "empty").mkdir()
-    (tmp_path / "file").touch()
+    (tmp_path / "file").write_bytes(b"mine")
     assert demo.make_folder(tmp_path / "empty") == tmp_path / "empty"
-    assert demo.make_folder(tmp_path / "file") == tmp_path / "file-2"
+    assert cli.main(["demo", "--out", str(tmp_path / "file")]) == 2
+    assert capsys.readouterr().err == (
+        f"edge-streamer: --out {tmp_path}/file is a file; name a folder, which is made where there is none\n"
+    )
+    assert (tmp_path / "file").read_bytes() == b"mine"
+    assert embedded.steps == 0
+
+
+def test_a_folder_where_a_killed_demo_was_at_work_is_used_again(embedded: FakeSession, tmp_path: Path) -> None:
+    (tmp_path / ".edge-streamer.0123456789abcdef.claim").touch()
+    (tmp_path / ".edge-streamer.0123456789abcdef.partial.mp4").touch()
+    assert demo.make_folder(tmp_path) == tmp_path
+    assert not list(tmp_path.iterdir())
 
 
 def test_run_without_a_bundle_takes_the_demo(embedded: FakeSession, tmp_path: Path) -> None:
