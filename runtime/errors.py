@@ -43,6 +43,11 @@ class StepError(EdgeStreamerError):
     """A unit failed and was rolled back: the session stands as it did before the step."""
 
 
+def one_line(error: Exception) -> str:
+    """Its text, which other libraries break into lines, in one."""
+    return " ".join(str(error).split())
+
+
 def reason(error: Exception) -> str:
     """What to tell of it: its text where it is one of these, and its name before it where nobody foresaw it."""
     return str(error) if isinstance(error, EdgeStreamerError) else f"{type(error).__name__}: {error}"

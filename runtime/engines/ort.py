@@ -21,9 +21,10 @@ import onnxruntime as ort
 from edge_streamer.runtime.ending import deaf, underway
 from edge_streamer.runtime.engine import Array
 from edge_streamer.runtime.engines.overflow import products_overflow
-from edge_streamer.runtime.errors import BundleError, EngineError
+from edge_streamer.runtime.errors import BundleError, EngineError, one_line
 from edge_streamer.runtime.machine import cores
 from edge_streamer.runtime.manifest import DYNAMIC, GraphSpec, TensorSpec
+from edge_streamer.runtime.streams import as_text
 
 ORT_TYPES = {
     "float32": "tensor(float)",
@@ -81,7 +82,7 @@ class OrtBoundRun:
         try:
             self._run(self._binding)
         except RuntimeError as error:  # the base of every exception that the binding raises
-            raise EngineError(f"ONNX Runtime failed in graph {self._name!r}: {error}") from error
+            raise EngineError(f"ONNX Runtime failed in graph {self._name!r}: {one_line(error)}") from error
 
 
 class OrtGraph:
@@ -191,13 +192,21 @@ class OrtEngine:
         return aligned_empty(shape, dtype)
 
     def open(self, path: Path, spec: GraphSpec) -> OrtGraph:
+        if as_text(str(path)) != str(path):
+            raise BundleError(
+                f"ONNX Runtime opens only files whose path is UTF-8 text; rename the folder of {path.name}"
+            )
         underway.begin(f"the loading of graph {spec.name!r}", perf_counter())
         try:
             with deaf() if HOLDS_PYTHON else nullcontext():
                 session = ort.InferenceSession(str(path), self.options_for(spec), providers=["CPUExecutionProvider"])
         except Exception as error:
             lacking = next((name for name in NOT_ON_A_CPU if spec.precision.startswith(name)), None)
-            why = f"a CPU does not compute in {lacking}: the bundle is for a board with TensorRT" if lacking else error
+            why = (
+                f"a CPU does not compute in {lacking}: the bundle is for a board with TensorRT"
+                if lacking
+                else one_line(error)
+            )
             raise BundleError(f"ONNX Runtime {ort.__version__} cannot load {path.name}: {why}") from error
         finally:
             underway.end()

@@ -44,7 +44,7 @@ def damage_tar(members: list[Header], rng: random.Random) -> bytes:
     members = [dict(header) for header in members]
     for _ in range(rng.randint(1, 3)):
         place = rng.randrange(len(members)) if members else 0
-        way = rng.randrange(8)
+        way = rng.randrange(9)
         if not members:
             break
         header = members[place]
@@ -87,6 +87,12 @@ def damage_tar(members: list[Header], rng: random.Random) -> bytes:
             del members[place]
         elif way == 5:
             rng.shuffle(members)
+        elif way == 8:  # what says nothing of a bundle
+            header["mtime"], header["mode"], header["uname"] = (
+                b"%011o\0" % rng.getrandbits(32),
+                b"0000600\0",
+                b"someone",
+            )
         elif way == 6:
             members.insert(place, _pax(rng, header["name"].decode("latin1")))
         else:

@@ -17,7 +17,7 @@ import traceback
 from pathlib import Path
 
 from edge_streamer.runtime.errors import EdgeStreamerError, InputError
-from tests.fuzz.targets import TARGETS, Place, Target, strangers
+from tests.fuzz.targets import TARGETS, Place, Target, Wrong, strangers
 
 ADDRESSES = 12 << 30
 """Bytes of address space: far more than is allowed in memory, so that what asks for more ends itself, not the
@@ -49,6 +49,8 @@ def case(target: Target, place: Place, kind: str, seed: str, number: int) -> dic
         how = "refused" if isinstance(error, InputError) else type(error).__name__
         if "\n" in str(error) or not str(error):
             how, trace = "wrong", f"an error of {len(str(error).splitlines())} lines: {error}"
+    except Wrong as error:
+        how, trace = "wrong", str(error)
     except BaseException as error:  # whatever it is, it must not come out: that is what this looks for
         how, trace = "traceback", "".join(traceback.format_exception(error))
     found = list(strangers(place))
