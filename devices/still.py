@@ -36,7 +36,7 @@ LARGEST = 2048
 MOST_OBLONG = 8
 """Pixels more oblong than this are a mistake in the file."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "TGA", "PCX", "SGI", "ICO")
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "TGA", "PCX", "SGI", "ICO", "QOI")
 """What Pillow reads here. Not EPS and its like, which other programs would run."""
 
 _TURNS = {

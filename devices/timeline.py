@@ -86,7 +86,9 @@ class _Clock:
 
     def step(self, packet: Any, time: float) -> None:
         self.last = time
-        self.length = (packet.duration or 0) * self.base
+        length = (packet.duration or 0) * self.base
+        if length <= AHEAD:  # MP4 tells the way to the next packet, be it a leap
+            self.length = length
 
 
 class Timeline:

@@ -89,6 +89,13 @@ def test_what_is_clear_shows_the_bars(tmp_path: Path, suffix: str) -> None:
     assert picture[..., 1].max() <= 2, "no green at the edge either"
 
 
+def test_a_qoi_s_word_on_its_curve_is_not_heeded(tmp_path: Path) -> None:
+    path = tmp_path / "one-colour.qoi"
+    header = struct.pack(">4sIIBB", b"qoif", 9, 7, 3, 1)  # 1: linear, as most programs write of any picture
+    path.write_bytes(header + b"\xfe\xdc\x64\x14\xfd" + bytes(7) + b"\1")  # a pixel, and 62 times the same
+    assert np.abs(shown(path) - (220, 100, 20)).max() <= 1
+
+
 @pytest.mark.parametrize("mode", ["P", "L", "RGB", "1", "LA", "I;16"])
 def test_every_way_to_say_clear_in_a_png(tmp_path: Path, mode: str) -> None:
     path = tmp_path / "icon.png"

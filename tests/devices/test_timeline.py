@@ -137,7 +137,7 @@ def test_one_lost_packet_is_silence_of_its_length(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("leaps", ["audio video", "audio", "video"])
-@pytest.mark.parametrize(("name", "make"), [("leap.mkv", {}), ("leap.ts", {"format": "mpegts"})])
+@pytest.mark.parametrize(("name", "make"), [("leap.mkv", {}), ("leap.ts", {"format": "mpegts"}), ("leap.mp4", {})])
 def test_a_clock_that_leaps_an_hour_is_joined(tmp_path: Path, leaps: str, name: str, make: dict[str, str]) -> None:
     path = film(tmp_path / name, lambda kind, second: 3600.0 if second >= 1 and kind in leaps else 0.0, **make)
     samples, sound = heard(path)
