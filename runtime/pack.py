@@ -101,7 +101,7 @@ def unpacked(archive: Path) -> Path:
     sweep(folder.parent)
     while not hold(folder):
         _unpack_to(archive, folder)
-        retire(folder.parent, keep=folder)
+    retire(folder.parent, keep=folder)  # also where it was there: what others used meanwhile may be in use no more
     return folder
 
 
