@@ -193,10 +193,15 @@ def _unpack(archive: Path, folder: Path) -> None:
 
 
 def _unpack_manifest(archive: Path, first: Member | None, folder: Path) -> Manifest:
-    if first is None or first.name != MANIFEST or not first.regular or first.size > MANIFEST_BYTES:
+    if first is None or first.name != MANIFEST:
         raise BundleError(
             f"{archive} does not begin with a {MANIFEST}, but with {first.name[:300] if first else 'nothing'!r}; "
             "make the archive with edge-streamer pack"
+        )
+    if not first.regular or first.size > MANIFEST_BYTES:
+        raise BundleError(
+            f"{archive} does not begin with a {MANIFEST} that is a regular file of at most "
+            f"{size_text(MANIFEST_BYTES)}; make the archive with edge-streamer pack"
         )
     _write_member(first, folder / MANIFEST)
     try:
