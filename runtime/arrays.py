@@ -106,7 +106,7 @@ class ArrayFile(Mapping[str, Array], Generic[Record]):
     """
 
     def __init__(self, path: Path, kind: type[Record], what: str) -> None:
-        self._path, self._what = path, what
+        self.path, self._what = path, what
         try:
             self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe is no file: do not wait
         except (OSError, ValueError) as error:
@@ -133,7 +133,7 @@ class ArrayFile(Mapping[str, Array], Generic[Record]):
         return np.array(array, order="C")
 
     def _refused(self, why: str) -> MediaError:
-        return MediaError(f"{self._path}: not {self._what} that edge-streamer wrote, or damaged ({why})")
+        return MediaError(f"{self.path}: not {self._what} that edge-streamer wrote, or damaged ({why})")
 
     def _record(self, kind: type[Record]) -> Record:
         form = self.forms.get(RECORD)
@@ -202,7 +202,7 @@ class ArrayFile(Mapping[str, Array], Generic[Record]):
         try:
             data = self._unpacked(name, entry, entry.size, whole=True)
         except MemoryError:
-            raise MediaError(f"{self._path}: {name!r} takes {size_text(entry.size)}, which are not free") from None
+            raise MediaError(f"{self.path}: {name!r} takes {size_text(entry.size)}, which are not free") from None
         if zlib.crc32(data) != entry.sum:
             raise self._refused(f"{name!r} has another checksum")
         return data

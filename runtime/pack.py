@@ -101,7 +101,7 @@ def unpacked(archive: Path) -> Path:
     sweep(folder.parent)
     while not hold(folder):
         _unpack_to(archive, folder)
-        retire(folder.parent, keep=folder)
+    retire(folder.parent, keep=folder)  # also where it was there: what others used meanwhile may be in use no more
     return folder
 
 
@@ -193,10 +193,15 @@ def _unpack(archive: Path, folder: Path) -> None:
 
 
 def _unpack_manifest(archive: Path, first: Member | None, folder: Path) -> Manifest:
-    if first is None or first.name != MANIFEST or not first.regular or first.size > MANIFEST_BYTES:
+    if first is None or first.name != MANIFEST:
         raise BundleError(
             f"{archive} does not begin with a {MANIFEST}, but with {first.name[:300] if first else 'nothing'!r}; "
             "make the archive with edge-streamer pack"
+        )
+    if not first.regular or first.size > MANIFEST_BYTES:
+        raise BundleError(
+            f"{archive} does not begin with a {MANIFEST} that is a regular file of at most "
+            f"{size_text(MANIFEST_BYTES)}; make the archive with edge-streamer pack"
         )
     _write_member(first, folder / MANIFEST)
     try:

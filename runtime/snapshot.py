@@ -8,7 +8,8 @@ renamed.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,21 +90,22 @@ def put_back(snapshot: Snapshot, store: StateStore, program: Program, bundle: st
     Forms are compared before a number is read, all numbers before one is written.
     """
     stamp = snapshot.stamp
-    if stamp.bundle != bundle:
-        raise MediaError(
-            f"the snapshot was taken with bundle {stamp.name!r} ({stamp.bundle[:12]}), this is "
-            f"{name!r} ({bundle[:12]}); take it again with this bundle"
-        )
-    _check_cursors(stamp.rings, store.rings)
-    wanted = {path: Form.of(target) for path, target in _targets(stamp.rings, store, program).items()}
-    _check_forms(snapshot.arrays, wanted)
-    arrays = {path: _finite(path, snapshot.arrays[path]) for path in wanted}
-    for ring in store.rings.values():
-        _check_valid(ring, stamp.rings[ring.name], arrays[f"valid/{ring.name}"])
-    try:
-        program.set_host(stamp.host)
-    except ValueError as error:
-        raise MediaError(f"the snapshot's history: {error}; it is damaged") from None
+    with _naming_file(snapshot.arrays):
+        if stamp.bundle != bundle:
+            raise MediaError(
+                f"the snapshot was taken with bundle {stamp.name!r} ({stamp.bundle[:12]}), this is "
+                f"{name!r} ({bundle[:12]}); take it again with this bundle"
+            )
+        _check_cursors(stamp.rings, store.rings)
+        wanted = {path: Form.of(target) for path, target in _targets(stamp.rings, store, program).items()}
+        _check_forms(snapshot.arrays, wanted)
+        arrays = {path: _finite(path, snapshot.arrays[path]) for path in wanted}
+        for ring in store.rings.values():
+            _check_valid(ring, stamp.rings[ring.name], arrays[f"valid/{ring.name}"])
+        try:
+            program.set_host(stamp.host)
+        except ValueError as error:
+            raise MediaError(f"the snapshot's history: {error}; it is damaged") from None
     # From here on nothing fails.
     store.reset()
     for path, target in _targets(stamp.rings, store, program).items():
@@ -111,6 +113,17 @@ def put_back(snapshot: Snapshot, store: StateStore, program: Program, bundle: st
     for ring_name, units in stamp.rings.items():
         store.rings[ring_name].units = units
     store.commit()
+
+
+@contextmanager
+def _naming_file(arrays: Mapping[str, Array]) -> Iterator[None]:
+    """Put the file's name before what is wrong with the snapshot in it."""
+    try:
+        yield
+    except MediaError as error:
+        if not isinstance(arrays, ArrayFile) or str(error).startswith(str(arrays.path)):
+            raise
+        raise MediaError(f"{arrays.path}: {error}") from None
 
 
 def _targets(units: dict[str, int], store: StateStore, program: Program) -> dict[str, Array]:

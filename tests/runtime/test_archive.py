@@ -185,3 +185,19 @@ def test_the_cache_keeps_the_bundles_used_last_and_those_in_use(
         subprocess.run([sys.executable, "-c", script, str(path)], check=True)
     kept = {path.name for path in first.parent.iterdir()}
     assert kept == {digest(path) for path in (made[0], *made[-packing.MOST_UNPACKED :])}
+
+
+def test_bundles_that_were_in_use_go_when_an_unpacked_one_is_opened_again(
+    counter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    made = archives(counter, tmp_path, packing.MOST_UNPACKED + 2)
+    opened = [Bundle.open(path).path for path in made]
+    cache = opened[0].parent
+    assert len(list(cache.iterdir())) == len(made)  # this process uses them all
+    script = "import sys; from edge_streamer.runtime.bundle import Bundle; Bundle.open(sys.argv[1])"
+    for handle in packing._held.values():
+        os.close(handle)
+    packing._held.clear()
+    subprocess.run([sys.executable, "-c", script, str(made[-1])], check=True)
+    assert {path.name for path in cache.iterdir()} == {digest(path) for path in made[-packing.MOST_UNPACKED :]}

@@ -138,7 +138,12 @@ def test_an_archive_of_zeros_costs_no_memory_and_no_time(counter: Path, tmp_path
 
 def test_a_manifest_larger_than_any_is_not_unpacked(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(header("manifest.json", b"77777777777"))
-    refuses(tmp_path / "a.tar", "does not begin with a manifest.json")
+    refuses(tmp_path / "a.tar", "does not begin with a manifest.json that is a regular file of at most 16.0 MB")
+
+
+def test_a_manifest_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_bytes(header("manifest.json", kind=b"2"))
+    refuses(tmp_path / "a.tar", "does not begin with a manifest.json that is a regular file")
 
 
 def test_long_names_letters_of_the_world_and_large_sizes_come_back(tmp_path: Path) -> None:

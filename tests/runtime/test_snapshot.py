@@ -59,11 +59,12 @@ def npy(array: np.ndarray) -> bytes:
 
 
 def refused(session: Session, file: Path, data: bytes, says: str | None = None) -> str:
-    """One line, and the session as it was, bit for bit."""
+    """One line that names the file, and the session as it was, bit for bit."""
     before = session.snapshot()
     file.write_bytes(data)
     with pytest.raises(MediaError, match=says) as caught:
         session.restore(load_snapshot(file))
+    assert str(caught.value).count(str(file)) == 1
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 1000
     assert_same_state(session.snapshot(), before)
