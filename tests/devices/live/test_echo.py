@@ -310,7 +310,7 @@ def test_a_rate_that_it_does_not_know_is_named(library: Any) -> None:
 
 def test_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pywebrtc_audio", None)
-    with pytest.raises(InputError, match=r"pip install '\.\[live\]', or run with --no-aec"):
+    with pytest.raises(InputError, match=r"pip install '\.\[live\]'\), or run with --no-aec"):
         open_echo("full", RATE)
 
 

@@ -180,6 +180,9 @@ def test_no_device_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
     microphone = Microphone("default", MEDIA, Untouched("off"))
     try:
         why = microphone.wait()
-        assert why == "there is no microphone; plug one in, start the sound server, or use --mic none"
+        assert why == (
+            "there is no microphone; plug one in, start the sound server, or use --mic none (a sound server is reached "
+            "through the Debian package libasound2-plugins)"
+        )
     finally:
         microphone.close()
