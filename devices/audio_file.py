@@ -65,6 +65,7 @@ class AudioFile:
             return False
         ready = min(len(out), len(self._pending))
         np.clip(self._pending[:ready], -1.0, 1.0, out=out[:ready])
+        np.nan_to_num(out[:ready], copy=False, nan=0.0)  # of a damaged file of floats
         out[ready:] = 0.0
         self._pending = self._pending[ready:]
         self._given += 1
