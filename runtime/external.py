@@ -202,23 +202,30 @@ class _Walk:
 
     def _fields(self, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
         """(field number, wire type, start, end) of a message's fields; a number comes in place of its start."""
-        data, at = self._data, start
-        while at < end:
+        for field in message_fields(self._data, start, end):
             self._count += 1
             if self._count > MOST_FIELDS:
                 raise _Refused(f"has more than {MOST_FIELDS} fields outside of its weights")
-            tag, at = _varint(data, at, end)
-            wire = tag & 7
-            if wire == _VARINT:
-                first, at = _varint(data, at, end)
-            else:
-                size = {_EIGHT_BYTES: 8, _FOUR_BYTES: 4}.get(wire, -1)
-                if wire == _BLOCK:
-                    size, at = _varint(data, at, end)
-                if size < 0 or at + size > end:
-                    raise ValueError(f"a field at byte {at} does not fit")
-                first, at = at, at + size
-            yield tag >> 3, wire, first, at
+            yield field
+
+
+def message_fields(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+    """(field number, wire type, start, end) of a message's fields; a number comes in place of its start. ValueError
+    where they do not fit."""
+    at = start
+    while at < end:
+        tag, at = _varint(data, at, end)
+        wire = tag & 7
+        if wire == _VARINT:
+            first, at = _varint(data, at, end)
+        else:
+            size = {_EIGHT_BYTES: 8, _FOUR_BYTES: 4}.get(wire, -1)
+            if wire == _BLOCK:
+                size, at = _varint(data, at, end)
+            if size < 0 or at + size > end:
+                raise ValueError(f"a field at byte {at} does not fit")
+            first, at = at, at + size
+        yield tag >> 3, wire, first, at
 
 
 def _varint(data: mmap.mmap, at: int, end: int) -> tuple[int, int]:

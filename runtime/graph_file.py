@@ -15,16 +15,13 @@ from collections.abc import Iterable, Iterator
 
 from edge_streamer.runtime.bundle import Bundle
 from edge_streamer.runtime.errors import BundleError
-from edge_streamer.runtime.external import _varint
+from edge_streamer.runtime.external import message_fields
 from edge_streamer.runtime.manifest import GraphSpec, TensorSpec
 
 ELEMENTS = {
     1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 9: "bool", 10: "float16", 16: "bfloat16",
 }  # fmt: skip
 """TensorProto.DataType, of those that a manifest has a word for."""
-_VARINT, _BLOCK = 0, 2
-_SIZES = {1: 8, 5: 4}
-"""Wire types: numbers, what has a length, and what has a fixed one."""
 
 Declared = dict[str, tuple[str, tuple[int | str, ...]]]
 """Name -> (dtype, shape)."""
@@ -105,15 +102,6 @@ def _text(data: mmap.mmap, field: _Field) -> str:
 
 def _fields(data: mmap.mmap, message: _Field) -> Iterator[_Field]:
     """(number, start, end) of a message's fields; of a number (number, value, end)."""
-    _, at, end = message
-    while at < end:
-        tag, at = _varint(data, at, end)
-        wire = tag & 7
-        if wire == _VARINT:
-            first, at = _varint(data, at, end)
-        else:
-            size, at = _varint(data, at, end) if wire == _BLOCK else (_SIZES.get(wire, -1), at)
-            if size < 0 or at + size > end:
-                raise ValueError(f"a field at byte {at} does not fit")
-            first, at = at, at + size
-        yield tag >> 3, first, at
+    _, start, end = message
+    for number, _, first, last in message_fields(data, start, end):
+        yield number, first, last
