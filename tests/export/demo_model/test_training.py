@@ -371,4 +371,5 @@ def test_without_torch_it_is_one_line() -> None:
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert ran.returncode == 2
     assert ran.stderr.count("\n") == 1
-    assert "pip install torch" in ran.stderr
+    assert "needs torch" in ran.stderr
+    assert "pip install 'edge-streamer[export]'" in ran.stderr

@@ -54,25 +54,25 @@ def test_memory_is_not_locked_under_a_finite_limit() -> None:
 CHILD = """
 import json, os, threading
 from edge_streamer.runtime.realtime import priorities
-before, go, done = [], threading.Event(), threading.Event()
+before, other, go, done = os.sched_getscheduler(0), [], threading.Event(), threading.Event()
 def bystander():
     go.wait()
-    before.append(os.sched_getscheduler(threading.get_native_id()))
+    other.append(os.sched_getscheduler(threading.get_native_id()))
     done.set()
 threading.Thread(target=bystander).start()
 told = priorities.raise_priority()
 go.set(); done.wait()
-print(json.dumps([told, os.sched_getscheduler(0), before[0]]))
+print(json.dumps([told, os.sched_getscheduler(0), before, other[0]]))
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setscheduler"), reason="needs Linux's scheduler")
 def test_what_was_granted_is_what_the_kernel_says_and_only_this_thread_has_it() -> None:
     ran = subprocess.run([sys.executable, "-c", CHILD], capture_output=True, text=True, check=True)
-    told, mine, other = json.loads(ran.stdout)
+    told, mine, before, other = json.loads(ran.stdout)
     assert any(line.startswith("priority: real time") for line in told) == (mine == os.SCHED_RR)
-    assert other == os.SCHED_OTHER
-    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+    assert other == before  # a machine may run tests in real time themselves
+    assert os.sched_getscheduler(0) == before
 
 
 def test_the_collector_leaves_what_was_there_alone_and_is_given_it_back() -> None:
