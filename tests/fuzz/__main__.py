@@ -25,7 +25,7 @@ from rich.progress import track
 
 KINDS = ("manifest", "archive", "graph", "snapshot", "golden", "recording", "media")
 SLOW_SECONDS = 2.0
-"""Of one case, as a user waits; a slow one counts where it is slow every time: the machine may be busy."""
+"""Of one case, as a user waits on a machine that does nothing else; a slow one counts where it is slow every time."""
 TRIES = 4
 HUNG_SECONDS = 60.0
 """Nothing that ends by itself takes so long here."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import random
 import struct
 import zipfile
@@ -60,10 +61,18 @@ def _number(tree: Any, parent: Any, key: Any, rng: random.Random) -> None:
     value = parent[key]
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         parent[key] = rng.choice(
-            (value + 1, value - 1, value * 2, -value, value * 1000, value * 10**9, float(value), str(value))
+            (value + 1, value - 1, value * 2, -value, value * 1000, value * 10**9, _float(value), str(value))
         )
     else:
         _odd(tree, parent, key, rng)
+
+
+def _float(value: float) -> float:
+    """A whole number that was multiplied a few times is none that a float can hold."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def _drop(tree: Any, parent: Any, key: Any, rng: random.Random) -> None:
