@@ -20,9 +20,9 @@ from edge_streamer.runtime.errors import InputError
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from edge_streamer.export.config import Config
-    from edge_streamer.export.model import WanStreamer
-    from edge_streamer.export.wan_streamer import Origin
+    from edge_streamer.export.wan_streamer.config import Config
+    from edge_streamer.export.wan_streamer.model import WanStreamer
+    from edge_streamer.export.write import Origin
 
 HELP = "turn a streaming torch model into a bundle of chunk graphs"
 PRESET_NAMES = ("tiny", "demo", "qwen2.5-0.5b")
@@ -49,7 +49,7 @@ def main(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from edge_streamer.export.wan_streamer import export_bundle
+    from edge_streamer.export.write import export_bundle
     from edge_streamer.runtime.files import check_new_folder
 
     check_new_folder(args.out)
@@ -100,7 +100,7 @@ def what_is_random(args: argparse.Namespace) -> str:
 
 def configure(args: argparse.Namespace) -> Config:
     """The preset with the command line's changes. InputError where they make no model."""
-    from edge_streamer.export.config import PRESETS, with_attention
+    from edge_streamer.export.wan_streamer.config import PRESETS, with_attention
 
     names = {"window": "window_units", "video_window": "video_window_units", "prefix_tokens": "prefix_tokens"}
     changes = {field: getattr(args, name) for name, field in names.items() if getattr(args, name) is not None}
@@ -114,8 +114,8 @@ def configure(args: argparse.Namespace) -> Config:
 def read_inputs(args: argparse.Namespace, tell: Callable[[str], None]) -> tuple[Config, Tokenizer]:
     """The model's sizes and its tokenizer. All that can be wrong with the files but the values of weights is told here,
     before the model is built, which takes a while. ``tell`` hears what of them is left out."""
-    from edge_streamer.export.backbone import open_backbone
-    from edge_streamer.export.tokenizer import byte_level, from_backbone
+    from edge_streamer.export.wan_streamer.backbone import open_backbone
+    from edge_streamer.export.wan_streamer.tokenizer import byte_level, from_backbone
 
     if args.weights and not args.weights.is_file():
         raise InputError(f"--weights {args.weights}: there is no such file; wanted a .safetensors file")
@@ -129,10 +129,10 @@ def read_inputs(args: argparse.Namespace, tell: Callable[[str], None]) -> tuple[
 
 def make_model(args: argparse.Namespace, config: Config) -> tuple[WanStreamer, Origin]:
     """The model with its weights, and where they came from."""
-    from edge_streamer.export.backbone import load_backbone
-    from edge_streamer.export.model import build
-    from edge_streamer.export.wan_streamer import Origin
-    from edge_streamer.export.weights import load_weights, read_origin
+    from edge_streamer.export.wan_streamer.backbone import load_backbone
+    from edge_streamer.export.wan_streamer.model import build
+    from edge_streamer.export.wan_streamer.weights import load_weights, read_origin
+    from edge_streamer.export.write import Origin
 
     weights, licence, backbone = f"random, seed {args.seed}", "none: random numbers", ""
     model = build(config, args.seed)

@@ -14,7 +14,7 @@ import onnx
 import onnx_ir as ir
 from onnxscript.optimizer import fold_constants
 
-from edge_streamer.runtime.manifest import TensorSpec
+from edge_streamer.runtime.bundle.manifest import TensorSpec
 
 Shapes = dict[str, tuple[int, ...]]
 

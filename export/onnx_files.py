@@ -1,8 +1,9 @@
 """From a planned graph to an ONNX file that every board of ours reads.
 
-Receives a :class:`~edge_streamer.export.graphs.GraphPlan`; hands on a file of IR version 10, opset 21, standard
-operators only, with its weights beside it as external data (each tensor once, mappable), its inputs and outputs
-named and shaped exactly as the manifest will say, and nothing of the machine that made it (no traces, no paths).
+Receives a :class:`~edge_streamer.export.wan_streamer.graphs.GraphPlan`; hands on a file of IR version 10, opset 21,
+standard operators only, with its weights beside it as external data (each tensor once, mappable), its inputs and
+outputs named and shaped exactly as the manifest will say, and nothing of the machine that made it (no traces, no
+paths).
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ import onnx_ir as ir
 import torch
 from onnx_ir.passes import common as passes
 
-from edge_streamer.export.graphs import GraphPlan
+from edge_streamer.export.wan_streamer.graphs import GraphPlan
 from edge_streamer.quantization.graph import save
+from edge_streamer.runtime.bundle.manifest import TensorSpec
 from edge_streamer.runtime.errors import EdgeStreamerError
-from edge_streamer.runtime.manifest import TensorSpec
 
 IR_VERSION, OPSET = 10, 21
 """The newest that ONNX Runtime 1.23 (JetPack 6's last) loads."""

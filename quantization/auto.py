@@ -23,20 +23,20 @@ from pathlib import Path
 import msgspec
 
 from edge_streamer.quantization import graph
+from edge_streamer.quantization.calibrate import Key, Seen
+from edge_streamer.quantization.emulate import StandIn
 from edge_streamer.quantization.make import copy_files, rewrite, write_table
-from edge_streamer.quantization.observe import Key, Seen
-from edge_streamer.quantization.options import ESTIMATOR, SCHEMES, TARGETS, Estimator, Target
 from edge_streamer.quantization.schemes import BOARDS, CODECS, Mixture, Plan, Scheme
-from edge_streamer.quantization.standin import StandIn
 from edge_streamer.quantization.streams import Stream
-from edge_streamer.runtime.bundle import Bundle, write_bundle
+from edge_streamer.quantization.vocabulary import ESTIMATOR, SCHEMES, TARGETS, Estimator, Target
+from edge_streamer.runtime.bundle.manifest import GraphSpec
+from edge_streamer.runtime.bundle.reader import Bundle, write_bundle
 from edge_streamer.runtime.claims import scratch
-from edge_streamer.runtime.engines.ort import OrtGraph
+from edge_streamer.runtime.compare.error_over_time import HEARD_AND_SEEN, Drift, drift
+from edge_streamer.runtime.engines.cpu import OrtGraph
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.evaluation.bench import Tell
-from edge_streamer.runtime.evaluation.drift import HEARD_AND_SEEN, Drift, drift
-from edge_streamer.runtime.manifest import GraphSpec
-from edge_streamer.runtime.session import Session, open_session
+from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.unit import Unit
 
 PROBED = 40

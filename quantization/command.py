@@ -15,35 +15,29 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from edge_streamer.quantization.advice import Advice, advise, read
 from edge_streamer.quantization.auto import Choice, TooFar, choose
+from edge_streamer.quantization.calibrate import observe
+from edge_streamer.quantization.choose import Advice, advise, read
 from edge_streamer.quantization.make import quantize
-from edge_streamer.quantization.observe import observe
-from edge_streamer.quantization.options import AUTO, BOUND
 from edge_streamer.quantization.page import render
 from edge_streamer.quantization.report import Report, measure, named
 from edge_streamer.quantization.schemes import Mixture, Scheme
 from edge_streamer.quantization.streams import Stream, recordings, scenes, usual
-from edge_streamer.runtime.bundle import Bundle
+from edge_streamer.quantization.vocabulary import AUTO, BOUND
+from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.claims import sweep
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.evaluation.bench import Tell
 from edge_streamer.runtime.files import check_new_folder, replacing_all, size_text, to_json
 from edge_streamer.runtime.outputs import BUNDLE, check_outside
-from edge_streamer.runtime.show import bars
+from edge_streamer.runtime.pages.terminal import bars
 from edge_streamer.runtime.streams import as_text
 from edge_streamer.runtime.unit import Unit
 
 
 def main(args: argparse.Namespace) -> int:
     """Quantize and measure; returns the exit status."""
-    for name, count in (("units", args.units), ("calibration-units", args.calibration_units)):
-        if not 1 <= count <= 1_000_000:
-            raise InputError(f"--{name} is {count}; wanted 1 to 1000000")
-    if args.scheme == AUTO and args.rings != "float32":
-        raise InputError("--scheme auto measures its mixtures with float32 rings; leave --rings out, or name a scheme")
-    if args.max_error is not None and not math.isfinite(args.max_error):
-        raise InputError(f"--max-error is {args.max_error}; wanted decibels, e.g. -25")
+    _check(args)
     scheme: Scheme | Mixture | None = None
     if args.scheme != AUTO:
         scheme = Scheme(args.scheme, args.target, args.input_range)
@@ -71,9 +65,7 @@ def main(args: argparse.Namespace) -> int:
         made = Bundle.open(folder, verify=False)
         report, kept = measure(source, made, scheme, layers, stream, args.units, calibration.name,
                                counted.count, tell, choices)  # fmt: skip
-        if args.max_error is not None and not report.worst_db <= args.max_error:
-            came = f"the latents' error over {args.units} units is {report.worst_db:.1f} dB"
-            raise TooFar(f"{came}, above --max-error {args.max_error:g}; nothing was kept; try another scheme")
+        _check_error(report, args)
         advice = advise({**beside, str(args.out): report})
         shown.write_bytes(as_text(render(report, kept, advice)).encode())
         written.write_bytes(to_json(report))
@@ -82,6 +74,24 @@ def main(args: argparse.Namespace) -> int:
     else:
         _show(report, advice, args, page)
     return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """InputError for words that cannot be meant, before anything is opened."""
+    for name, count in (("units", args.units), ("calibration-units", args.calibration_units)):
+        if not 1 <= count <= 1_000_000:
+            raise InputError(f"--{name} is {count}; wanted 1 to 1000000")
+    if args.scheme == AUTO and args.rings != "float32":
+        raise InputError("--scheme auto measures its mixtures with float32 rings; leave --rings out, or name a scheme")
+    if args.max_error is not None and not math.isfinite(args.max_error):
+        raise InputError(f"--max-error is {args.max_error}; wanted decibels, e.g. -25")
+
+
+def _check_error(report: Report, args: argparse.Namespace) -> None:
+    """TooFar where --max-error was named and is missed."""
+    if args.max_error is not None and not report.worst_db <= args.max_error:
+        came = f"the latents' error over {args.units} units is {report.worst_db:.1f} dB"
+        raise TooFar(f"{came}, above --max-error {args.max_error:g}; nothing was kept; try another scheme")
 
 
 def _check_source(bundle: Bundle) -> None:

@@ -1,6 +1,6 @@
 """The layers of an ONNX graph that are worth fewer bits, and scales that are moved between them.
 
-Receives graph files; hands on :class:`Layer` for every weight of its own; ways.py rewrites them. A scale of a layer's
+Receives graph files; hands on :class:`Layer` for every weight of its own; qdq.py rewrites them. A scale of a layer's
 inputs is folded into what makes them (:func:`maker_of`, :func:`fold`).
 
 Constants that are no parameters (the spectrum's kernels, triangles of ones) are left as they are: they are exact, and
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from edge_streamer.quantization.numbers import Matrix
+from edge_streamer.quantization.formats import Matrix
 from edge_streamer.runtime.errors import BundleError
 
 PREFIX, SUFFIX = "model.", ".weight"

@@ -17,19 +17,19 @@ import msgspec
 import numpy as np
 import onnx_ir as ir
 
-from edge_streamer.quantization import fit, graph, rings, ways
-from edge_streamer.quantization.numbers import FP16, INT8, Matrix, in_half, to_nearest
-from edge_streamer.quantization.observe import Key, Observed, Seen
-from edge_streamer.quantization.options import Estimator
+from edge_streamer.quantization import graph, qdq, rings, rounding
+from edge_streamer.quantization.calibrate import Key, Observed, Seen
+from edge_streamer.quantization.emulate import StandIn
+from edge_streamer.quantization.formats import FP16, INT8, Matrix, in_half, to_nearest
 from edge_streamer.quantization.schemes import CODECS, Mixture, Plan, Scheme
-from edge_streamer.quantization.standin import StandIn
-from edge_streamer.runtime.bundle import Bundle, write_bundle
+from edge_streamer.quantization.vocabulary import Estimator
+from edge_streamer.runtime.bundle.listed import MANIFEST
+from edge_streamer.runtime.bundle.manifest import EmbeddingSpec, GraphSpec
+from edge_streamer.runtime.bundle.reader import Bundle, write_bundle
+from edge_streamer.runtime.compare.error_over_time import decibels
+from edge_streamer.runtime.compare.golden import Golden, load_golden, replay
 from edge_streamer.runtime.evaluation.bench import Tell
-from edge_streamer.runtime.evaluation.drift import decibels
-from edge_streamer.runtime.golden import Golden, load_golden, replay
-from edge_streamer.runtime.listed import MANIFEST
-from edge_streamer.runtime.manifest import EmbeddingSpec, GraphSpec
-from edge_streamer.runtime.session import open_session
+from edge_streamer.runtime.session.session import open_session
 
 TABLES = {"int8": "embedding.i8", "float16": "embedding.f16"}
 ROWS_AT_ONCE = 4096
@@ -155,23 +155,23 @@ def _round(
     if plan.way == "cast":
         half = in_half(weight, plan.format, layer.name).astype(np.float32)
         if inputs is not None:
-            error = _decibels(fit.share_lost(weight, weight - half, inputs.together))
-        ways.cast(model, layer, plan.format)
+            error = _decibels(rounding.share_lost(weight, weight - half, inputs.together))
+        qdq.cast(model, layer, plan.format)
         return Quantized(name, layer.name, plan.words, plan.format.bytes(*weight.shape), error, cut, largest)
     if inputs is None:
         codes = to_nearest(weight, plan.format)
         plan = replace(plan, way="stored") if plan.way == "bound" else plan  # no range is known
     else:
-        codes = fit.compensated(weight, plan.format, inputs.together)
-        error = _decibels(fit.output_error(weight, codes, inputs.together))
+        codes = rounding.compensated(weight, plan.format, inputs.together)
+        error = _decibels(rounding.output_error(weight, codes, inputs.together))
     if plan.way == "computed":
-        ways.compute(model, layer, codes)
+        qdq.compute(model, layer, codes)
     elif plan.way == "bound" and inputs is not None:
-        edge = fit.input_range(float(inputs.largest.max()), inputs.sample, estimator, plan.format)
+        edge = rounding.input_range(float(inputs.largest.max()), inputs.sample, estimator, plan.format)
         cut = float((np.abs(inputs.sample) > edge).mean())
-        ways.bound(model, layer, codes, edge)
+        qdq.bound(model, layer, codes, edge)
     else:
-        ways.store(model, layer, codes)
+        qdq.store(model, layer, codes)
     return Quantized(name, layer.name, plan.words, codes.format.bytes(*weight.shape), error, cut, largest)
 
 
@@ -202,9 +202,9 @@ def _move(model: ir.Model, layer: graph.Layer, plan: Plan, inputs: _Inputs) -> N
     if maker is None:
         return
     if plan.format.bits == 4:
-        scale = fit.migrated(layer.matrix, plan.format, inputs.together)
+        scale = rounding.migrated(layer.matrix, plan.format, inputs.together)
     else:
-        scale = fit.smoothed(layer.matrix, inputs.largest, SMOOTHING)
+        scale = rounding.smoothed(layer.matrix, inputs.largest, SMOOTHING)
     graph.fold(model, layer, maker, scale)
     inputs.divide(scale)
 

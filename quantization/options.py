@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Literal, get_args
+
+from edge_streamer.quantization.vocabulary import (
+    AUTO,
+    BOUND,
+    CALIBRATION_UNITS,
+    ESTIMATOR,
+    ESTIMATORS,
+    SCHEMES,
+    TARGETS,
+    USUAL,
+)
 
 HELP = "make a bundle smaller and faster, and measure what that costs over minutes"
-
-SchemeName = Literal["int8", "int4", "fp16", "bf16", "fp8", "nvfp4"]
-SCHEMES: tuple[SchemeName, ...] = get_args(SchemeName)
-AUTO = "auto"
-Target = Literal["cpu", "orin", "thor"]
-TARGETS: tuple[Target, ...] = get_args(Target)
-Estimator = Literal["largest", "percentile", "error"]
-ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
-ESTIMATOR: Estimator = "largest"
-USUAL = 500
-"""Units measured over where nothing is said."""
-CALIBRATION_UNITS = 300
-BOUND = -25.0
-"""dB, where --max-error says nothing."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

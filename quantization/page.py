@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge_streamer.quantization.advice import SAME, Advice
+from edge_streamer.quantization.choose import SAME, Advice
 from edge_streamer.quantization.report import Kept, Report
-from edge_streamer.runtime.evaluation.drift import Drift
+from edge_streamer.runtime.compare.error_over_time import Drift
 from edge_streamer.runtime.evaluation.ear import AUDIBLE, loudness
 from edge_streamer.runtime.evaluation.page import data, decibel_text, document, legend, table
 
@@ -185,11 +185,7 @@ def curves(curve_db: Mapping[str, Sequence[float]], bound: float, label: str) ->
         for colour, some in zip(COLOURS, points if size == 1 else (), strict=False)
         for x, y in (place.split(",") for place in some.split())
     )
-    y = height(bound)
-    lines += (
-        f"<line x1={LEFT} x2={WIDE} y1={y:.1f} y2={y:.1f} stroke='#c02626' stroke-dasharray='6 4'/>"
-        f"<text x={WIDE + 8} y={y + 4:.1f} font-size=11 fill='#c02626'>{label}, {bound:g} dB</text>"
-    )
+    lines += _bound(height(bound), f"{label}, {bound:g} dB")
     grid = "".join(
         f"<line x1={LEFT} x2={WIDE} y1={y:.1f} y2={y:.1f} stroke='#e0e0e8'/>"
         f"<text x={LEFT - 6} y={y + 4:.1f} font-size=11 fill='#667' text-anchor=end>{level:.0f} dB</text>"
@@ -203,6 +199,13 @@ def curves(curve_db: Mapping[str, Sequence[float]], bound: float, label: str) ->
         f"<text x={LEFT} y={HIGH - 4} font-size=11 fill='#667'>0 s</text>"
         f"<text x={WIDE} y={HIGH - 4} font-size=11 fill='#667' text-anchor=end>{_seconds(units)}</text></svg>"
         f"<figcaption>{legend}</figcaption></figure>"
+    )
+
+
+def _bound(y: float, words: str) -> str:
+    return (
+        f"<line x1={LEFT} x2={WIDE} y1={y:.1f} y2={y:.1f} stroke='#c02626' stroke-dasharray='6 4'/>"
+        f"<text x={WIDE + 8} y={y + 4:.1f} font-size=11 fill='#c02626'>{words}</text>"
     )
 
 

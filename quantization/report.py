@@ -15,17 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_streamer.quantization.auto import Choice
+from edge_streamer.quantization.emulate import StandIn
 from edge_streamer.quantization.make import Quantized
-from edge_streamer.quantization.options import ESTIMATOR, Estimator
 from edge_streamer.quantization.rings import ring_bytes
 from edge_streamer.quantization.schemes import Mixture, Scheme
-from edge_streamer.quantization.standin import StandIn
 from edge_streamer.quantization.streams import Stream
-from edge_streamer.runtime.bundle import Bundle
+from edge_streamer.quantization.vocabulary import ESTIMATOR, Estimator
+from edge_streamer.runtime.bundle.reader import Bundle
+from edge_streamer.runtime.compare.error_over_time import LATENTS, Drift, Mode, drift
 from edge_streamer.runtime.evaluation.bench import Tell
-from edge_streamer.runtime.evaluation.drift import LATENTS, Drift, Mode, drift
 from edge_streamer.runtime.machine import machine, versions
-from edge_streamer.runtime.session import open_session
+from edge_streamer.runtime.session.session import open_session
 from edge_streamer.runtime.unit import Response
 
 FORMAT = 1

@@ -18,10 +18,10 @@ import msgspec
 import numpy as np
 import onnx_ir as ir
 
+from edge_streamer.quantization.formats import INT8, SMALLEST_SCALE, Matrix
 from edge_streamer.quantization.graph import constant
-from edge_streamer.quantization.numbers import INT8, SMALLEST_SCALE, Matrix
+from edge_streamer.runtime.bundle.manifest import GraphSpec, RingSpec, StateSpec, TensorSpec
 from edge_streamer.runtime.errors import InputError
-from edge_streamer.runtime.manifest import GraphSpec, RingSpec, StateSpec, TensorSpec
 
 HEADS = 0
 """The axis of rings and appends that heads lie along."""

@@ -26,15 +26,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from edge_streamer.quantization.calibrate import Key
+from edge_streamer.quantization.formats import BF16, FP8, FP16, INT4, INT8, NVFP4, Format, fits
 from edge_streamer.quantization.graph import Layer
-from edge_streamer.quantization.numbers import BF16, FP8, FP16, INT4, INT8, NVFP4, Format, fits
-from edge_streamer.quantization.observe import Key
-from edge_streamer.quantization.options import ESTIMATOR, TARGETS, Estimator, SchemeName, Target
+from edge_streamer.quantization.vocabulary import ESTIMATOR, TARGETS, Estimator, SchemeName, Target
+from edge_streamer.runtime.bundle.manifest import DYNAMIC
 from edge_streamer.runtime.errors import InputError
-from edge_streamer.runtime.manifest import DYNAMIC
 
 Way = Literal["stored", "bound", "computed", "cast"]
-"""How a layer computes with its integers; see graph.py."""
+"""How a layer computes with its integers; see qdq.py."""
 BOARDS: dict[SchemeName, tuple[Target, ...]] = {"bf16": ("orin", "thor"), "fp8": ("thor",), "nvfp4": ("thor",)}
 """Targets that compute with a scheme's numbers, where not all do."""
 CODECS = ("encode", "decode", "encode_agent")

@@ -8,7 +8,6 @@ with the demo.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -17,13 +16,15 @@ from typing import Any
 
 import numpy as np
 
+from edge_streamer.devices.files.audio_file import AudioFile
+from edge_streamer.devices.files.video_file import StillCamera, VideoFile
+from edge_streamer.runtime.bundle.manifest import MediaSpec
+from edge_streamer.runtime.bundle.shipped import MEDIA
 from edge_streamer.runtime.errors import InputError, MediaError
 from edge_streamer.runtime.evaluation.runner import Microphone, Voices, check_media
 from edge_streamer.runtime.evaluation.suite import duplex, scene_of
-from edge_streamer.runtime.manifest import MediaSpec
-from edge_streamer.runtime.scenes.assets import load_assets
-from edge_streamer.runtime.scenes.script import typed_text
-from edge_streamer.runtime.shipped import MEDIA
+from edge_streamer.runtime.evaluation.world.assets import load_assets
+from edge_streamer.runtime.evaluation.world.script import typed_text
 from edge_streamer.runtime.unit import Unit
 
 CALIBRATION_SEED, SCENES_SEED = 991, 4242
@@ -87,15 +88,14 @@ def _scenes(first: int) -> Iterator[Unit]:
 
 
 def _units(sound: Path, film: Path, media: MediaSpec) -> Iterator[Unit]:
-    audio, video = (importlib.import_module(f"edge_streamer.devices.{name}") for name in ("audio_file", "video_file"))
     with ExitStack() as stack:
-        microphone: Any = stack.enter_context(closing(audio.AudioFile(sound, media)))
+        microphone: Any = stack.enter_context(closing(AudioFile(sound, media)))
         try:
-            camera: Any = video.VideoFile(film, media)
+            camera: Any = VideoFile(film, media)
         except MediaError:
             if film != sound:
                 raise
-            camera = video.StillCamera(media)  # a sound file
+            camera = StillCamera(media)  # a sound file
         stack.enter_context(closing(camera))
         while True:
             samples = np.empty(media.unit_samples, np.float32)

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edge_streamer.runtime.bundle import Bundle
+    from edge_streamer.runtime.bundle.reader import Bundle
     from edge_streamer.runtime.errors import (
         BundleError,
         EdgeStreamerError,
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
         MediaError,
         StepError,
     )
-    from edge_streamer.runtime.session import Session
-    from edge_streamer.runtime.session import open_session as open
+    from edge_streamer.runtime.session.session import Session
+    from edge_streamer.runtime.session.session import open_session as open
     from edge_streamer.runtime.unit import Knobs, Response, Unit
 
 _WHERE = {
-    "Bundle": ("bundle", "Bundle"),
+    "Bundle": ("bundle.reader", "Bundle"),
     "BundleError": ("errors", "BundleError"),
     "EdgeStreamerError": ("errors", "EdgeStreamerError"),
     "EngineError": ("errors", "EngineError"),
@@ -32,12 +32,12 @@ _WHERE = {
     "Knobs": ("unit", "Knobs"),
     "MediaError": ("errors", "MediaError"),
     "Response": ("unit", "Response"),
-    "Session": ("session", "Session"),
+    "Session": ("session.session", "Session"),
     "StepError": ("errors", "StepError"),
     "Unit": ("unit", "Unit"),
-    "open": ("session", "open_session"),
+    "open": ("session.session", "open_session"),
 }
-"""Public name -> (file of this folder, name in it)."""
+"""Public name -> (module of this folder, name in it)."""
 
 __all__ = [
     "Bundle",

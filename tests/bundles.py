@@ -17,12 +17,20 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edge_streamer.runtime.bundle import Bundle, write_bundle
+from edge_streamer.runtime.bundle.manifest import (
+    FORMAT,
+    CarrySpec,
+    GraphSpec,
+    Manifest,
+    Provenance,
+    RingSpec,
+    TensorSpec,
+)
+from edge_streamer.runtime.bundle.reader import Bundle, write_bundle
 from edge_streamer.runtime.errors import BundleError
-from edge_streamer.runtime.manifest import FORMAT, CarrySpec, GraphSpec, Manifest, Provenance, RingSpec, TensorSpec
 
 if TYPE_CHECKING:
-    from edge_streamer.export.config import Join
+    from edge_streamer.export.wan_streamer.config import Join
 
 PROVENANCE = Provenance(
     made_by="tests/bundles.py",
@@ -157,10 +165,10 @@ SEED = 7
 
 def exported_bundle(preset: str, folder: Path, attention: Join | None = None) -> Path:
     """Export ``preset`` with random weights to ``folder``; ``attention``: another way of joining than its own."""
-    from edge_streamer.export.config import PRESETS, with_attention
-    from edge_streamer.export.model import build
-    from edge_streamer.export.tokenizer import byte_level
-    from edge_streamer.export.wan_streamer import Origin, export_bundle
+    from edge_streamer.export.wan_streamer.config import PRESETS, with_attention
+    from edge_streamer.export.wan_streamer.model import build
+    from edge_streamer.export.wan_streamer.tokenizer import byte_level
+    from edge_streamer.export.write import Origin, export_bundle
 
     config = PRESETS[preset]
     if attention:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_streamer.runtime.cli import ONE_THREAD
+from edge_streamer.runtime.commands.cli import ONE_THREAD
 
 os.environ.setdefault(ONE_THREAD, "1")  # as commands do; here, before anything imports NumPy
 

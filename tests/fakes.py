@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_streamer.runtime import run
+from edge_streamer.runtime.bundle.manifest import MediaSpec
+from edge_streamer.runtime.commands import run
 from edge_streamer.runtime.errors import StepError
-from edge_streamer.runtime.manifest import MediaSpec
 from edge_streamer.runtime.timing import FakeClock
 from edge_streamer.runtime.unit import Knobs, Response, Unit
 from tests.media_files import MEDIA

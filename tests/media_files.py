@@ -12,7 +12,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_streamer.runtime.manifest import MediaSpec
+from edge_streamer.runtime.bundle.manifest import MediaSpec
 
 MEDIA = MediaSpec(
     unit_seconds=0.16,

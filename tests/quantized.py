@@ -14,11 +14,11 @@ import numpy as np
 import onnx_ir as ir
 
 from edge_streamer.quantization import graph
-from edge_streamer.runtime.bundle import Bundle, write_bundle
-from edge_streamer.runtime.golden import made_unit
-from edge_streamer.runtime.listed import MANIFEST
-from edge_streamer.runtime.manifest import EmbeddingSpec, GraphSpec, StateSpec, parse
-from edge_streamer.runtime.session import Session
+from edge_streamer.runtime.bundle.listed import MANIFEST
+from edge_streamer.runtime.bundle.manifest import EmbeddingSpec, GraphSpec, StateSpec, parse
+from edge_streamer.runtime.bundle.reader import Bundle, write_bundle
+from edge_streamer.runtime.compare.golden import made_unit
+from edge_streamer.runtime.session.session import Session
 
 
 def latents(session: Session, units: int = 3) -> np.ndarray:

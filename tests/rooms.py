@@ -19,16 +19,16 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from edge_streamer.runtime import cli
+from edge_streamer.runtime.bundle.shipped import MEDIA
 from edge_streamer.runtime.evaluation.ear import spectrum
-from edge_streamer.runtime.media import Samples
-from edge_streamer.runtime.scenes.assets import load_assets
-from edge_streamer.runtime.scenes.sound import level
+from edge_streamer.runtime.evaluation.world.assets import load_assets
+from edge_streamer.runtime.evaluation.world.sound import level
+from edge_streamer.runtime.loop.media import Samples
 
 RATE = 16000
 """Of the recordings."""
 HOP_SECONDS = 0.01
-SPEECH = Path(cli.__file__).parent / "embedded" / "media" / "speech.flac"
+SPEECH = MEDIA / "speech.flac"
 ALSA = Path("/usr/share/sounds/alsa")
 """Spoken by a person; from Debian's alsa-utils."""
 AUDIBLE = 3e-3

@@ -15,7 +15,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from edge_streamer.devices.live import camera_names, screen_names, sound_names
+from edge_streamer.devices.live.camera import names as camera_names
+from edge_streamer.devices.live.screen import names as screen_names
+from edge_streamer.devices.live.sound import names as sound_names
 from edge_streamer.runtime.extras import needed
 
 HELP = "list microphones, speakers, cameras and displays, and what is missing"

@@ -14,18 +14,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from edge_streamer.devices.live.camera import Camera
-from edge_streamer.devices.live.echo import Echo, Untouched, open_echo
+from edge_streamer.devices.live.camera.camera import Camera
 from edge_streamer.devices.live.keys import KeyBoard
-from edge_streamer.devices.live.microphone import Microphone, SoundFile
-from edge_streamer.devices.live.screen import Screen
-from edge_streamer.devices.live.speaker import Speaker
+from edge_streamer.devices.live.screen.screen import Screen
+from edge_streamer.devices.live.sound.echo.canceller import Echo, Untouched, open_echo
+from edge_streamer.devices.live.sound.microphone import Microphone, SoundFile
+from edge_streamer.devices.live.sound.speaker import Speaker
+from edge_streamer.runtime.bundle.manifest import MediaSpec
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.extras import missing, needed
-from edge_streamer.runtime.manifest import MediaSpec
-from edge_streamer.runtime.plan import IF_THERE, LivePlan
-from edge_streamer.runtime.realtime.ports import Keys, LiveCamera, LiveMicrophone, LiveScreen, LiveSpeaker
-from edge_streamer.runtime.realtime.stand_ins import NoCamera, NoMicrophone, NoScreen, NoSpeaker
+from edge_streamer.runtime.loop.ports import Keys, LiveCamera, LiveMicrophone, LiveScreen, LiveSpeaker
+from edge_streamer.runtime.loop.request import IF_THERE, LivePlan
+from edge_streamer.runtime.loop.stand_ins import NoCamera, NoMicrophone, NoScreen, NoSpeaker
 from edge_streamer.runtime.timing import MonotonicClock
 
 

@@ -25,10 +25,10 @@ from edge_streamer.export.demo_model.speech import (
 )
 from edge_streamer.export.demo_model.words import held_out
 from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.evaluation.world.assets import HELD_OUT, to_mu_law
+from edge_streamer.runtime.evaluation.world.avatar import IDENTITIES
+from edge_streamer.runtime.evaluation.world.table import SHIPPED, Table, read_table
 from edge_streamer.runtime.files import replacing, size_text
-from edge_streamer.runtime.scenes.assets import HELD_OUT, to_mu_law
-from edge_streamer.runtime.scenes.avatar import IDENTITIES
-from edge_streamer.runtime.scenes.table import SHIPPED, Table, read_table
 
 SEED = 1_000_003
 """Never a training's seed."""

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edge_streamer.export.config import Config
 from edge_streamer.export.demo_model.compute import tensor
 from edge_streamer.export.demo_model.dataset import Clips, Ints, Told, microphone, rewritten, told
 from edge_streamer.export.demo_model.listening import Ear, Streams
 from edge_streamer.export.demo_model.sequence import Tokens, heard
-from edge_streamer.export.model import Latents, WanStreamer
-from edge_streamer.runtime.scenes.sound import Sound
+from edge_streamer.export.wan_streamer.config import Config
+from edge_streamer.export.wan_streamer.model import Latents, WanStreamer
+from edge_streamer.runtime.evaluation.world.sound import Sound
 
 PREFIX = 0.5
 """Share of batches with a pinned prefix."""

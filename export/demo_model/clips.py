@@ -1,7 +1,7 @@
 """Training scenes: conversations drawn at random.
 
-Receives a generator, a table and words that are no commands; hands on scripts (`runtime/scenes/script.py`) in which
-everything that the demo model must learn happens: questions, answers, interruptions, words to be ignored, cards,
+Receives a generator, a table and words that are no commands; hands on scripts (`runtime/evaluation/world/script.py`) in
+which everything that the demo model must learn happens: questions, answers, interruptions, words to be ignored, cards,
 recall after up to nine seconds, repeats, typed commands.
 """
 
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_streamer.runtime.scenes.script import FRAME, RATE, UNIT, Said, Script, Shown, Typed, start_after
-from edge_streamer.runtime.scenes.table import Table
+from edge_streamer.runtime.evaluation.world.script import FRAME, RATE, UNIT, Said, Script, Shown, Typed, start_after
+from edge_streamer.runtime.evaluation.world.table import Table
 
 REACH = int(8.6 * RATE)
 """Samples after which nothing is asked back any more: a little less than the main ring's window allows."""

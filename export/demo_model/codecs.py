@@ -18,19 +18,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edge_streamer.export.audio import AudioVae
 from edge_streamer.export.demo_model.compute import device, half, tensor
 from edge_streamer.export.demo_model.fitting import Losses, Stage, Task, Tell, fit
 from edge_streamer.export.layers import Linear, Tails, start_state
-from edge_streamer.export.model import WanStreamer
-from edge_streamer.export.video import VideoVae
-from edge_streamer.runtime.scenes.avatar import IDENTITIES, Looks, draw_avatar
-from edge_streamer.runtime.scenes.backgrounds import TRAIN_BACKGROUNDS
-from edge_streamer.runtime.scenes.camera import draw_camera, random_view
-from edge_streamer.runtime.scenes.icons import ICONS
-from edge_streamer.runtime.scenes.motion import BLINK, breathing, face_path
-from edge_streamer.runtime.scenes.script import FADE, UNIT
-from edge_streamer.runtime.scenes.sound import Sound
+from edge_streamer.export.wan_streamer.audio import AudioVae
+from edge_streamer.export.wan_streamer.model import WanStreamer
+from edge_streamer.export.wan_streamer.video import VideoVae
+from edge_streamer.runtime.evaluation.world.avatar import IDENTITIES, Looks, draw_avatar
+from edge_streamer.runtime.evaluation.world.backgrounds import TRAIN_BACKGROUNDS
+from edge_streamer.runtime.evaluation.world.camera import draw_camera, random_view
+from edge_streamer.runtime.evaluation.world.icons import ICONS
+from edge_streamer.runtime.evaluation.world.motion import BLINK, breathing, face_path
+from edge_streamer.runtime.evaluation.world.script import FADE, UNIT
+from edge_streamer.runtime.evaluation.world.sound import Sound
 
 LATENT_NOISE = 0.1
 """Deviation of the noise on normalised latents while the codecs learn."""

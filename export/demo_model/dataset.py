@@ -16,19 +16,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edge_streamer.export.config import Config
 from edge_streamer.export.demo_model.clips import Writer
 from edge_streamer.export.demo_model.compute import drawn, half, tensor
 from edge_streamer.export.demo_model.listening import SPLICED, Backdrops
 from edge_streamer.export.demo_model.speech import Bank, varied
 from edge_streamer.export.layers import Tails, start_state
-from edge_streamer.export.model import WanStreamer
-from edge_streamer.runtime.scenes.avatar import IDENTITIES
-from edge_streamer.runtime.scenes.backgrounds import TRAIN_BACKGROUNDS
-from edge_streamer.runtime.scenes.camera import random_view
-from edge_streamer.runtime.scenes.scene import Scene, World
-from edge_streamer.runtime.scenes.script import FRAME, GRID, UNIT, Intent, start_after, typed_text
-from edge_streamer.runtime.scenes.sound import Sound, random_room
+from edge_streamer.export.wan_streamer.config import Config
+from edge_streamer.export.wan_streamer.model import WanStreamer
+from edge_streamer.runtime.evaluation.world.avatar import IDENTITIES
+from edge_streamer.runtime.evaluation.world.backgrounds import TRAIN_BACKGROUNDS
+from edge_streamer.runtime.evaluation.world.camera import random_view
+from edge_streamer.runtime.evaluation.world.scene import Scene, World
+from edge_streamer.runtime.evaluation.world.script import FRAME, GRID, UNIT, Intent, start_after, typed_text
+from edge_streamer.runtime.evaluation.world.sound import Sound, random_room
 
 Ints = NDArray[np.int64]
 REMEMBERED = 58

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_streamer.export.demo_model.speech import HELD_OUT_VARIANTS, Voice, agent_phrases, say
-from edge_streamer.runtime.scenes.avatar import draw_avatar, resting
-from edge_streamer.runtime.scenes.backgrounds import HELD_OUT_BACKGROUNDS
-from edge_streamer.runtime.scenes.camera import View
-from edge_streamer.runtime.scenes.scene import Scene, World
-from edge_streamer.runtime.scenes.script import FRAME, RATE, UNIT, Said, Script, Shown
-from edge_streamer.runtime.scenes.sound import Room, Sound
-from edge_streamer.runtime.scenes.table import Table, read_table
+from edge_streamer.runtime.evaluation.world.avatar import draw_avatar, resting
+from edge_streamer.runtime.evaluation.world.backgrounds import HELD_OUT_BACKGROUNDS
+from edge_streamer.runtime.evaluation.world.camera import View
+from edge_streamer.runtime.evaluation.world.scene import Scene, World
+from edge_streamer.runtime.evaluation.world.script import FRAME, RATE, UNIT, Said, Script, Shown
+from edge_streamer.runtime.evaluation.world.sound import Room, Sound
+from edge_streamer.runtime.evaluation.world.table import Table, read_table
 
 MEDIA = Path(__file__).parents[2] / "runtime" / "embedded" / "media"
 UNITS = 175

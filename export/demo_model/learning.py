@@ -49,8 +49,8 @@ from edge_streamer.export.demo_model.sequence import Hidden, Noisy, Tokens, forw
 from edge_streamer.export.demo_model.sight import Sight
 from edge_streamer.export.demo_model.speaking import SPEAK, Spoken, answers_of, solver_times, voice_task
 from edge_streamer.export.demo_model.speech import Bank
-from edge_streamer.export.model import Latents, WanStreamer
-from edge_streamer.runtime.scenes.motion import BLINK_CHANCE
+from edge_streamer.export.wan_streamer.model import Latents, WanStreamer
+from edge_streamer.runtime.evaluation.world.motion import BLINK_CHANCE
 
 UNDERSTAND = Stage("understand", steps=240, rate=2e-3, turn=2e-3)
 JOINT = Stage("joint", steps=1500, rate=2e-3, turn=2e-3)

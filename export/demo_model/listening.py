@@ -21,9 +21,9 @@ from edge_streamer.export.demo_model.fitting import Losses, Stage, Task, Tell, f
 from edge_streamer.export.demo_model.notes import Notes
 from edge_streamer.export.demo_model.sequence import heard, listen
 from edge_streamer.export.demo_model.speech import Bank, varied
-from edge_streamer.export.model import WanStreamer
-from edge_streamer.runtime.scenes.script import RATE, UNIT, start_after
-from edge_streamer.runtime.scenes.sound import (
+from edge_streamer.export.wan_streamer.model import WanStreamer
+from edge_streamer.runtime.evaluation.world.script import RATE, UNIT, start_after
+from edge_streamer.runtime.evaluation.world.sound import (
     NOISES,
     Sound,
     background,

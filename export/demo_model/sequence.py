@@ -1,8 +1,8 @@
 """Many whole conversations through the Transformer at once, for training.
 
 Receives a batch of clips as token embeddings; hands on hidden states of every token, as if each clip had been streamed
-unit by unit. The rules are those of ``export/whole.py``, which proves the streaming; here they are laid out for speed:
-units in rows, attention in chunks of units with only the keys that a chunk can see.
+unit by unit. The rules are those of ``tests/export/whole.py``, which proves the streaming; here they are laid out for
+speed: units in rows, attention in chunks of units with only the keys that a chunk can see.
 
     unit n   [clean y(n-1): 9] [u(n): video 1, audio 2, text 2] [start 1] [slots 4] [noisy y(n): 9]
              video | main       video | main                     main      main      nobody else's
@@ -21,12 +21,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edge_streamer.export.config import Config, layout
 from edge_streamer.export.demo_model.compute import device, full, half
 from edge_streamer.export.layers import Tails, start_state
-from edge_streamer.export.model import Latents, WanStreamer
-from edge_streamer.export.transformer import Layer, both_halves, rotary, rotate, swap
-from edge_streamer.runtime.programs.layout import AGENT, GROUP_AGENT, GROUP_START, GROUP_USER, USER
+from edge_streamer.export.wan_streamer.config import Config, layout
+from edge_streamer.export.wan_streamer.model import Latents, WanStreamer
+from edge_streamer.export.wan_streamer.transformer import Layer, both_halves, rotary, rotate, swap
+from edge_streamer.runtime.programs.wan_streamer.layout import AGENT, GROUP_AGENT, GROUP_START, GROUP_USER, USER
 
 CHUNK = 12
 """Units whose queries attend together."""

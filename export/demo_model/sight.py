@@ -14,7 +14,7 @@ from torch import Tensor
 
 from edge_streamer.export.demo_model.compute import full, tensor
 from edge_streamer.export.demo_model.dataset import Clips
-from edge_streamer.runtime.scenes.avatar import Looks
+from edge_streamer.runtime.evaluation.world.avatar import Looks
 
 RIDGE = 1e-3
 """Of the regression, in units of a unit's looks."""

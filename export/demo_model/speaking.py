@@ -20,9 +20,9 @@ from edge_streamer.export.demo_model.dataset import Clips, Ints
 from edge_streamer.export.demo_model.fitting import Losses, Stage, Task
 from edge_streamer.export.demo_model.notes import Notes
 from edge_streamer.export.demo_model.sequence import speak
-from edge_streamer.export.model import Latents, WanStreamer
-from edge_streamer.runtime.scenes.avatar import IDENTITIES
-from edge_streamer.runtime.scenes.script import UNIT
+from edge_streamer.export.wan_streamer.model import Latents, WanStreamer
+from edge_streamer.runtime.evaluation.world.avatar import IDENTITIES
+from edge_streamer.runtime.evaluation.world.script import UNIT
 
 SPEAK = Stage("speak", steps=900, rate=2e-3, turn=3e-3)
 ANSWERS, UNITS = 64, 12

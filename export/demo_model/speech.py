@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 from edge_streamer.export.demo_model.throats import Throat
 from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.evaluation.world.script import RATE
 from edge_streamer.runtime.files import replacing
 from edge_streamer.runtime.machine import cores
-from edge_streamer.runtime.scenes.script import RATE
 
 Sound = NDArray[np.float32]
 

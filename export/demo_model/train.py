@@ -41,23 +41,24 @@ except ModuleNotFoundError as missing:
     print(needed("train:", "export", absent("export")), file=sys.stderr)
     sys.exit(2)
 
-from edge_streamer.export.config import DEMO, Config
 from edge_streamer.export.demo_model import codecs, compute, learning
 from edge_streamer.export.demo_model.dataset import Clips, make_clips, random_scene, told
 from edge_streamer.export.demo_model.fitting import Stage, Tell, keep
 from edge_streamer.export.demo_model.speech import TRAIN_VARIANTS, Bank, agent_phrases, load_bank, record
 from edge_streamer.export.demo_model.throats import make_throats
 from edge_streamer.export.demo_model.words import others
-from edge_streamer.export.model import WanStreamer, build
-from edge_streamer.export.weights import save_weights
+from edge_streamer.export.wan_streamer.config import DEMO, Config
+from edge_streamer.export.wan_streamer.model import WanStreamer, build
+from edge_streamer.export.wan_streamer.weights import save_weights
+from edge_streamer.runtime.bundle.checksums import digest
 from edge_streamer.runtime.child import python_m
-from edge_streamer.runtime.cli import Parser
+from edge_streamer.runtime.commands.cli import Parser
 from edge_streamer.runtime.errors import InputError
-from edge_streamer.runtime.files import digest, write_file
+from edge_streamer.runtime.evaluation.world.avatar import IDENTITIES
+from edge_streamer.runtime.evaluation.world.scene import Scene, World
+from edge_streamer.runtime.evaluation.world.table import SHIPPED, read_table
+from edge_streamer.runtime.files import write_file
 from edge_streamer.runtime.outputs import check_outputs
-from edge_streamer.runtime.scenes.avatar import IDENTITIES
-from edge_streamer.runtime.scenes.scene import Scene, World
-from edge_streamer.runtime.scenes.table import SHIPPED, read_table
 
 CLIPS = {"short": (1600, 36), "long": (500, 72)}
 """Conversations, and units of each: 5.8 s, and 11.5 s, the longest recall and its answer."""

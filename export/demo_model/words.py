@@ -12,7 +12,7 @@ from itertools import compress
 import numpy as np
 
 from edge_streamer.export.demo_model.speech import ACCENTS, phonemes
-from edge_streamer.runtime.scenes.table import Table
+from edge_streamer.runtime.evaluation.world.table import Table
 
 MADE_UP = 2000
 """Words that nobody knows."""

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from edge_streamer.runtime.evaluation.ear import AUDIBLE, HOP, Ear, Reply, loudness
 from edge_streamer.runtime.evaluation.runner import Recording
-from edge_streamer.runtime.scenes.scene import Scene
-from edge_streamer.runtime.scenes.script import FRAME, RATE, UNIT, Answer
+from edge_streamer.runtime.evaluation.world.scene import Scene
+from edge_streamer.runtime.evaluation.world.script import FRAME, RATE, UNIT, Answer
 
 LATEST = 6
 """Units after the one in which a word ends: what begins later is no answer to it."""

@@ -14,20 +14,20 @@ from typing import Any
 
 import msgspec
 
+from edge_streamer.runtime.compare.error_over_time import check_constants
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.evaluation.ceiling import Ceiling, Codec
 from edge_streamer.runtime.evaluation.drafts import ORDER
-from edge_streamer.runtime.evaluation.drift import check_constants
 from edge_streamer.runtime.evaluation.ear import Ear
 from edge_streamer.runtime.evaluation.measure import Measured, measure
 from edge_streamer.runtime.evaluation.parity import Parity, bundle_parity, golden_parity
 from edge_streamer.runtime.evaluation.runner import Agent, Recording, SessionAgent, check_media, run_case
 from edge_streamer.runtime.evaluation.score import Line, Scores, judge, score
 from edge_streamer.runtime.evaluation.suite import Case, Suite, duplex, scene_of
+from edge_streamer.runtime.evaluation.world.assets import HeldOut
+from edge_streamer.runtime.evaluation.world.scene import Scene, World
 from edge_streamer.runtime.machine import machine, versions
-from edge_streamer.runtime.scenes.assets import HeldOut
-from edge_streamer.runtime.scenes.scene import Scene, World
-from edge_streamer.runtime.session import Session
+from edge_streamer.runtime.session.session import Session
 from edge_streamer.runtime.unit import Knobs
 
 RESULT_FORMAT = 1

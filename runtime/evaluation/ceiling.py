@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from edge_streamer.runtime.evaluation.suite import Case
-from edge_streamer.runtime.programs.wan_streamer import take_in
-from edge_streamer.runtime.scenes.scene import Scene
-from edge_streamer.runtime.scenes.script import UNIT
-from edge_streamer.runtime.session import Session
+from edge_streamer.runtime.evaluation.world.scene import Scene
+from edge_streamer.runtime.evaluation.world.script import UNIT
+from edge_streamer.runtime.programs.wan_streamer.program import take_in
+from edge_streamer.runtime.session.session import Session
 from edge_streamer.runtime.unit import Response, Unit
 
 

@@ -6,11 +6,9 @@ pictures as PNG bytes.
 
 from __future__ import annotations
 
-import importlib
 import io
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -18,12 +16,11 @@ from PIL import Image
 from edge_streamer.runtime.evaluation.measure import Measured
 from edge_streamer.runtime.evaluation.runner import Recording
 from edge_streamer.runtime.evaluation.suite import Case
-from edge_streamer.runtime.manifest import MediaSpec
-from edge_streamer.runtime.scenes.avatar import draw_avatar
-from edge_streamer.runtime.scenes.reading import read_eyes, read_sway
-from edge_streamer.runtime.scenes.scene import Scene
-from edge_streamer.runtime.scenes.script import UNIT
-from edge_streamer.runtime.unit import Unit
+from edge_streamer.runtime.evaluation.world.avatar import draw_avatar
+from edge_streamer.runtime.evaluation.world.reading import read_eyes, read_sway
+from edge_streamer.runtime.evaluation.world.scene import Scene
+from edge_streamer.runtime.evaluation.world.script import UNIT
+from edge_streamer.runtime.unit import Response, Unit
 
 FILMED = ("smooth", "recall", "interruption", "stop", "backchannel")
 """The first case of each."""
@@ -31,12 +28,21 @@ PICTURES = 6
 """Frames of a case that are shown, evenly spread."""
 
 
+class Film(Protocol):
+    """A film of both sides, under a temporary name until it is closed."""
+
+    def write(self, unit: Unit, response: Response) -> None: ...
+
+    def close(self) -> None: ...
+
+    def discard(self) -> None: ...
+
+
 class Highlights:
     """Watches cases, films some and keeps pictures of them."""
 
-    def __init__(self, path: Path, media: MediaSpec) -> None:
-        device: Any = importlib.import_module("edge_streamer.devices.side_by_side")
-        self._film = device.SideBySide(path, media)
+    def __init__(self, film: Film) -> None:
+        self._film = film
         self._left = list(FILMED)
         self.pictures: list[tuple[str, bytes]] = []
         """(what it is, PNG)"""

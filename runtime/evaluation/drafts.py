@@ -16,10 +16,20 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from edge_streamer.runtime.scenes.assets import HeldOut
-from edge_streamer.runtime.scenes.script import FRAME, RATE, UNIT, Answer, Said, Script, Shown, Typed, plan_answers
-from edge_streamer.runtime.scenes.sound import NOISES, Room
-from edge_streamer.runtime.scenes.table import Table
+from edge_streamer.runtime.evaluation.world.assets import HeldOut
+from edge_streamer.runtime.evaluation.world.script import (
+    FRAME,
+    RATE,
+    UNIT,
+    Answer,
+    Said,
+    Script,
+    Shown,
+    Typed,
+    plan_answers,
+)
+from edge_streamer.runtime.evaluation.world.sound import NOISES, Room
+from edge_streamer.runtime.evaluation.world.table import Table
 
 ORDER = (
     "smooth", "noisy", "recall", "pause", "interruption", "stop", "silence", "again", "recall", "background",

@@ -12,9 +12,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_streamer.runtime.scenes.scene import World
-from edge_streamer.runtime.scenes.script import RATE, UNIT
-from edge_streamer.runtime.scenes.sound import Sound
+from edge_streamer.runtime.evaluation.world.scene import World
+from edge_streamer.runtime.evaluation.world.script import RATE, UNIT
+from edge_streamer.runtime.evaluation.world.sound import Sound
 
 HOP = 160
 """Samples: 10 ms."""

@@ -15,10 +15,17 @@ from edge_streamer.runtime.evaluation.behaviour import Halt, Question, halts, le
 from edge_streamer.runtime.evaluation.ear import Ear
 from edge_streamer.runtime.evaluation.runner import Recording
 from edge_streamer.runtime.evaluation.suite import Case
-from edge_streamer.runtime.scenes.avatar import draw_avatar
-from edge_streamer.runtime.scenes.reading import read_eyes, read_gaze, read_icon, read_identity, read_mouth, read_sway
-from edge_streamer.runtime.scenes.scene import Scene
-from edge_streamer.runtime.scenes.script import mouth_of
+from edge_streamer.runtime.evaluation.world.avatar import draw_avatar
+from edge_streamer.runtime.evaluation.world.reading import (
+    read_eyes,
+    read_gaze,
+    read_icon,
+    read_identity,
+    read_mouth,
+    read_sway,
+)
+from edge_streamer.runtime.evaluation.world.scene import Scene
+from edge_streamer.runtime.evaluation.world.script import mouth_of
 
 SHUT = 0.5
 """Openness of the eyes below which it is a blink."""

@@ -12,8 +12,8 @@ from html import escape
 
 import numpy as np
 
+from edge_streamer.runtime.compare.error_over_time import EXACT, NOT_FINITE
 from edge_streamer.runtime.evaluation.bench import NO_STABILITY, Result
-from edge_streamer.runtime.evaluation.drift import EXACT, NOT_FINITE
 from edge_streamer.runtime.evaluation.parity import GOLDEN, Parity
 from edge_streamer.runtime.evaluation.score import Line, Scores
 

@@ -13,16 +13,16 @@ from collections.abc import Iterator
 import msgspec
 import numpy as np
 
-from edge_streamer.runtime.check import TOLERANCE, by_quantity, compare
-from edge_streamer.runtime.engine import Array
-from edge_streamer.runtime.evaluation.drift import HEARD_AND_SEEN, check_constants, decibels, drift
+from edge_streamer.runtime.bundle.arrays import Array
+from edge_streamer.runtime.compare.check import TOLERANCE, by_quantity, compare
+from edge_streamer.runtime.compare.error_over_time import HEARD_AND_SEEN, check_constants, decibels, drift
+from edge_streamer.runtime.compare.golden import Golden, golden_units, relative_error, replay
 from edge_streamer.runtime.evaluation.runner import Microphone, SessionAgent, Voices
 from edge_streamer.runtime.evaluation.suite import Case, scene_of
-from edge_streamer.runtime.golden import Golden, golden_units, relative_error, replay
-from edge_streamer.runtime.scenes.assets import HeldOut
-from edge_streamer.runtime.scenes.scene import Scene, World
-from edge_streamer.runtime.scenes.script import typed_text
-from edge_streamer.runtime.session import Session
+from edge_streamer.runtime.evaluation.world.assets import HeldOut
+from edge_streamer.runtime.evaluation.world.scene import Scene, World
+from edge_streamer.runtime.evaluation.world.script import typed_text
+from edge_streamer.runtime.session.session import Session
 from edge_streamer.runtime.unit import Unit
 
 GOLDEN = "its golden units"
@@ -43,7 +43,7 @@ class Parity(msgspec.Struct, frozen=True):
 
 
 def _decibels(error: float) -> float:
-    """A relative error in dB; see :func:`~edge_streamer.runtime.evaluation.drift.decibels`."""
+    """A relative error in dB; see :func:`~edge_streamer.runtime.compare.error_over_time.decibels`."""
     return decibels(error**2, 1.0)
 
 

@@ -14,18 +14,18 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_streamer.runtime.bundle.manifest import MediaSpec
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.evaluation.suite import Case, read_wav
-from edge_streamer.runtime.manifest import MediaSpec
-from edge_streamer.runtime.scenes.assets import HeldOut
-from edge_streamer.runtime.scenes.avatar import HEIGHT, WIDTH
-from edge_streamer.runtime.scenes.backgrounds import HEIGHT as CAMERA_HEIGHT
-from edge_streamer.runtime.scenes.backgrounds import WIDTH as CAMERA_WIDTH
-from edge_streamer.runtime.scenes.scene import Scene, World
-from edge_streamer.runtime.scenes.script import FRAME, RATE, UNIT, Said, Script, typed_text
-from edge_streamer.runtime.scenes.sound import ECHO_TILT, Room, Sound, colour
-from edge_streamer.runtime.session import Session
-from edge_streamer.runtime.snapshot import Snapshot
+from edge_streamer.runtime.evaluation.world.assets import HeldOut
+from edge_streamer.runtime.evaluation.world.avatar import HEIGHT, WIDTH
+from edge_streamer.runtime.evaluation.world.backgrounds import HEIGHT as CAMERA_HEIGHT
+from edge_streamer.runtime.evaluation.world.backgrounds import WIDTH as CAMERA_WIDTH
+from edge_streamer.runtime.evaluation.world.scene import Scene, World
+from edge_streamer.runtime.evaluation.world.script import FRAME, RATE, UNIT, Said, Script, typed_text
+from edge_streamer.runtime.evaluation.world.sound import ECHO_TILT, Room, Sound, colour
+from edge_streamer.runtime.session.session import Session
+from edge_streamer.runtime.session.snapshot import Snapshot
 from edge_streamer.runtime.unit import Response, Unit
 
 PREFIX_UNITS = 6

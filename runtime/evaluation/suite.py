@@ -22,14 +22,14 @@ import soxr
 
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.evaluation.drafts import DRAFTS, ORDER, TAIL, Draft
-from edge_streamer.runtime.scenes.assets import HeldOut
-from edge_streamer.runtime.scenes.avatar import IDENTITIES
-from edge_streamer.runtime.scenes.backgrounds import HELD_OUT_BACKGROUNDS
-from edge_streamer.runtime.scenes.camera import VIEW_RANGES, View, random_view
-from edge_streamer.runtime.scenes.scene import Scene, World
-from edge_streamer.runtime.scenes.script import FRAME, RATE, UNIT, Said, Script, Shown, Typed, plan_answers
-from edge_streamer.runtime.scenes.sound import NOISES, ROOM_RANGES, Room, Sound
-from edge_streamer.runtime.scenes.table import Table
+from edge_streamer.runtime.evaluation.world.assets import HeldOut
+from edge_streamer.runtime.evaluation.world.avatar import IDENTITIES
+from edge_streamer.runtime.evaluation.world.backgrounds import HELD_OUT_BACKGROUNDS
+from edge_streamer.runtime.evaluation.world.camera import VIEW_RANGES, View, random_view
+from edge_streamer.runtime.evaluation.world.scene import Scene, World
+from edge_streamer.runtime.evaluation.world.script import FRAME, RATE, UNIT, Said, Script, Shown, Typed, plan_answers
+from edge_streamer.runtime.evaluation.world.sound import NOISES, ROOM_RANGES, Room, Sound
+from edge_streamer.runtime.evaluation.world.table import Table
 
 FORMAT = 1
 FIRST_SEED = 2**31

@@ -12,10 +12,11 @@ from typing import Annotated, Protocol, TypeVar
 
 import msgspec
 
-from edge_streamer.runtime.bundle import Bundle
-from edge_streamer.runtime.engine import Array, Engine, OpenGraph
-from edge_streamer.runtime.passes import Meter
-from edge_streamer.runtime.state import StateStore
+from edge_streamer.runtime.bundle.arrays import Array
+from edge_streamer.runtime.bundle.reader import Bundle
+from edge_streamer.runtime.engines.contract import Engine, OpenGraph
+from edge_streamer.runtime.programs.passes import Meter
+from edge_streamer.runtime.state.store import StateStore
 from edge_streamer.runtime.unit import LAST_UNIT, Knobs
 
 UnitIndex = Annotated[int, msgspec.Meta(ge=0, le=LAST_UNIT)]

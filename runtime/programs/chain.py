@@ -11,11 +11,11 @@ from collections.abc import Mapping
 import msgspec
 import numpy as np
 
-from edge_streamer.runtime.engine import Array
+from edge_streamer.runtime.bundle.arrays import Array
+from edge_streamer.runtime.bundle.manifest import Manifest, Name, TensorSpec
 from edge_streamer.runtime.errors import BundleError
-from edge_streamer.runtime.manifest import Manifest, Name, TensorSpec
-from edge_streamer.runtime.passes import Pass, buffers, free_inputs, free_outputs
 from edge_streamer.runtime.programs.base import UnitIndex, Workplace, read_host
+from edge_streamer.runtime.programs.passes import Pass, buffers, free_inputs, free_outputs
 
 
 class Constants(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -18,14 +18,14 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Column, Table
 
+from edge_streamer.runtime.bundle.shipped import bundle_path
 from edge_streamer.runtime.evaluation.ear import Ear
 from edge_streamer.runtime.evaluation.measure import measure
 from edge_streamer.runtime.evaluation.runner import SessionAgent, run_case
 from edge_streamer.runtime.evaluation.score import Scores, score
 from edge_streamer.runtime.evaluation.suite import duplex, scene_of
-from edge_streamer.runtime.scenes.assets import load_assets
-from edge_streamer.runtime.session import Session, open_session
-from edge_streamer.runtime.shipped import bundle_path
+from edge_streamer.runtime.evaluation.world.assets import load_assets
+from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.unit import Knobs, Response, Unit
 from tests.runtime.evaluation.controls import window_of
 

@@ -19,9 +19,9 @@ import numpy as np
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_streamer.runtime.engines.ort import session_options
-from edge_streamer.runtime.manifest import Manifest
-from edge_streamer.runtime.programs.layout import Layout, read_constants
+from edge_streamer.runtime.bundle.manifest import Manifest
+from edge_streamer.runtime.engines.cpu import session_options
+from edge_streamer.runtime.programs.wan_streamer.layout import Layout, read_constants
 
 SIDE = 1024
 """Of the square matrices: 2 * SIDE^3 = 2.1 GFLOP a product."""

@@ -29,8 +29,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from edge_streamer.devices.live.echo import open_echo
-from edge_streamer.runtime.media import Samples
+from edge_streamer.devices.live.sound.echo.canceller import open_echo
+from edge_streamer.runtime.loop.media import Samples
 from tests.bench.echo_ears import LEVELS, MODES, ears, ways
 from tests.rooms import Devices, EchoRoom, agent_speech, converse, user_words
 

@@ -17,16 +17,16 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from edge_streamer.devices.live.echo import Mode, open_echo
+from edge_streamer.devices.live.sound.echo.canceller import Mode, open_echo
 from edge_streamer.runtime.evaluation.ear import Ear
 from edge_streamer.runtime.evaluation.measure import measure
 from edge_streamer.runtime.evaluation.runner import Agent, SessionAgent, run_case
 from edge_streamer.runtime.evaluation.score import score
 from edge_streamer.runtime.evaluation.suite import Case, duplex, scene_of
-from edge_streamer.runtime.scenes.assets import HeldOut, load_assets
-from edge_streamer.runtime.scenes.scene import Scene, World
-from edge_streamer.runtime.scenes.script import RATE, UNIT
-from edge_streamer.runtime.session import open_session
+from edge_streamer.runtime.evaluation.world.assets import HeldOut, load_assets
+from edge_streamer.runtime.evaluation.world.scene import Scene, World
+from edge_streamer.runtime.evaluation.world.script import RATE, UNIT
+from edge_streamer.runtime.session.session import open_session
 from edge_streamer.runtime.unit import Response, Unit
 from tests.rooms import EchoRoom
 

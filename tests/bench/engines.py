@@ -5,7 +5,7 @@ its :class:`Answer`. All do the same work per unit (encode, clean tokens and blo
 decode), draw the same noise and tokenize the same text, and so must give the same answers (:func:`compare`):
 
     ours     our session: bound buffers, rings written in place, every output looked at for NaN
-    torch    the reference model in torch eager (``export/streamer.py``)
+    torch    the reference model in torch eager (``export/wan_streamer/streamer.py``)
     compile  the same with its modules compiled by inductor, one specialisation per length
     plain    the bundle's graphs through ``InferenceSession.run``; rings preallocated, written by slices (``plain.py``)
     concat   the same with rings fed back by concatenation
@@ -23,20 +23,20 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from edge_streamer.runtime.bundle import Bundle
-from edge_streamer.runtime.engine import Array
-from edge_streamer.runtime.engines.ort import OrtEngine
+from edge_streamer.runtime.bundle.arrays import Array
+from edge_streamer.runtime.bundle.reader import Bundle
+from edge_streamer.runtime.compare.golden import made_unit, relative_error, seed_state
+from edge_streamer.runtime.engines.cpu import OrtEngine
 from edge_streamer.runtime.errors import InputError
-from edge_streamer.runtime.golden import made_unit, relative_error, seed_state
-from edge_streamer.runtime.noise import SOLVER, Noise
-from edge_streamer.runtime.programs.layout import read_constants
-from edge_streamer.runtime.programs.text import TextIn
-from edge_streamer.runtime.session import open_session
-from edge_streamer.runtime.snapshot import Snapshot
+from edge_streamer.runtime.programs.noise import SOLVER, Noise
+from edge_streamer.runtime.programs.wan_streamer.layout import read_constants
+from edge_streamer.runtime.programs.wan_streamer.text import TextIn
+from edge_streamer.runtime.session.session import open_session
+from edge_streamer.runtime.session.snapshot import Snapshot
 from edge_streamer.runtime.unit import Knobs, Unit
 
 if TYPE_CHECKING:
-    from edge_streamer.export.model import WanStreamer
+    from edge_streamer.export.wan_streamer.model import WanStreamer
 
 SAME = 1e-4
 """Largest relative error between two ways. Measured over 12 units: tiny 4e-7, demo 6e-7."""
@@ -149,8 +149,8 @@ class Torch:
         """``backend`` compiles the model's parts: ``"inductor"``; None leaves them eager."""
         import torch
 
-        from edge_streamer.export.parity import load_state
-        from edge_streamer.export.streamer import TorchStreamer
+        from edge_streamer.export.prove import load_state
+        from edge_streamer.export.wan_streamer.streamer import TorchStreamer
 
         torch.set_num_threads(OrtEngine(threads).threads_for(bundle.manifest.graph("core")))
         model = torch_model(bundle)
@@ -163,7 +163,7 @@ class Torch:
     def step(self, unit: Unit) -> Answer:
         from torch import from_numpy
 
-        from edge_streamer.export.streamer import UnitInput
+        from edge_streamer.export.wan_streamer.streamer import UnitInput
 
         assert unit.samples is not None
         assert unit.frames is not None
@@ -177,8 +177,8 @@ class Torch:
 
 def torch_model(bundle: Bundle) -> WanStreamer:
     """The torch model that a bundle with random weights was made from. InputError for other weights."""
-    from edge_streamer.export.config import PRESETS
-    from edge_streamer.export.model import build
+    from edge_streamer.export.wan_streamer.config import PRESETS
+    from edge_streamer.export.wan_streamer.model import build
 
     made = bundle.manifest.provenance
     seed = re.fullmatch(r"random, seed (\d+)", made.weights)

@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Column, Table
 
-from edge_streamer.runtime.session import Session, open_session
-from edge_streamer.runtime.shipped import bundle_path
+from edge_streamer.runtime.bundle.shipped import bundle_path
+from edge_streamer.runtime.session.session import Session, open_session
 from tests.runtime.evaluation.controls import FAULTS, SPOILERS, behaviour, broken, parity, spoiled
 
 SOUND = "(sound)"

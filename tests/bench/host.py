@@ -16,10 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edge_streamer.export.config import TINY
-from edge_streamer.export.model import build
-from edge_streamer.export.tokenizer import byte_level
-from edge_streamer.export.wan_streamer import Origin, export_bundle
+from edge_streamer.export.wan_streamer.config import TINY
+from edge_streamer.export.wan_streamer.model import build
+from edge_streamer.export.wan_streamer.tokenizer import byte_level
+from edge_streamer.export.write import Origin, export_bundle
 from tests.pulse import Pulse, pulse_server
 
 SIZE = (192, 336)
@@ -36,7 +36,7 @@ def large_pictures(folder: Path) -> Path:
 def run(pulse: Pulse, bundle: Path, seconds: float, folder: Path, record: bool) -> dict[str, Any]:
     """The report of a live run."""
     command = [
-        sys.executable, "-m", "edge_streamer.runtime.cli", "run", str(bundle), "--camera", "pattern", "--display",
+        sys.executable, "-m", "edge_streamer", "run", str(bundle), "--camera", "pattern", "--display",
         "window", "--seconds", str(seconds), "--json", str(folder / "report.json"),
         *(["--record", str(folder / "record")] if record else []),
     ]  # fmt: skip

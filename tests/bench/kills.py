@@ -26,11 +26,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Column, Table
 
-from edge_streamer.runtime.bundle import Bundle
+from edge_streamer.runtime.bundle.checksums import digest
+from edge_streamer.runtime.bundle.reader import Bundle
+from edge_streamer.runtime.bundle.shipped import MEDIA, bundle_path
 from edge_streamer.runtime.claims import remove
 from edge_streamer.runtime.errors import BundleError
-from edge_streamer.runtime.files import digest
-from edge_streamer.runtime.shipped import MEDIA, bundle_path
 
 RUN = ("voice.wav", "film.mp4", "side.mp4", "words.txt", "report.json")
 State = Mapping[str, str]
@@ -148,7 +148,7 @@ class Killing:
         return ["run", "no-such-bundle", "--mic", "none", "--seconds", "1", "--json", str(self.folder / "next.json")]
 
     def _start(self, words: Sequence[str]) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "edge_streamer.runtime.cli", *words]
+        command = [sys.executable, "-m", "edge_streamer", *words]
         quiet = subprocess.DEVNULL
         return subprocess.Popen(command, env=self._environment, stdin=quiet, stdout=quiet, stderr=quiet)
 
@@ -211,7 +211,15 @@ def kill(
     rows = {}
     with tempfile.TemporaryDirectory(prefix="kills-") as place:
         archive = Path(place) / "archive.tar"
-        command = [sys.executable, "-m", "edge_streamer.runtime.cli", "pack", str(bundle_path()), "--out", str(archive)]
+        command = [
+            sys.executable,
+            "-m",
+            "edge_streamer.runtime.commands.cli",
+            "pack",
+            str(bundle_path()),
+            "--out",
+            str(archive),
+        ]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         for case in cases(archive):
             if case.name in only:

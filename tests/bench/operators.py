@@ -20,9 +20,9 @@ import onnxruntime as ort
 from rich.console import Console
 from rich.table import Table
 
-from edge_streamer.runtime.bundle import Bundle
-from edge_streamer.runtime.engines.ort import OrtEngine
-from edge_streamer.runtime.manifest import GraphSpec
+from edge_streamer.runtime.bundle.manifest import GraphSpec
+from edge_streamer.runtime.bundle.reader import Bundle
+from edge_streamer.runtime.engines.cpu import OrtEngine
 from tests.bench.ceiling import cost
 
 WARM, RUNS = 10, 50

@@ -19,13 +19,13 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import onnxruntime as ort
 
-from edge_streamer.runtime.bundle import Bundle
-from edge_streamer.runtime.engine import Array
-from edge_streamer.runtime.engines.ort import OrtEngine
-from edge_streamer.runtime.manifest import MASKED, CarrySpec, RingSpec
-from edge_streamer.runtime.programs.core_pass import AGENT, USER, RotaryRows, RotaryTable
-from edge_streamer.runtime.programs.layout import GROUP_AGENT, GROUP_START, GROUP_USER, Layout
-from edge_streamer.runtime.snapshot import Snapshot
+from edge_streamer.runtime.bundle.arrays import Array
+from edge_streamer.runtime.bundle.manifest import MASKED, CarrySpec, RingSpec
+from edge_streamer.runtime.bundle.reader import Bundle
+from edge_streamer.runtime.engines.cpu import OrtEngine
+from edge_streamer.runtime.programs.wan_streamer.core_pass import AGENT, USER, RotaryRows, RotaryTable
+from edge_streamer.runtime.programs.wan_streamer.layout import GROUP_AGENT, GROUP_START, GROUP_USER, Layout
+from edge_streamer.runtime.session.snapshot import Snapshot
 from edge_streamer.runtime.unit import Unit
 from tests.bench.engines import Answer, Host
 

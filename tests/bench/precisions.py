@@ -20,8 +20,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from edge_streamer.runtime.bundle import Bundle
-from edge_streamer.runtime.engines.ort import OrtEngine
+from edge_streamer.runtime.bundle.reader import Bundle
+from edge_streamer.runtime.engines.cpu import OrtEngine
 from edge_streamer.runtime.machine import machine, versions
 from tests.bench.ceiling import cost, measure_ceiling
 from tests.bench.engines import made_start

@@ -35,16 +35,16 @@ from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
 from edge_streamer.quantization import graph
 from edge_streamer.quantization.auto import Swapped
+from edge_streamer.quantization.calibrate import Key, Seen, observe
 from edge_streamer.quantization.command import CALIBRATION_UNITS
 from edge_streamer.quantization.make import rewrite
-from edge_streamer.quantization.observe import Key, Seen, observe
 from edge_streamer.quantization.schemes import CODECS, Scheme
 from edge_streamer.quantization.streams import scenes, shipped, usual
-from edge_streamer.runtime.bundle import Bundle
-from edge_streamer.runtime.engine import Array
-from edge_streamer.runtime.evaluation.drift import drift
-from edge_streamer.runtime.session import open_session
-from edge_streamer.runtime.shipped import bundle_path
+from edge_streamer.runtime.bundle.arrays import Array
+from edge_streamer.runtime.bundle.reader import Bundle
+from edge_streamer.runtime.bundle.shipped import bundle_path
+from edge_streamer.runtime.compare.error_over_time import drift
+from edge_streamer.runtime.session.session import open_session
 from edge_streamer.runtime.unit import Response
 
 STATIC_UNITS = 40

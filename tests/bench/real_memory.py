@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def _demo_bundle() -> Path:
-    from edge_streamer.runtime.shipped import bundle_path
+    from edge_streamer.runtime.bundle.shipped import bundle_path
 
     return bundle_path()
 
@@ -68,8 +68,8 @@ def fresh_session(bundle: Path, units: int) -> dict[str, Any]:
 
 def measure_session(bundle: Path, units: int, began: float) -> dict[str, Any]:
     """In the fresh process: open, step, and say what it took. ``began`` is the monotonic clock before it was made."""
-    from edge_streamer.runtime.engines.ort import OrtEngine
-    from edge_streamer.runtime.session import open_session
+    from edge_streamer.runtime.engines.cpu import OrtEngine
+    from edge_streamer.runtime.session.session import open_session
     from edge_streamer.runtime.unit import Unit
 
     engine = OrtEngine()
@@ -104,11 +104,11 @@ def resident_bytes() -> int:
 
 def run_peak(bundle: Path) -> float:
     """Peak resident MB of ``edge-streamer run`` with sound, film and report."""
-    from edge_streamer.runtime.shipped import EMBEDDED
+    from edge_streamer.runtime.bundle.shipped import EMBEDDED
 
     media = EMBEDDED / "media"
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "edge_streamer.runtime.cli", "run", str(bundle)]
+        command = [sys.executable, "-m", "edge_streamer", "run", str(bundle)]
         command += ["--mic", str(media / "speech.flac"), "--camera", str(media / "camera.mp4")]
         command += ["--speaker", f"{folder}/voice.wav"]
         command += ["--display", f"{folder}/film.mp4", "--json", f"{folder}/report.json"]

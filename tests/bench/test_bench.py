@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_streamer.runtime.bundle import Bundle
-from edge_streamer.runtime.snapshot import Snapshot
+from edge_streamer.runtime.bundle.reader import Bundle
+from edge_streamer.runtime.session.snapshot import Snapshot
 from tests.bench.ceiling import Ceiling, cost
 from tests.bench.engines import Answer, Torch, Way, compare, load_answers, made_start, made_units, make, save_answers
 from tests.bench.worker import Timed, check, measure_memory, time_passes, time_round

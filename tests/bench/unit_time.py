@@ -26,8 +26,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from edge_streamer.runtime.bundle import Bundle
-from edge_streamer.runtime.engines.ort import OrtEngine
+from edge_streamer.runtime.bundle.reader import Bundle
+from edge_streamer.runtime.engines.cpu import OrtEngine
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.machine import machine, versions
 from edge_streamer.runtime.timing import Durations

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 
 import edge_streamer
-from edge_streamer.devices.audio_file import AudioFile
-from edge_streamer.runtime.prefix import start_from
-from edge_streamer.runtime.scenes.table import read_table
-from edge_streamer.runtime.session import Session
-from edge_streamer.runtime.shipped import MEDIA, bundle_path
+from edge_streamer.devices.files.audio_file import AudioFile
+from edge_streamer.runtime.bundle.shipped import MEDIA, bundle_path
+from edge_streamer.runtime.commands.prefix import start_from
+from edge_streamer.runtime.evaluation.world.table import read_table
+from edge_streamer.runtime.session.session import Session
 from edge_streamer.runtime.unit import Unit
 
 FLITE = ("kal", "awb", "rms", "slt")

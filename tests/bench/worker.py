@@ -23,9 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from edge_streamer.runtime.bundle import Bundle
-from edge_streamer.runtime.engine import Array
-from edge_streamer.runtime.snapshot import load_snapshot
+from edge_streamer.runtime.bundle.arrays import Array
+from edge_streamer.runtime.bundle.reader import Bundle
+from edge_streamer.runtime.session.snapshot import load_snapshot
 from tests.bench.engines import Answer, Ours, Way, made_units, make, save_answers
 
 WARM_UNITS = 2

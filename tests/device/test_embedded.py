@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 import edge_streamer
-from edge_streamer.runtime import cli
-from edge_streamer.runtime.shipped import bundle_path
+from edge_streamer.runtime.bundle.shipped import bundle_path
+from edge_streamer.runtime.commands import cli
 from tests import test_readme
 
 
@@ -75,6 +75,6 @@ def test_the_readmes_example_runs_as_it_is_written() -> None:
 
 
 def test_the_installed_command_answers() -> None:
-    command = [sys.executable, "-m", "edge_streamer.runtime.cli", "--version"]
+    command = [sys.executable, "-m", "edge_streamer", "--version"]
     ran = subprocess.run(command, capture_output=True, text=True, check=True)
     assert ran.stdout == f"edge-streamer {edge_streamer.__version__}\n"

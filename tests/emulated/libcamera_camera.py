@@ -9,7 +9,7 @@ import sys
 import time
 from itertools import pairwise
 
-from edge_streamer.devices.live.camera_back_ends import Need, picamera2
+from edge_streamer.devices.live.camera.back_ends import Need, picamera2
 
 BARS = ["111", "110", "011", "010", "101", "100", "001", "000"]
 """White, yellow, cyan, green, magenta, red, blue, black."""

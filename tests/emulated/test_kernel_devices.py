@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_streamer.devices.live.camera import Camera
-from edge_streamer.devices.live.camera_back_ends import Need, v4l2
-from edge_streamer.devices.live.echo import Untouched
-from edge_streamer.devices.live.microphone import Microphone
-from edge_streamer.devices.live.speaker import Speaker
-from edge_streamer.devices.picture import Letterbox
+from edge_streamer.devices.files.picture import Letterbox
+from edge_streamer.devices.live.camera.back_ends import Need, v4l2
+from edge_streamer.devices.live.camera.camera import Camera
+from edge_streamer.devices.live.sound.echo.canceller import Untouched
+from edge_streamer.devices.live.sound.microphone import Microphone
+from edge_streamer.devices.live.sound.speaker import Speaker
 from tests import waiting
 from tests.media_files import MEDIA
 from tests.sounds import noise, offsets_of_tenths
@@ -210,7 +210,7 @@ def test_colours_are_right_in_every_pixel_format(pixels: str, monkeypatch: pytes
 
 def test_the_list_names_them() -> None:
     ran = subprocess.run(
-        [sys.executable, "-m", "edge_streamer.runtime.cli", "devices", "--json"],
+        [sys.executable, "-m", "edge_streamer", "devices", "--json"],
         capture_output=True,
         text=True,
         check=True,
@@ -226,7 +226,7 @@ def test_a_conversation_on_the_kernels_devices(tmp_path: Path, tiny_bundle: Path
     """`run` from card and camera; far from real time here, so the ladder and the skipping are at work too. The
     tiny bundle: a step of the demo takes half a minute here, as long as the watchdog waits for one that hangs."""
     command = [
-        sys.executable, "-m", "edge_streamer.runtime.cli", "run", str(tiny_bundle), "--mic", MICROPHONE, "--speaker",
+        sys.executable, "-m", "edge_streamer", "run", str(tiny_bundle), "--mic", MICROPHONE, "--speaker",
         SPEAKER, "--camera", "vivid", "--display", "none", "--aec", "off", "--seconds", "6", "--record",
         str(tmp_path / "record"), "--json", str(tmp_path / "report.json"),
     ]  # fmt: skip

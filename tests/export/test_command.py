@@ -14,20 +14,21 @@ import onnx
 import pytest
 import torch
 
-from edge_streamer.export import count, parity, wan_streamer
-from edge_streamer.export.config import PRESETS
-from edge_streamer.export.graphs import plan_graphs
-from edge_streamer.export.model import WanStreamer, build
+from edge_streamer.export import count, prove
+from edge_streamer.export import write as writing
 from edge_streamer.export.onnx_files import IR_VERSION, OPSET, ExportError, write_graph
-from edge_streamer.export.tokenizer import byte_level
-from edge_streamer.export.wan_streamer import Exported, Origin, export_bundle
-from edge_streamer.export.weights import save_weights
-from edge_streamer.runtime import cli
-from edge_streamer.runtime.bundle import Bundle
-from edge_streamer.runtime.session import Session, open_session
+from edge_streamer.export.wan_streamer.config import PRESETS
+from edge_streamer.export.wan_streamer.graphs import plan_graphs
+from edge_streamer.export.wan_streamer.model import WanStreamer, build
+from edge_streamer.export.wan_streamer.tokenizer import byte_level
+from edge_streamer.export.wan_streamer.weights import save_weights
+from edge_streamer.export.write import Exported, Origin, export_bundle
+from edge_streamer.runtime.bundle.reader import Bundle
+from edge_streamer.runtime.commands import cli
+from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.unit import Response, Unit
 from tests.bundles import SEED
-from tests.export.test_checkpoint import write
+from tests.export.wan_streamer.test_checkpoint import write
 
 
 def export(out: Path, *words: str) -> int:
@@ -91,7 +92,7 @@ def test_random_weights_are_told_first_and_last(
 ) -> None:
     """The export itself is left out."""
     done = Exported(tmp_path, SimpleNamespace(size=1), {"decode": 1e-7}, 0.01)  # type: ignore[arg-type]
-    monkeypatch.setattr(wan_streamer, "export_bundle", lambda *_: done)
+    monkeypatch.setattr(writing, "export_bundle", lambda *_: done)
     words = ["--backbone", str(write(tmp_path / "qwen"))] if backbone else []
     if backbone:
         byte_level().save(str(tmp_path / "qwen" / "tokenizer.json"))
@@ -108,7 +109,7 @@ def test_random_weights_are_told_first_and_last(
 def test_a_foreign_checkpoint_is_refused_in_one_line_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("edge_streamer.export.model.build", lambda *_: pytest.fail("the work has begun"))
+    monkeypatch.setattr("edge_streamer.export.wan_streamer.model.build", lambda *_: pytest.fail("the work has begun"))
     folder = write(tmp_path / "qwen", quantization_config={"quant_method": "fp8"})
     assert export(tmp_path / "bundle", "--backbone", str(folder)) == 2
     (line,) = capsys.readouterr().err.splitlines()
@@ -125,14 +126,14 @@ def test_weights_of_the_wrong_shape_are_named(tmp_path: Path, capsys: pytest.Cap
 
 def test_graphs_that_do_not_reproduce_the_model_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A weight changes between writing the graphs and the proof, as a faulty exporter would change it."""
-    model, prove = build(PRESETS["tiny"], 0), wan_streamer.prove
+    model, honest = build(PRESETS["tiny"], 0), writing.prove
 
     def prove_another(model: WanStreamer, bundle: Bundle) -> object:
         with torch.no_grad():
             model.transformer.layers[1].feed_forward.down.weight[0, 0] += 0.5
-        return prove(model, bundle)
+        return honest(model, bundle)
 
-    monkeypatch.setattr(wan_streamer, "prove", prove_another)
+    monkeypatch.setattr(writing, "prove", prove_another)
     with pytest.raises(ExportError, match=r"unit 0, pass block, .*off by"):
         export_bundle(model, byte_level(), Origin("random", "none"), tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
@@ -177,9 +178,9 @@ def test_the_unit_time_is_of_warm_units_without_a_recorder(tiny_bundle: Path, mo
         return replace(step(self, *words, **named), seconds=9.0 if recorded[-1] else float(len(recorded)))
 
     monkeypatch.setattr(Session, "step", timed)
-    proof = parity.prove(build(PRESETS["tiny"], SEED), Bundle.open(tiny_bundle))
-    assert recorded == [True] * parity.GOLDEN_UNITS + [False] * parity.TIMED_UNITS
-    assert proof.seconds_per_unit == parity.GOLDEN_UNITS + (parity.TIMED_UNITS + 1) / 2
+    proof = prove.prove(build(PRESETS["tiny"], SEED), Bundle.open(tiny_bundle))
+    assert recorded == [True] * prove.GOLDEN_UNITS + [False] * prove.TIMED_UNITS
+    assert proof.seconds_per_unit == prove.GOLDEN_UNITS + (prove.TIMED_UNITS + 1) / 2
 
 
 def test_operations_are_those_that_torch_counts(tmp_path: Path) -> None:

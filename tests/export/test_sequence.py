@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from edge_streamer.export.config import TINY, Config, Join, with_attention
 from edge_streamer.export.demo_model import sequence
 from edge_streamer.export.layers import Tails, start_state
-from edge_streamer.export.model import WanStreamer, build
-from edge_streamer.export.streamer import Recording, TorchStreamer, UnitInput
+from edge_streamer.export.wan_streamer.config import TINY, Config, Join, with_attention
+from edge_streamer.export.wan_streamer.model import WanStreamer, build
+from edge_streamer.export.wan_streamer.streamer import Recording, TorchStreamer, UnitInput
 
 TOLERANCE = 2e-4
 """Largest difference relative to the root mean square; measured 1e-5."""

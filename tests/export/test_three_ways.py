@@ -13,16 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_streamer.export.config import PRESETS, layout, with_attention
-from edge_streamer.export.model import WanStreamer, build
-from edge_streamer.export.parity import Passes, Recorded, compare_passes, numpy_passes, unit_input
-from edge_streamer.export.streamer import TorchStreamer
-from edge_streamer.export.whole import errors, whole_sequence
-from edge_streamer.runtime.golden import made_unit, relative_error
-from edge_streamer.runtime.noise import Noise
-from edge_streamer.runtime.session import open_session
+from edge_streamer.export.prove import Passes, Recorded, compare_passes, numpy_passes, unit_input
+from edge_streamer.export.wan_streamer.config import PRESETS, layout, with_attention
+from edge_streamer.export.wan_streamer.model import WanStreamer, build
+from edge_streamer.export.wan_streamer.streamer import TorchStreamer
+from edge_streamer.runtime.compare.golden import made_unit, relative_error
+from edge_streamer.runtime.programs.noise import Noise
+from edge_streamer.runtime.session.session import open_session
 from edge_streamer.runtime.unit import Unit
 from tests.bundles import SEED, exported_bundle
+from tests.export.whole import errors, whole_sequence
 
 TOLERANCE = 1e-4
 """Relative, float32, of every pass. Measured: whole sequence 5e-6, bundle 1.3e-6."""

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from edge_streamer.export.config import PRESETS, Config, layout, with_attention
-from edge_streamer.export.model import WanStreamer, build
-from edge_streamer.export.streamer import Recording, TorchStreamer
-from edge_streamer.export.whole import TOLERANCE, Rules, errors, relative, rules_of, whole_sequence
+from edge_streamer.export.wan_streamer.config import PRESETS, Config, layout, with_attention
+from edge_streamer.export.wan_streamer.model import WanStreamer, build
+from edge_streamer.export.wan_streamer.streamer import Recording, TorchStreamer
 from tests.export.units import random_units
+from tests.export.whole import TOLERANCE, Rules, errors, relative, rules_of, whole_sequence
 
 TINY = PRESETS["tiny"]
 SMALL_DEMO = replace(PRESETS["demo"], window_units=4, video_window_units=2, prefix_tokens=32)

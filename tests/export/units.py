@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from edge_streamer.export.model import WanStreamer
-from edge_streamer.export.streamer import Sampling, UnitInput
+from edge_streamer.export.wan_streamer.model import WanStreamer
+from edge_streamer.export.wan_streamer.streamer import Sampling, UnitInput
 
 
 def random_units(model: WanStreamer, count: int, seed: int, text: bool = True, sampled: bool = True) -> list[UnitInput]:

@@ -169,7 +169,7 @@ def _bundle(folder: Path) -> Path:
 
         return exported_bundle("tiny", folder / "tiny")
     except ModuleNotFoundError:
-        from edge_streamer.runtime.shipped import bundle_path
+        from edge_streamer.runtime.bundle.shipped import bundle_path
 
         return bundle_path()
 

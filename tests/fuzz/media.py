@@ -15,10 +15,10 @@ import av.error
 import numpy as np
 from PIL import Image
 
-from edge_streamer.devices.audio_file import AudioFile
-from edge_streamer.devices.captions import read_captions
-from edge_streamer.devices.text_file import read_text
-from edge_streamer.devices.video_file import VideoFile
+from edge_streamer.devices.files.audio_file import AudioFile
+from edge_streamer.devices.files.captions import read_captions
+from edge_streamer.devices.files.text_file import read_text
+from edge_streamer.devices.files.video_file import VideoFile
 from tests.media_files import MEDIA, write_sound, write_wav
 
 SOUNDS = {

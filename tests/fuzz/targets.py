@@ -20,12 +20,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from edge_streamer.runtime.bundle import Bundle
-from edge_streamer.runtime.check import check
+from edge_streamer.runtime.bundle.reader import Bundle
+from edge_streamer.runtime.compare.check import check
+from edge_streamer.runtime.compare.golden import made_unit
 from edge_streamer.runtime.errors import EdgeStreamerError
-from edge_streamer.runtime.golden import made_unit
-from edge_streamer.runtime.session import Session, open_session
-from edge_streamer.runtime.snapshot import load_snapshot
+from edge_streamer.runtime.session.session import Session, open_session
+from edge_streamer.runtime.session.snapshot import load_snapshot
 from edge_streamer.runtime.unit import Knobs, Unit
 from tests.fuzz import damage as damages
 from tests.fuzz import messages, tars
@@ -247,11 +247,12 @@ class RecordingTarget:
         self.place, self.folder = place, place.case / "recording"
 
     def prepare(self) -> None:
-        from edge_streamer.runtime.realtime.journal import Journal
+        from edge_streamer.devices.files.lossless import LosslessWriter
+        from edge_streamer.runtime.loop.journal import Journal
 
         shutil.rmtree(self.folder, ignore_errors=True)
         session = open_session(self.place.bundle)
-        journal = Journal(self.folder, session, Knobs(steps=1))
+        journal = Journal(self.folder, session, Knobs(steps=1), LosslessWriter)
         session.turn(Knobs(steps=1))
         for index in range(3):
             made = made_unit(session.media, 5, index)
@@ -281,7 +282,7 @@ class RecordingTarget:
         (self.folder / name).write_bytes(data)
 
     def attempt(self) -> str:
-        from edge_streamer.runtime.realtime import replay
+        from edge_streamer.runtime.commands import replay
 
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             status = replay.main(Namespace(recording=self.folder, bundle=None, out=None, json=True))

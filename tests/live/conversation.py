@@ -22,15 +22,16 @@ from typing import Any
 import numpy as np
 import soxr
 
+from edge_streamer.runtime.bundle.shipped import EMBEDDED, bundle_path
+from edge_streamer.runtime.commands import replay
 from edge_streamer.runtime.evaluation.behaviour import Halt, Question, halts, questions
 from edge_streamer.runtime.evaluation.ear import Ear
 from edge_streamer.runtime.evaluation.runner import Microphone, Recording, Voices
 from edge_streamer.runtime.evaluation.suite import Case, duplex, scene_of
-from edge_streamer.runtime.realtime import journal, replay
-from edge_streamer.runtime.scenes.assets import load_assets, load_world
-from edge_streamer.runtime.scenes.scene import Scene
-from edge_streamer.runtime.scenes.script import RATE, UNIT
-from edge_streamer.runtime.shipped import EMBEDDED, bundle_path
+from edge_streamer.runtime.evaluation.world.assets import load_assets, load_world
+from edge_streamer.runtime.evaluation.world.scene import Scene
+from edge_streamer.runtime.evaluation.world.script import RATE, UNIT
+from edge_streamer.runtime.loop import journal
 from tests.pulse import RATE as SERVER_RATE
 from tests.pulse import Pulse, pulse_server
 from tests.sounds import place
@@ -76,7 +77,7 @@ def converse(pulse: Pulse, sound: np.ndarray, folder: Path, echo: str = "full") 
     """Run the demo while ``sound`` is in the room; leaves the run's report, recording and the monitor's sound."""
     seconds = len(sound) / RATE
     command = [
-        sys.executable, "-m", "edge_streamer.runtime.cli", "run", str(bundle_path()), "--camera", "none", "--display",
+        sys.executable, "-m", "edge_streamer", "run", str(bundle_path()), "--camera", "none", "--display",
         "none", "--prefix", str(EMBEDDED / "media" / "persona.png"), "--seconds", f"{seconds + 6:.1f}",
         "--aec", echo, "--record", str(folder / "record"), "--json", str(folder / "report.json"),
         "--log", str(folder / "log.jsonl"),
@@ -145,7 +146,7 @@ def _answers(folder: Path, units: int) -> tuple[np.ndarray, list[str]]:
             text[event.unit] = event.said
     out = folder.parent / "again"
     ran = subprocess.run(
-        [sys.executable, "-m", "edge_streamer.runtime.cli", "replay", str(folder), "--out", str(out), "--json"],
+        [sys.executable, "-m", "edge_streamer", "replay", str(folder), "--out", str(out), "--json"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout + ran.stderr

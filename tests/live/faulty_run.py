@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from edge_streamer.runtime import cli
+from edge_streamer.runtime.commands import cli
 from edge_streamer.runtime.errors import EngineError
-from edge_streamer.runtime.programs.wan_streamer import WanStreamer
+from edge_streamer.runtime.programs.wan_streamer.program import WanStreamer
 from edge_streamer.runtime.unit import Response, Unit
 
 

@@ -17,12 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_streamer.devices.live.echo import Untouched
-from edge_streamer.devices.live.microphone import Microphone
-from edge_streamer.devices.live.speaker import Speaker
-from edge_streamer.runtime.realtime.counters import Counters
-from edge_streamer.runtime.realtime.loop import LiveEnds, Settings, run_live
-from edge_streamer.runtime.realtime.stand_ins import NoCamera, NoScreen
+from edge_streamer.devices.live.sound.echo.canceller import Untouched
+from edge_streamer.devices.live.sound.microphone import Microphone
+from edge_streamer.devices.live.sound.speaker import Speaker
+from edge_streamer.runtime.loop.counters import Counters
+from edge_streamer.runtime.loop.ends import LiveEnds, Settings
+from edge_streamer.runtime.loop.live import run_live
+from edge_streamer.runtime.loop.stand_ins import NoCamera, NoScreen
 from edge_streamer.runtime.timing import MonotonicClock
 from edge_streamer.runtime.unit import Knobs, Response, Unit
 from tests.media_files import MEDIA

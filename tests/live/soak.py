@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_streamer.runtime.shipped import EMBEDDED, bundle_path
+from edge_streamer.runtime.bundle.shipped import EMBEDDED, bundle_path
 from tests.live.conversation import at_server_rate, draw
 from tests.pulse import Pulse, pulse_server
 
@@ -73,8 +73,8 @@ def workers(pid: int) -> dict[str, int]:
             words = (path / "cmdline").read_bytes().decode().split("\0")
         except OSError:
             continue
-        if parent == pid and "edge_streamer.devices.live.worker" in words:
-            found.setdefault(words[words.index("edge_streamer.devices.live.worker") + 1], int(path.name))
+        if parent == pid and "edge_streamer.devices.live.process.worker" in words:
+            found.setdefault(words[words.index("edge_streamer.devices.live.process.worker") + 1], int(path.name))
     return found
 
 
@@ -111,19 +111,19 @@ class Faults:
             os.kill(pid, number)
 
     def kill_camera(self) -> None:
-        self._signal("camera_worker", signal.SIGKILL)
+        self._signal("camera.worker", signal.SIGKILL)
 
     def kill_display(self) -> None:
-        self._signal("screen_worker", signal.SIGKILL)
+        self._signal("screen.worker", signal.SIGKILL)
 
     def hang_camera(self) -> None:
-        self._signal("camera_worker", signal.SIGSTOP)
+        self._signal("camera.worker", signal.SIGSTOP)
 
     def kill_one_sound(self) -> None:
-        self._signal("sound_worker", signal.SIGKILL)
+        self._signal("sound.worker", signal.SIGKILL)
 
     def hang_one_sound(self) -> None:
-        self._signal("sound_worker", signal.SIGSTOP)
+        self._signal("sound.worker", signal.SIGSTOP)
 
     def kill_server(self) -> None:
         self._pulse.stop()

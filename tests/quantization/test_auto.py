@@ -13,9 +13,9 @@ import pytest
 from edge_streamer.quantization import graph
 from edge_streamer.quantization.auto import ATTEMPTS, Option, Trials, _told, _weigh, group_of, least_held, smallest
 from edge_streamer.quantization.streams import Stream
-from edge_streamer.runtime import cli
-from edge_streamer.runtime.bundle import Bundle
-from edge_streamer.runtime.evaluation.drift import HEARD_AND_SEEN
+from edge_streamer.runtime.bundle.reader import Bundle
+from edge_streamer.runtime.commands import cli
+from edge_streamer.runtime.compare.error_over_time import HEARD_AND_SEEN
 
 ROOM = {"latents.audio": 1.0, "latents.video": 0.5}
 

@@ -12,21 +12,21 @@ import pytest
 from onnx import TensorProto, load
 
 from edge_streamer.quantization import auto, command, streams
+from edge_streamer.quantization.calibrate import observe
+from edge_streamer.quantization.emulate import StandIn
 from edge_streamer.quantization.graph import layers
 from edge_streamer.quantization.graph import load as load_graph
-from edge_streamer.quantization.observe import observe
 from edge_streamer.quantization.schemes import CODECS, Mixture, Scheme
-from edge_streamer.quantization.standin import StandIn
 from edge_streamer.quantization.streams import shipped
-from edge_streamer.runtime import cli
-from edge_streamer.runtime.bundle import Bundle
-from edge_streamer.runtime.check import check
+from edge_streamer.runtime.bundle.reader import Bundle
+from edge_streamer.runtime.bundle.shipped import bundle_path
+from edge_streamer.runtime.commands import cli
+from edge_streamer.runtime.compare.check import check
+from edge_streamer.runtime.compare.error_over_time import HEARD_AND_SEEN, LATENTS, drift
+from edge_streamer.runtime.compare.golden import made_unit
 from edge_streamer.runtime.errors import BundleError, InputError
-from edge_streamer.runtime.evaluation.drift import HEARD_AND_SEEN, LATENTS, drift
-from edge_streamer.runtime.golden import made_unit
-from edge_streamer.runtime.passes import Recorder
-from edge_streamer.runtime.session import open_session
-from edge_streamer.runtime.shipped import bundle_path
+from edge_streamer.runtime.programs.passes import Recorder
+from edge_streamer.runtime.session.session import open_session
 from edge_streamer.runtime.unit import Unit
 from tests.media_files import write_wav
 

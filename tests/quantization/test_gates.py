@@ -12,16 +12,16 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from edge_streamer.quantization import graph, ways
+from edge_streamer.quantization import graph, qdq
+from edge_streamer.quantization.calibrate import Key, Seen, observe
+from edge_streamer.quantization.formats import INT8, Codes, Format, Matrix, to_nearest
 from edge_streamer.quantization.make import rewrite
-from edge_streamer.quantization.numbers import INT8, Codes, Format, Matrix, to_nearest
-from edge_streamer.quantization.observe import Key, Seen, observe
 from edge_streamer.quantization.schemes import Scheme
 from edge_streamer.quantization.streams import shipped
-from edge_streamer.runtime.bundle import Bundle
-from edge_streamer.runtime.evaluation.drift import LATENTS, drift
-from edge_streamer.runtime.session import open_session
-from edge_streamer.runtime.shipped import bundle_path
+from edge_streamer.runtime.bundle.reader import Bundle
+from edge_streamer.runtime.bundle.shipped import bundle_path
+from edge_streamer.runtime.compare.error_over_time import LATENTS, drift
+from edge_streamer.runtime.session.session import open_session
 from edge_streamer.runtime.unit import Unit
 from tests.quantized import changed
 
@@ -56,7 +56,7 @@ def error_of(rounding: Callable[[Matrix], Codes], folder: Path) -> float:
 
     def store(model) -> None:
         for layer in graph.layers(model):
-            ways.store(model, layer, rounding(layer.matrix))
+            qdq.store(model, layer, rounding(layer.matrix))
 
     return error_after(store, STORED, folder)
 

@@ -9,13 +9,13 @@ import numpy as np
 import onnx
 import pytest
 
-from edge_streamer.quantization import graph, ways
-from edge_streamer.quantization.numbers import FP16, INT4, INT8, fits, to_nearest
+from edge_streamer.quantization import graph, qdq
+from edge_streamer.quantization.formats import FP16, INT4, INT8, fits, to_nearest
 from edge_streamer.quantization.schemes import CODECS, Plan, Scheme
-from edge_streamer.runtime.bundle import Bundle
-from edge_streamer.runtime.golden import made_unit
-from edge_streamer.runtime.session import Session, open_session
-from edge_streamer.runtime.shipped import bundle_path
+from edge_streamer.runtime.bundle.reader import Bundle
+from edge_streamer.runtime.bundle.shipped import bundle_path
+from edge_streamer.runtime.compare.golden import made_unit
+from edge_streamer.runtime.session.session import Session, open_session
 from tests.quantized import changed, latents
 
 FOLDABLE = ("attention.qkv", "feed_forward.gate_up", "feed_forward.down")
@@ -81,7 +81,7 @@ def test_stored_weights_are_the_codes(spoiled: Path, name: str) -> None:
 
     def store(model) -> None:
         for layer in graph.layers(model):
-            ways.store(model, layer, to_nearest(layer.matrix, INT8))
+            qdq.store(model, layer, to_nearest(layer.matrix, INT8))
 
     wanted, came = latents_of(other, name, floats), latents_of(spoiled, name, store, "int8 weights")
     assert np.linalg.norm(came - wanted) < 1e-4 * np.linalg.norm(wanted)
@@ -92,7 +92,7 @@ def test_products_of_integers_are_near_and_standard(spoiled: Path) -> None:
 
     def compute(model) -> None:
         for layer in graph.layers(model):
-            ways.compute(model, layer, to_nearest(layer.matrix, INT8))
+            qdq.compute(model, layer, to_nearest(layer.matrix, INT8))
 
     after = latents_of(spoiled, "core", compute)
     assert 1e-4 < np.linalg.norm(after - before) / np.linalg.norm(before) < 0.1
@@ -108,7 +108,7 @@ def test_half_precision_is_near_and_every_product_is_in_it(spoiled: Path, name: 
 
     def cast(model) -> None:
         for layer in graph.layers(model):
-            ways.cast(model, layer, FP16)
+            qdq.cast(model, layer, FP16)
 
     after = answers(open_session(changed(spoiled, name, cast, "fp16")))
     assert 0 < max(np.linalg.norm(a - b) / np.linalg.norm(b) for a, b in zip(after, before, strict=True)) < 0.01
@@ -130,7 +130,7 @@ def test_four_bits_are_four_bits_in_the_file(spoiled: Path) -> None:
         for layer in graph.layers(model):
             assert fits(layer.shape[0], INT4)
             sizes[layer.name] = layer.shape[0] * layer.shape[1]
-            ways.store(model, layer, to_nearest(layer.matrix, INT4))
+            qdq.store(model, layer, to_nearest(layer.matrix, INT4))
 
     before = (spoiled / "graphs" / "core.weights").stat().st_size
     latents_of(spoiled, "core", store)
@@ -144,7 +144,7 @@ def test_a_scale_off_by_two_is_far_away(spoiled: Path) -> None:
     def spoil(model) -> None:
         for layer in graph.layers(model):
             codes = to_nearest(layer.matrix, INT8)
-            ways.store(model, layer, type(codes)(codes.format, codes.values, codes.scales * np.float32(2)))
+            qdq.store(model, layer, type(codes)(codes.format, codes.values, codes.scales * np.float32(2)))
 
     after = latents_of(spoiled, "core", spoil)
     assert np.linalg.norm(after - before) > 0.1 * np.linalg.norm(before)

@@ -7,10 +7,10 @@ import re
 import numpy as np
 import pytest
 
-from edge_streamer.quantization.advice import advise
+from edge_streamer.quantization.choose import advise
 from edge_streamer.quantization.page import curves, render
 from edge_streamer.quantization.report import Kept, Report
-from edge_streamer.runtime.evaluation.drift import OUTPUTS, Drift
+from edge_streamer.runtime.compare.error_over_time import OUTPUTS, Drift
 
 UNIT = 2560
 

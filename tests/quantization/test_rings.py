@@ -13,14 +13,14 @@ import pytest
 
 from edge_streamer.quantization import graph, rings
 from edge_streamer.quantization.streams import shipped
-from edge_streamer.runtime import cli
-from edge_streamer.runtime.bundle import Bundle
-from edge_streamer.runtime.check import check
+from edge_streamer.runtime.bundle.manifest import RingSpec
+from edge_streamer.runtime.bundle.reader import Bundle
+from edge_streamer.runtime.commands import cli
+from edge_streamer.runtime.compare.check import check
+from edge_streamer.runtime.compare.error_over_time import drift
+from edge_streamer.runtime.compare.golden import made_unit
 from edge_streamer.runtime.errors import InputError
-from edge_streamer.runtime.evaluation.drift import drift
-from edge_streamer.runtime.golden import made_unit
-from edge_streamer.runtime.manifest import RingSpec
-from edge_streamer.runtime.session import open_session
+from edge_streamer.runtime.session.session import open_session
 from tests.quantized import changed
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from edge_streamer.runtime.engines.ort import OrtEngine
-from edge_streamer.runtime.golden import made_unit
-from edge_streamer.runtime.session import Session, open_session
+from edge_streamer.runtime.compare.golden import made_unit
+from edge_streamer.runtime.engines.cpu import OrtEngine
+from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.unit import Unit
-from tests.runtime.conversation import LONG_ENOUGH
+from tests.runtime.session.conversation import LONG_ENOUGH
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from edge_streamer.runtime.engine import Array
-from edge_streamer.runtime.engines.ort import OrtBoundRun, OrtEngine, OrtGraph
+from edge_streamer.runtime.bundle.arrays import Array
+from edge_streamer.runtime.bundle.manifest import GraphSpec
+from edge_streamer.runtime.engines.cpu import OrtBoundRun, OrtEngine, OrtGraph
 from edge_streamer.runtime.errors import EngineError
-from edge_streamer.runtime.manifest import GraphSpec
 
 
 class FaultyEngine(OrtEngine):

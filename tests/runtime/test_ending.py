@@ -19,16 +19,17 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_streamer.runtime import cli
-from edge_streamer.runtime.bundle import write_bundle
+from edge_streamer.runtime.bundle.manifest import parse
+from edge_streamer.runtime.bundle.reader import write_bundle
+from edge_streamer.runtime.bundle.shipped import bundle_path
+from edge_streamer.runtime.commands import cli
+from edge_streamer.runtime.commands.signals import Signals
 from edge_streamer.runtime.ending import ENDING, LIMIT, Guard, Stopped, deaf
-from edge_streamer.runtime.manifest import parse
-from edge_streamer.runtime.shipped import bundle_path
-from edge_streamer.runtime.signals import Signals
 
 SOON = """
 import sys
-from edge_streamer.runtime import cli, ending
+from edge_streamer.runtime.commands import cli
+from edge_streamer.runtime import ending
 ending.SLOW_SECONDS = 0.5
 sys.exit(cli.main())
 """

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from edge_streamer.devices.live import opening
-from edge_streamer.runtime import cli, extras
+from edge_streamer.runtime import extras
+from edge_streamer.runtime.commands import cli
 from edge_streamer.runtime.errors import InputError
-from edge_streamer.runtime.plan import LivePlan
+from edge_streamer.runtime.loop.request import LivePlan
 
 ALL = sorted({module for modules in extras.EXTRAS.values() for module in modules})
 HELPS = f"""
@@ -21,7 +22,7 @@ class Blocker:
         if name.partition(".")[0] in {set(ALL)!r}:
             raise ModuleNotFoundError(f"No module named {{name!r}} (blocked)", name=name)
 sys.meta_path.insert(0, Blocker())
-from edge_streamer.runtime import cli
+from edge_streamer.runtime.commands import cli
 for name in cli.COMMANDS:
     assert cli.main([name, "--help"]) == 0, name
 sys.exit(cli.main(["quantize", "bundle", "--scheme", "int8", "--out", "small"]))

@@ -16,16 +16,10 @@ import numpy as np
 import pytest
 
 from edge_streamer.runtime import files
+from edge_streamer.runtime.bundle import checksums as checksumming
+from edge_streamer.runtime.bundle.checksums import Checksums, digest
 from edge_streamer.runtime.errors import BundleError, InputError
-from edge_streamer.runtime.files import (
-    Checksums,
-    check_new_folder,
-    digest,
-    inside,
-    new_folder,
-    replacing,
-    write_file,
-)
+from edge_streamer.runtime.files import check_new_folder, inside, new_folder, replacing, write_file
 
 SMALL_DISK_BYTES = 1_000_000
 
@@ -225,7 +219,7 @@ def test_a_link_may_stay_inside_but_not_leave(tmp_path: Path) -> None:
 def large(tmp_path: Path) -> Path:
     """A file that is worth remembering and old enough to be."""
     path = tmp_path / "large"
-    path.write_bytes(bytes(files.REMEMBERED_BYTES))
+    path.write_bytes(bytes(checksumming.REMEMBERED_BYTES))
     return path
 
 
@@ -233,7 +227,7 @@ def large(tmp_path: Path) -> Path:
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The paths whose bytes were read, in order; files count as settled at once."""
     seen: list[Path] = []
-    digest = files.digest
+    digest = checksumming.digest
 
     def counting(path: Path) -> str:
         seen.append(path)
@@ -247,14 +241,14 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 def test_a_large_file_is_hashed_once(tmp_path: Path, large: Path, hashed: list[Path]) -> None:
     for _ in range(2):
         checksums = Checksums(tmp_path / "cache" / "memory.json")
-        assert checksums.sha256(large) == files.digest(large)
+        assert checksums.sha256(large) == checksumming.digest(large)
         checksums.save()
     assert hashed == [large, large, large]  # once by Checksums, twice by this test
 
 
 def test_a_small_file_is_hashed_every_time(tmp_path: Path, hashed: list[Path]) -> None:
     small = tmp_path / "small"
-    small.write_bytes(bytes(files.REMEMBERED_BYTES - 1))
+    small.write_bytes(bytes(checksumming.REMEMBERED_BYTES - 1))
     checksums = Checksums(tmp_path / "memory.json")
     checksums.sha256(small)
     checksums.sha256(small)
@@ -356,9 +350,9 @@ DAMAGES: dict[str, Any] = {
 @pytest.mark.parametrize("case", DAMAGES)
 def test_a_damaged_memory_of_checksums_counts_as_empty(tmp_path: Path, case: str) -> None:
     memory, file = tmp_path / "checksums.json", tmp_path / "large"
-    file.write_bytes(b"x" * (files.REMEMBERED_BYTES + 1))
+    file.write_bytes(b"x" * (checksumming.REMEMBERED_BYTES + 1))
     os.utime(file, (0, 0))
-    known = {str(file): [*files._identity(file.stat()), digest(file)]}
+    known = {str(file): [*checksumming._identity(file.stat()), digest(file)]}
     memory.write_text(json.dumps(known))
     assert Checksums(memory)._known
     DAMAGES[case](memory, file)
@@ -372,7 +366,7 @@ def test_a_damaged_memory_of_checksums_counts_as_empty(tmp_path: Path, case: str
 def test_a_path_that_is_no_text_is_remembered_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "SETTLED_NANOSECONDS", -1)
     file = tmp_path / os.fsdecode(b"n\xffme")
-    file.write_bytes(b"x" * (files.REMEMBERED_BYTES + 1))
+    file.write_bytes(b"x" * (checksumming.REMEMBERED_BYTES + 1))
     checksums = Checksums(tmp_path / "checksums.json")
     assert checksums.sha256(file) == digest(file)
     checksums.save()

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from edge_streamer.runtime import files
+from edge_streamer.runtime.bundle import checksums as checksumming
+from edge_streamer.runtime.bundle.checksums import Checksums, cache_folder
 from edge_streamer.runtime.errors import InputError
-from edge_streamer.runtime.files import Checksums, cache_folder, to_json
+from edge_streamer.runtime.files import to_json
 from edge_streamer.runtime.streams import as_text
 
 NO_TEXT = os.fsdecode(b"n\xff")
@@ -21,7 +23,7 @@ NO_TEXT = os.fsdecode(b"n\xff")
 
 def shell(script: str, *words: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
     """``script`` with the command line as ``es`` and ``words`` as $1, $2 ..."""
-    es = f'es() {{ "{sys.executable}" -m edge_streamer.runtime.cli "$@"; }}\n'
+    es = f'es() {{ "{sys.executable}" -m edge_streamer "$@"; }}\n'
     return subprocess.run(["bash", "-c", es + script, "bash", *words], capture_output=True, check=False, cwd=cwd)
 
 
@@ -96,10 +98,10 @@ def test_a_user_without_a_home_goes_without_a_cache(
         monkeypatch.setenv("HOME", home)
     with pytest.raises(InputError, match="has no home folder to keep a cache in; set XDG_CACHE_HOME"):
         cache_folder()
-    (tmp_path / "large").write_bytes(bytes(files.REMEMBERED_BYTES))
+    (tmp_path / "large").write_bytes(bytes(checksumming.REMEMBERED_BYTES))
     monkeypatch.setattr(files, "SETTLED_NANOSECONDS", -1)
     checksums = Checksums()
-    assert checksums.sha256(tmp_path / "large") == files.digest(tmp_path / "large")
+    assert checksums.sha256(tmp_path / "large") == checksumming.digest(tmp_path / "large")
     checksums.save()
-    files.sweep_cache()
+    checksumming.sweep_cache()
     assert [path.name for path in tmp_path.iterdir()] == ["large"]

@@ -12,7 +12,7 @@ from pathlib import Path
 import onnxruntime
 import pytest
 
-from edge_streamer.runtime.shipped import bundle_path
+from edge_streamer.runtime.bundle.shipped import bundle_path
 
 STEP = """
 import os, sys
@@ -69,7 +69,16 @@ def test_a_command_opens_no_socket_of_a_network(tmp_path: Path, command: str) ->
         pytest.skip("needs strace, and leave to use it")
     environment = fresh(tmp_path)
     name, *words = COMMANDS[command]
-    words = [*STRACE, "trace", sys.executable, "-m", "edge_streamer.runtime.cli", name, str(bundle_path()), *words]
+    words = [
+        *STRACE,
+        "trace",
+        sys.executable,
+        "-m",
+        "edge_streamer.runtime.commands.cli",
+        name,
+        str(bundle_path()),
+        *words,
+    ]
     ran = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
     assert ran.returncode == 0, ran.stderr
     calls = re.findall(r"(?:socket|connect)\(.*", (tmp_path / "trace").read_text())

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from edge_streamer.runtime.shipped import bundle_path
+from edge_streamer.runtime.bundle.shipped import bundle_path
 
 NAMES = ("edge_streamer", "pyaudio", "pygame", "pywebrtc_audio", "numpy", "av", "PIL", "soxr", "picamera2", "cv2",
          "tokenizers", "onnxruntime", "json", "runpy", "socket", "sitecustomize")  # fmt: skip
 HOSTILE = "with open({mark!r}, 'a') as file: file.write(__name__ + '\\n')\nraise SystemExit(0)\n"
-INSTALLED = "import sys; from edge_streamer.runtime.cli import main; sys.exit(main())"
+INSTALLED = "import sys; from edge_streamer.runtime.commands.cli import main; sys.exit(main())"
 """What an installed command does: its own folder is on the path, the current one is not."""
 COMMANDS = {
     "devices": ["devices", "--json"],

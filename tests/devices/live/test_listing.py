@@ -6,9 +6,12 @@ import json
 
 import pytest
 
-from edge_streamer.devices.live import camera_names, listing, screen_names, sound_names
-from edge_streamer.runtime import cli
-from tests.devices.live.test_sound_names import DEVICES
+from edge_streamer.devices.live import listing
+from edge_streamer.devices.live.camera import names as camera_names
+from edge_streamer.devices.live.screen import names as screen_names
+from edge_streamer.devices.live.sound import names as sound_names
+from edge_streamer.runtime.commands import cli
+from tests.devices.live.sound.test_names import DEVICES
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ from functools import cache
 import numpy as np
 import torch
 
-from edge_streamer.export.config import DEMO
 from edge_streamer.export.demo_model.dataset import Clips, random_scene, told
 from edge_streamer.export.demo_model.words import others
-from edge_streamer.runtime.scenes.scene import Scene, World
-from edge_streamer.runtime.scenes.table import read_table
+from edge_streamer.export.wan_streamer.config import DEMO
+from edge_streamer.runtime.evaluation.world.scene import Scene, World
+from edge_streamer.runtime.evaluation.world.table import read_table
 
 TABLE, UNITS = read_table(), 72
 PHRASES = [np.full(16000 + 300 * i, 0.1, np.float32) for i in range(len(TABLE.phrases))]

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from edge_streamer.export.config import DEMO
 from edge_streamer.export.demo_model.batches import Drawn, batch_of, draw
 from edge_streamer.export.demo_model.dataset import Clips, place_table
 from edge_streamer.export.demo_model.listening import UNITS as STREAM_UNITS
@@ -17,8 +16,9 @@ from edge_streamer.export.demo_model.listening import Backdrops, Ear
 from edge_streamer.export.demo_model.notes import Notes
 from edge_streamer.export.demo_model.speech import Bank
 from edge_streamer.export.demo_model.words import others
-from edge_streamer.export.model import WanStreamer, build
-from edge_streamer.runtime.scenes.script import UNIT
+from edge_streamer.export.wan_streamer.config import DEMO
+from edge_streamer.export.wan_streamer.model import WanStreamer, build
+from edge_streamer.runtime.evaluation.world.script import UNIT
 from tests.export.demo_model.made_up import TABLE, UNITS, clips, scenes
 
 SIZE, STREAMS = 6, 2

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from edge_streamer.export.config import DEMO
 from edge_streamer.export.demo_model import listening, sequence
 from edge_streamer.export.demo_model.speech import Bank
 from edge_streamer.export.demo_model.words import HELD_OUT, MADE_UP, TRAIN, apart, made_up, others
 from edge_streamer.export.layers import Tails, start_state
-from edge_streamer.export.model import build
-from edge_streamer.runtime.scenes.script import UNIT, start_after
-from edge_streamer.runtime.scenes.table import read_table
+from edge_streamer.export.wan_streamer.config import DEMO
+from edge_streamer.export.wan_streamer.model import build
+from edge_streamer.runtime.evaluation.world.script import UNIT, start_after
+from edge_streamer.runtime.evaluation.world.table import read_table
 
 COMMANDS, OTHERS = ("one", "two"), ("else",)
 

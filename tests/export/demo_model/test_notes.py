@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from edge_streamer.export.config import DEMO
 from edge_streamer.export.demo_model.dataset import REMEMBERED, place_table, rewritten, told
 from edge_streamer.export.demo_model.notes import Notes
 from edge_streamer.export.demo_model.sight import LOOKS, Sight
 from edge_streamer.export.demo_model.words import others
-from edge_streamer.runtime.scenes.script import FRAME, GRID, UNIT
+from edge_streamer.export.wan_streamer.config import DEMO
+from edge_streamer.runtime.evaluation.world.script import FRAME, GRID, UNIT
 from tests.export.demo_model.made_up import TABLE, UNITS, clips, scenes
 
 

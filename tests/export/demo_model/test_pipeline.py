@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_streamer.export.config import PRESETS
-from edge_streamer.export.model import build
-from edge_streamer.export.weights import load_weights
+from edge_streamer.export.wan_streamer.config import PRESETS
+from edge_streamer.export.wan_streamer.model import build
+from edge_streamer.export.wan_streamer.weights import load_weights
 
 STAGES = (
     "audio", "camera", "video", "clips-0", "clips-1", "listen", "understand", "speak", "joint", "whole", "rollout",

@@ -18,7 +18,6 @@ import pytest
 import torch
 from torch import nn
 
-from edge_streamer.export.config import PRESETS
 from edge_streamer.export.demo_model import compute, learning, speech, train
 from edge_streamer.export.demo_model.clips import Writer
 from edge_streamer.export.demo_model.codecs import even_looks, voice_clip
@@ -26,13 +25,14 @@ from edge_streamer.export.demo_model.dataset import slot_tokens
 from edge_streamer.export.demo_model.fitting import Losses, Stage, Task, fit, in_turn, keep
 from edge_streamer.export.demo_model.throats import TOGETHER, make_throats
 from edge_streamer.export.demo_model.words import HELD_OUT, TRAIN, held_out, others
-from edge_streamer.export.model import build
-from edge_streamer.export.weights import save_weights
+from edge_streamer.export.wan_streamer.config import PRESETS
+from edge_streamer.export.wan_streamer.model import build
+from edge_streamer.export.wan_streamer.weights import save_weights
 from edge_streamer.runtime.errors import InputError
-from edge_streamer.runtime.scenes.backgrounds import HELD_OUT_BACKGROUNDS, TRAIN_BACKGROUNDS
-from edge_streamer.runtime.scenes.motion import BLINK_CHANCE
-from edge_streamer.runtime.scenes.script import UNIT, Script, direct, plan_answers
-from edge_streamer.runtime.scenes.table import SHIPPED, read_table
+from edge_streamer.runtime.evaluation.world.backgrounds import HELD_OUT_BACKGROUNDS, TRAIN_BACKGROUNDS
+from edge_streamer.runtime.evaluation.world.motion import BLINK_CHANCE
+from edge_streamer.runtime.evaluation.world.script import UNIT, Script, direct, plan_answers
+from edge_streamer.runtime.evaluation.world.table import SHIPPED, read_table
 
 TABLE = read_table()
 LENGTHS = [16000 + 300 * i for i in range(len(TABLE.phrases))]

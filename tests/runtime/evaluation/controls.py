@@ -16,18 +16,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_streamer.runtime.bundle import Bundle
+from edge_streamer.runtime.bundle.manifest import MASKED
+from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.evaluation.ear import Ear
 from edge_streamer.runtime.evaluation.measure import measure
 from edge_streamer.runtime.evaluation.parity import Parity, bundle_parity
 from edge_streamer.runtime.evaluation.runner import SessionAgent, run_case
 from edge_streamer.runtime.evaluation.score import Scores, score
 from edge_streamer.runtime.evaluation.suite import Case, duplex, scene_of
-from edge_streamer.runtime.manifest import MASKED
-from edge_streamer.runtime.scenes.assets import HeldOut, load_assets
-from edge_streamer.runtime.scenes.scene import World
-from edge_streamer.runtime.session import Session, open_session
-from edge_streamer.runtime.state import Carries, Ring
+from edge_streamer.runtime.evaluation.world.assets import HeldOut, load_assets
+from edge_streamer.runtime.evaluation.world.scene import World
+from edge_streamer.runtime.session.session import Session, open_session
+from edge_streamer.runtime.state.store import Carries, Ring
 from edge_streamer.runtime.unit import Knobs, Response
 
 Break = Callable[[Session], None]

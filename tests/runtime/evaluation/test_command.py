@@ -10,15 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from edge_streamer.runtime import cli
-from edge_streamer.runtime.evaluation import bench, command
+from edge_streamer.runtime.commands import cli
+from edge_streamer.runtime.commands import evaluate as command
+from edge_streamer.runtime.evaluation import bench
 from edge_streamer.runtime.evaluation.bench import Result, Stability
 from edge_streamer.runtime.evaluation.ceiling import Intended
 from edge_streamer.runtime.evaluation.drafts import ORDER
 from edge_streamer.runtime.evaluation.page import histogram, render
 from edge_streamer.runtime.evaluation.parity import Parity
 from edge_streamer.runtime.evaluation.score import Score, judge
-from edge_streamer.runtime.scenes.assets import load_assets
+from edge_streamer.runtime.evaluation.world.assets import load_assets
 
 
 @pytest.mark.parametrize(

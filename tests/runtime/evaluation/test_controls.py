@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from edge_streamer.runtime.bundle.shipped import bundle_path
 from edge_streamer.runtime.evaluation.parity import Parity
 from edge_streamer.runtime.evaluation.score import Scores
-from edge_streamer.runtime.session import Session, open_session
-from edge_streamer.runtime.shipped import bundle_path
+from edge_streamer.runtime.session.session import Session, open_session
 from tests.runtime.evaluation.controls import FAULTS, SPOILERS, behaviour, broken, parity, spoiled
 
 SAME_DB = -80.0

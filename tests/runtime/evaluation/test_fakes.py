@@ -14,9 +14,9 @@ from edge_streamer.runtime.evaluation.measure import Measured, measure
 from edge_streamer.runtime.evaluation.runner import Agent, run_case
 from edge_streamer.runtime.evaluation.score import Scores, judge, score
 from edge_streamer.runtime.evaluation.suite import Case, duplex, scene_of
-from edge_streamer.runtime.scenes.assets import load_assets
-from edge_streamer.runtime.scenes.scene import Scene
-from edge_streamer.runtime.scenes.script import spell
+from edge_streamer.runtime.evaluation.world.assets import load_assets
+from edge_streamer.runtime.evaluation.world.scene import Scene
+from edge_streamer.runtime.evaluation.world.script import spell
 from edge_streamer.runtime.unit import Response, Unit
 
 CASES = 21

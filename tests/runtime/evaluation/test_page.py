@@ -6,12 +6,12 @@ import base64
 
 import pytest
 
+from edge_streamer.runtime.bundle.shipped import bundle_path
 from edge_streamer.runtime.evaluation.bench import Result
 from edge_streamer.runtime.evaluation.page import FEW, MEANINGS, PERCENTILES, histogram, meaning, render, verdict
 from edge_streamer.runtime.evaluation.parity import Parity, golden_parity
 from edge_streamer.runtime.evaluation.score import WANTED, Score, Scores, judge
-from edge_streamer.runtime.session import open_session
-from edge_streamer.runtime.shipped import bundle_path
+from edge_streamer.runtime.session.session import open_session
 
 
 def page(scores: Scores, parity: list[Parity] | None = None, pictures: list[tuple[str, bytes]] | None = None) -> str:

@@ -9,18 +9,18 @@ import msgspec
 import numpy as np
 import pytest
 
+from edge_streamer.runtime.bundle.shipped import bundle_path
+from edge_streamer.runtime.compare.golden import Golden, Meta
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.evaluation.bench import Wish, evaluate
 from edge_streamer.runtime.evaluation.ceiling import Intended
 from edge_streamer.runtime.evaluation.parity import bundle_parity, together_db
 from edge_streamer.runtime.evaluation.runner import run_case
 from edge_streamer.runtime.evaluation.suite import Case, Suite, duplex, scene_of
-from edge_streamer.runtime.golden import Golden, Meta
-from edge_streamer.runtime.scenes.assets import load_assets
-from edge_streamer.runtime.scenes.script import UNIT, Said, Script, Typed
-from edge_streamer.runtime.scenes.sound import Room
-from edge_streamer.runtime.session import Session, open_session
-from edge_streamer.runtime.shipped import bundle_path
+from edge_streamer.runtime.evaluation.world.assets import load_assets
+from edge_streamer.runtime.evaluation.world.script import UNIT, Said, Script, Typed
+from edge_streamer.runtime.evaluation.world.sound import Room
+from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.unit import Response, Unit
 from tests.media_files import write_wav
 

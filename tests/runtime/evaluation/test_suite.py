@@ -29,11 +29,11 @@ from edge_streamer.runtime.evaluation.suite import (
     read_wav,
     scene_of,
 )
-from edge_streamer.runtime.scenes.assets import from_mu_law, load_assets, to_mu_law
-from edge_streamer.runtime.scenes.backgrounds import HELD_OUT_BACKGROUNDS, TRAIN_BACKGROUNDS
-from edge_streamer.runtime.scenes.camera import VIEW_RANGES, View, random_view
-from edge_streamer.runtime.scenes.script import UNIT, Said, Script, Shown, Typed
-from edge_streamer.runtime.scenes.sound import ROOM_RANGES, Room, random_room
+from edge_streamer.runtime.evaluation.world.assets import from_mu_law, load_assets, to_mu_law
+from edge_streamer.runtime.evaluation.world.backgrounds import HELD_OUT_BACKGROUNDS, TRAIN_BACKGROUNDS
+from edge_streamer.runtime.evaluation.world.camera import VIEW_RANGES, View, random_view
+from edge_streamer.runtime.evaluation.world.script import UNIT, Said, Script, Shown, Typed
+from edge_streamer.runtime.evaluation.world.sound import ROOM_RANGES, Room, random_room
 from tests.media_files import write_wav
 
 

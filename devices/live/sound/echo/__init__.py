@@ -1,0 +1,1 @@
+"""Against the agent hearing itself: the echo canceller, its meter, and the system's own."""

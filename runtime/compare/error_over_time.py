@@ -1,0 +1,108 @@
+"""Error over time: how far a bundle is from another of its geometry, unit by unit, for minutes.
+
+Receives two sessions of one geometry and a stream of units; hands on :class:`Drift`: a curve per output. Two modes:
+
+    forced   the tested bundle is given the reference's words and its last answer before each unit, so that a curve
+             shows this bundle's own arithmetic and what its rings and tails gather, and nothing else
+    free     each goes its own way on its own history, as in use: where one word differs, everything after it does
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
+
+import msgspec
+import numpy as np
+
+from edge_streamer.runtime.bundle.arrays import Array
+from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.session.session import Session
+from edge_streamer.runtime.unit import Response, Unit
+
+Mode = Literal["forced", "free"]
+LATENTS = ("latents.video", "latents.audio")
+HEARD_AND_SEEN = (*LATENTS, "samples", "frames")
+OUTPUTS = (*HEARD_AND_SEEN, "scores")
+EXACT, NOT_FINITE = -200.0, 200.0
+"""dB where :func:`decibels` ends: nothing differs, or a number is not finite."""
+
+
+class Drift(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one mode."""
+
+    mode: Mode
+    units: int
+    error_db: dict[str, float]
+    """Output -> 10 log10 of the error's energy over the signal's, over all units."""
+    curve_db: dict[str, list[float]]
+    """The same per unit, against the mean unit's energy: a silent unit has no energy of its own."""
+    same_slots: float
+    """Share of slots in which the tested bundle would have chosen the reference's token."""
+    same_states: float
+    """The same of the first slot alone: who speaks."""
+
+
+def drift(
+    tested: Session, reference: Session, units: Iterable[Unit], mode: Mode,
+    tell: Callable[[int], None] = lambda _: None,
+    watch: Callable[[int, Response, Response], None] = lambda *_: None,
+) -> Drift:  # fmt: skip
+    """Run ``units`` through both, from the state they are in; ``watch`` sees unit, reference's answer and tested one's.
+
+    InputError where their geometry differs or nothing came."""
+    check_constants(tested, reference)
+    errors: dict[str, list[float]] = {name: [] for name in OUTPUTS}
+    energies: dict[str, list[float]] = {name: [] for name in OUTPUTS}
+    same: list[list[bool]] = []
+    for number, unit in enumerate(units):
+        right = reference.step(unit)
+        answer = tested.step(unit, right.tokens if mode == "forced" else None)
+        same.append(agreement(tested, right.tokens))
+        wanted, came = outputs(reference), outputs(tested)
+        wanted |= {"samples": right.samples, "frames": right.frames}
+        came |= {"samples": answer.samples, "frames": answer.frames}
+        for name in OUTPUTS:
+            signal = wanted[name].astype(np.float64) - (128 if name == "frames" else 0)
+            lost = came[name].astype(np.float64) - wanted[name].astype(np.float64)
+            errors[name].append(float(np.sum(lost**2)))
+            energies[name].append(float(np.sum(signal**2)))
+        if mode == "forced":
+            np.copyto(tested.streamer.wiring.all_past, reference.streamer.wiring.all_past)
+        watch(number, right, answer)
+        tell(number + 1)
+    if not same:
+        raise InputError("the stream holds no unit; wanted a recording of at least some seconds")
+    agree, mean = np.array(same), {name: sum(energies[name]) / len(same) for name in OUTPUTS}
+    return Drift(
+        mode=mode, units=len(same), same_slots=float(agree.mean()), same_states=float(agree[:, 0].mean()),
+        error_db={n: decibels(sum(errors[n]), sum(energies[n])) for n in OUTPUTS},
+        curve_db={n: [decibels(e, mean[n]) for e in errors[n]] for n in OUTPUTS},
+    )  # fmt: skip
+
+
+def check_constants(tested: Session, reference: Session) -> None:
+    """InputError where the two bundles' geometry differs."""
+    if tested.streamer.constants != reference.streamer.constants:
+        names = reference.bundle.manifest.name, tested.bundle.manifest.name
+        raise InputError(f"{names[0]} has other constants than {names[1]}; name a bundle of the same preset")
+
+
+def agreement(session: Session, tokens: Sequence[int]) -> list[bool]:
+    """Slot by slot, whether the session would have chosen ``tokens`` in its last unit, whatever it was forced to."""
+    chosen = (int(s["token"][0]) for s in session.streamer.wiring.sampled)
+    return [a == b for a, b in zip(chosen, tokens, strict=True)]
+
+
+def outputs(session: Session) -> dict[str, Array]:
+    """Latents and scores of the last unit."""
+    wiring = session.streamer.wiring
+    scores = np.stack([s["scores"] for s in wiring.sampled])
+    return {**{name: wiring.past[name] for name in LATENTS}, "scores": scores}
+
+
+def decibels(error: float, energy: float) -> float:
+    """Of an error's energy against a signal's, not below EXACT; NOT_FINITE where either is not finite."""
+    if not np.isfinite(error) or not np.isfinite(energy):
+        return NOT_FINITE
+    return float(10 * np.log10(max(error / max(energy, 1e-30), 10 ** (EXACT / 10))))

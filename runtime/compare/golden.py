@@ -1,0 +1,251 @@
+"""Golden units: a few units of known answers that ride along in a bundle.
+
+Receives a session; hands on what ``check`` and the exporter compare. Everything that goes in is made from a seed (see
+``noise.py``, the same on every machine), also the *starting state*: rings full of made-up history whose next unit
+wraps, carries that are not zero, a last response. So three or four units test every pass, every state, every ring's
+wrap and eviction, at any window, without running for a window's length. What comes out is the float model's answer, or
+of a quantized bundle its own where it was made, stored small: latents and sounds whole, pictures as block means. Slots
+are forced to the float model's tokens, of every bundle, and compared apart, so that one near tie does not make
+everything after it incomparable.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import numpy as np
+
+from edge_streamer.runtime.bundle.arrays import Array, ArrayFile, Form, save_arrays
+from edge_streamer.runtime.bundle.manifest import MASKED, MediaSpec
+from edge_streamer.runtime.errors import BundleError, MediaError
+from edge_streamer.runtime.files import size_text
+from edge_streamer.runtime.programs.noise import INPUTS, START, Noise
+from edge_streamer.runtime.session.session import Session
+from edge_streamer.runtime.unit import Unit
+
+BLOCK = 16
+"""Pictures are stored as means of BLOCK x BLOCK pixels."""
+START_UNIT = 1000
+"""Index of the first golden unit: well past the distance at which the prefix stops receding."""
+UNITS_TO_WRAP = 2
+"""All rings are full at the start, and wrap together after so many units."""
+
+
+SHAKEN = 1e-5
+"""What :func:`shake` changes is no more than what machines differ by, since each has its own order in a sum: the demo's
+float32 sounds by 5e-5."""
+MOST_UNITS = 64
+FILE_BYTES = 64_000_000
+"""More answers than that are none of ours: those of the demo take 0.2 MB."""
+
+
+class Meta(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How golden units were made."""
+
+    program: str
+    seed: Annotated[int, msgspec.Meta(ge=0)]
+    units: Annotated[int, msgspec.Meta(gt=UNITS_TO_WRAP, le=MOST_UNITS)]
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Answers by name: ``<unit>.<quantity>``."""
+
+    meta: Meta
+    answers: dict[str, Array]
+
+    @property
+    def tokens(self) -> list[tuple[int, ...]]:
+        """What the float model chose in each unit's slots: what a replay is forced to."""
+        return [tuple(int(t) for t in self.answers[f"{i}.tokens"]) for i in range(self.meta.units)]
+
+    def agreement(self, answers: dict[str, Array]) -> float:
+        """Share of slots in which ``answers`` of a replay would have chosen the same token."""
+        return float(np.mean([answers[f"{i}.tokens"] == self.answers[f"{i}.tokens"] for i in range(self.meta.units)]))
+
+    def save(self, path: Path) -> None:
+        """Write the file, whole or not at all."""
+        save_arrays(path, self.meta, self.answers)
+
+
+def load_golden(path: Path) -> Golden:
+    """Golden units from a bundle's file. BundleError where it is damaged."""
+    try:
+        file = ArrayFile(path, Meta, "golden units")
+        if file.record.seed >= 2**64:
+            raise MediaError(f"{path}: seed {file.record.seed}; wanted less than 2**64")
+        if sum(form.bytes for form in file.forms.values()) > FILE_BYTES:
+            raise MediaError(f"{path}: more than {size_text(FILE_BYTES)} of answers")
+        return Golden(file.record, dict(file))
+    except MediaError as error:
+        raise BundleError(f"{error}; export the bundle again") from None
+
+
+def golden_units(session: Session) -> Golden | None:
+    """The golden units that ride along in a session's bundle; None where there are none.
+
+    BundleError where they are damaged, another program's, or do not answer every quantity and state of this bundle in
+    every unit: what is not answered would pass any comparison.
+    """
+    bundle = session.bundle
+    if bundle.manifest.golden is None:
+        return None
+    path = bundle.file(bundle.manifest.golden)
+    golden = load_golden(path)
+    why = _unfit(golden, session)
+    if why:
+        raise BundleError(f"{path}: {why}; export the bundle again")
+    return golden
+
+
+def _unfit(golden: Golden, session: Session) -> str | None:
+    """Why ``golden`` does not answer for ``session``'s bundle."""
+    program = session.bundle.manifest.program
+    if golden.meta.program != program:
+        return f"golden units of program {golden.meta.program!r}; the bundle's is {program!r}"
+    wanted = _wanted(session, golden.meta.units)
+    missing, left = sorted(wanted.keys() - golden.answers.keys()), sorted(golden.answers.keys() - wanted.keys())
+    if missing or left:
+        few = ", ".join(map(repr, (missing or left)[:3]))
+        if missing:
+            return f"{len(missing)} of {len(wanted)} answers are missing ({few} ...)"
+        return f"nothing of this bundle is called {few}"
+    for name, form in wanted.items():
+        came = golden.answers[name]
+        if Form.of(came) != form:
+            return f"answer {name!r} is {Form.of(came)}; wanted {form}"
+        if not np.isfinite(came).all():
+            return f"answer {name!r} holds a NaN or an infinity"
+        rows = session.streamer.token_count
+        if name.endswith(".tokens") and not ((came >= 0) & (came < rows)).all():
+            return f"answer {name!r} is {came.tolist()}; wanted tokens from 0 to {rows - 1}"
+    return None
+
+
+def _wanted(session: Session, units: int) -> dict[str, Form]:
+    """Every answer that ``replay`` gives."""
+    wiring, media = session.streamer.wiring, session.media
+    scores = Form.of(wiring.sampled[0]["scores"])
+    height, width = (max(1, pixels // BLOCK) for pixels in media.agent_size)
+    unit = {
+        "tokens": Form(np.dtype(np.int32), (len(wiring.sampled),)),
+        "scores": Form(scores.dtype, (len(wiring.sampled), *scores.shape)),
+        "samples": Form.of(wiring.agent["samples"]),
+        "frames": Form(np.dtype(np.float32), (media.unit_frames, height, width, 3)),
+    } | {name: Form.of(array) for name, array in wiring.past.items()}
+    wanted = {f"{index}.{name}": form for index in range(units) for name, form in unit.items()}
+    return wanted | {f"end.{path}": Form(np.dtype(np.float64), (1,)) for path in _states(session)}
+
+
+def made_unit(media: MediaSpec, seed: int, index: int) -> Unit:
+    """The user's made-up unit ``index``: noise for sound, a coarse noisy picture, a word now and then."""
+    noise = Noise(seed)
+    samples = np.empty(media.unit_samples, np.float32)
+    noise.normal(INPUTS, 2 * index, samples)
+    height, width = media.user_size
+    coarse = np.empty((media.unit_frames, -(-height // 8), -(-width // 8), 3), np.float32)
+    noise.normal(INPUTS, 2 * index + 1, coarse)
+    picture = np.clip(coarse * 50 + 128, 0, 255).astype(np.uint8)
+    frames = np.ascontiguousarray(picture.repeat(8, axis=1).repeat(8, axis=2)[:, :height, :width])
+    return Unit(samples=np.clip(samples * np.float32(0.1), -1, 1), frames=frames, text="golden" if index == 0 else "")
+
+
+def seed_state(session: Session, seed: int) -> None:
+    """Put the session into the made-up starting state. Carries become standard normal times a half, all
+    else standard normal."""
+    session.reset(START_UNIT)
+    store, noise = session.place.store, Noise(seed)
+    for number, (path, array) in enumerate(sorted(_states(session).items())):
+        _fill(array, noise, number, 0.5 if path.startswith("carry") else 1.0)
+    units = math.prod(ring.window + 1 for ring in store.rings.values()) - UNITS_TO_WRAP
+    for ring in store.rings.values():
+        ring.valid.fill(0)
+        if ring.pinned:
+            ring.units = ring.places // 2
+            ring.valid[0, ring.units :] = MASKED
+        else:
+            ring.units = units
+            ring.valid[0, ring.base : ring.base + ring.places] = MASKED
+        for path in ring.buffers:  # the slack is clean, as in a real run
+            ring.view(path)[ring.valid[0] != 0] = 0
+    store.commit()
+    session.program.set_host({**session.program.host(), "past": True})
+
+
+def _fill(array: Array, noise: Noise, number: int, size: float) -> None:
+    """Normal numbers of deviation ``size``; integers get a quarter of their range for it."""
+    if array.dtype == np.int8:
+        drawn = np.empty(array.shape, np.float32)
+        noise.normal(START, number, drawn)
+        array[...] = np.clip(np.round(drawn * np.float32(32 * size)), -127, 127)
+    else:
+        noise.normal(START, number, array)
+        array *= np.float32(size)
+
+
+def _states(session: Session) -> dict[str, Array]:
+    states = {f"held/{path}": a for path, a in session.program.held().items()}
+    for carries in session.place.store.carries.values():
+        states |= {f"carry/{path}": a for path, a in carries.committed().items()}
+    for ring in session.place.store.rings.values():
+        states |= {f"ring/{path}": a for path, a in ring.buffers.items()}
+    return states
+
+
+def shake(session: Session, draw: int) -> None:
+    """Move every float of the state by about ``SHAKEN`` of itself, in the way number ``draw``."""
+    noise = Noise(draw)
+    for number, (_, array) in enumerate(sorted(_states(session).items())):
+        if array.dtype == np.float32:
+            moved = np.empty(array.shape, np.float32)
+            noise.normal(START, number, moved)
+            array *= 1 + np.float32(SHAKEN) * moved
+
+
+def replay(
+    session: Session, seed: int, units: int, tokens: list[tuple[int, ...]] | None = None, shaken: int | None = None
+) -> dict[str, Array]:
+    """The answers of a session over golden units, started from the made-up state, or from one that is ``shaken``;
+    ``tokens`` forces the slots."""
+    seed_state(session, seed)
+    if shaken is not None:
+        shake(session, shaken)
+    answers: dict[str, Array] = {}
+    for index in range(units):
+        response = session.step(made_unit(session.media, seed, index), None if tokens is None else tokens[index])
+        sampled = session.streamer.wiring.sampled
+        answers |= {
+            f"{index}.tokens": np.array([s["token"][0] for s in sampled], np.int32),
+            f"{index}.scores": np.stack([s["scores"] for s in sampled]),
+            f"{index}.samples": response.samples.copy(),
+            f"{index}.frames": block_means(response.frames),
+        }
+        answers |= {f"{index}.{name}": a.copy() for name, a in session.streamer.wiring.past.items()}
+    answers |= {f"end.{path}": array for path, array in state_norms(session).items()}
+    return answers
+
+
+def block_means(frames: Array) -> Array:
+    """Pictures [F, H, W, 3] uint8 as means of BLOCK x BLOCK pixels [F, H', W', 3] float32 in 0..255, edges cut."""
+    count, height, width, _ = frames.shape
+    rows, columns = max(1, height // BLOCK), max(1, width // BLOCK)
+    cut = frames[:, : rows * BLOCK, : columns * BLOCK].astype(np.float32)
+    means: Array = cut.reshape(count, rows, -1, columns, cut.shape[2] // columns, 3).mean(axis=(2, 4))
+    return means
+
+
+def state_norms(session: Session) -> dict[str, Array]:
+    """The length (L2) of every state, as one number each."""
+    return {path: np.array([np.linalg.norm(array.astype(np.float64))]) for path, array in _states(session).items()}
+
+
+def relative_error(came: Array, wanted: Array) -> float:
+    """||came - wanted|| / ||wanted||; infinite where a value is not finite or shapes differ."""
+    if came.shape != wanted.shape or not np.isfinite(came).all():
+        return float("inf")
+    scale = float(np.linalg.norm(wanted.astype(np.float64)))
+    return float(np.linalg.norm(came.astype(np.float64) - wanted.astype(np.float64))) / max(scale, 1e-12)

@@ -1,0 +1,235 @@
+"""ONNX Runtime as an engine: on the CPU, the embedded default.
+
+Receives graph files; hands on runs bound to numpy memory, which ONNX Runtime reads and writes in place.
+
+Choices: ONNX Runtime's worker threads spin for a while after each run and so slow whatever runs next, above all on the
+two to six cores of a board that also serve audio callbacks: ours never spin beyond a run. Weights are prepacked by ONNX
+Runtime (one copy in memory; the file's pages are given back). Nothing is downloaded, and no telemetry is
+sent: the package's first file turns it off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import onnxruntime as ort
+
+from edge_streamer.runtime.bundle.arrays import Array
+from edge_streamer.runtime.bundle.manifest import DYNAMIC, GraphSpec, TensorSpec
+from edge_streamer.runtime.ending import deaf, underway
+from edge_streamer.runtime.engines.overflow import products_overflow
+from edge_streamer.runtime.errors import BundleError, EngineError, one_line
+from edge_streamer.runtime.machine import cores
+from edge_streamer.runtime.streams import as_text
+
+ORT_TYPES = {
+    "float32": "tensor(float)",
+    "float16": "tensor(float16)",
+    "bfloat16": "tensor(bfloat16)",
+    "int8": "tensor(int8)",
+    "uint8": "tensor(uint8)",
+    "int32": "tensor(int32)",
+    "int64": "tensor(int64)",
+    "bool": "tensor(bool)",
+}
+ALIGNMENT = 256
+"""Bytes; what the strictest engine (TensorRT) asks of an address, and a whole number of cache lines."""
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: str) -> Array:
+    """A zeroed C-contiguous array whose address is a multiple of ALIGNMENT."""
+    item = np.dtype(dtype)
+    size = int(np.prod(shape, dtype=np.int64)) * item.itemsize
+    raw = np.zeros(size + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + size].view(item).reshape(shape)
+
+
+SIGNED = {"session.qdqisint8allowed": "1"}
+EXACT = {"session.x64quantprecision": "1"}
+"""For products whose inputs' range is taken in every run, on a processor where they overflow (overflow.py)."""
+ENTRIES = {
+    "int8": SIGNED,
+    "int8 weights": {"session.disable_quant_qdq": "1"},
+    "int4 weights": {"session.qdq_matmulnbits_accuracy_level": "4"},
+    "mixed": {**SIGNED, "session.qdq_matmulnbits_accuracy_level": "4"},
+}
+"""Settings by a graph's precision: weights that are only stored in fewer bits become floats once, at load, not in every
+run; products of 4-bit weights take their inputs in 8 bits; signed inputs (and rings) stay signed, for turning them into
+unsigned ones fails to load at opset 21 (1.32)."""
+NOT_ON_A_CPU = ("bf16", "nvfp4")
+"""Precisions without kernels in ONNX Runtime's CPU provider (1.32)."""
+HOLDS_PYTHON = [int(part) for part in ort.__version__.split(".")[:2]] < [1, 32]
+"""Whether no other thread of Python runs while a graph is loaded: so on 1.23.2, not on 1.32."""
+LONG_OPERATIONS = 2_000_000_000
+"""A graph whose longest run takes more operations than this is long: it gets every core."""
+
+
+class OrtBoundRun:
+    """A graph bound to buffers. Keeps them alive; owns none of them."""
+
+    def __init__(self, session: ort.InferenceSession, binding: ort.IOBinding, name: str, keep: tuple[Array, ...]):
+        self._run = session.run_with_iobinding
+        self._binding = binding
+        self._name = name
+        self._keep = keep
+
+    def run(self) -> None:
+        try:
+            self._run(self._binding)
+        except RuntimeError as error:  # the base of every exception that the binding raises
+            raise EngineError(f"ONNX Runtime failed in graph {self._name!r}: {one_line(error)}") from error
+
+
+class OrtGraph:
+    """A graph that ONNX Runtime has loaded."""
+
+    def __init__(self, session: ort.InferenceSession, spec: GraphSpec):
+        self.spec = spec
+        self._session = session
+
+    def bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> OrtBoundRun:
+        keep = (*inputs.values(), *outputs.values())
+        return OrtBoundRun(self._session, self._binding(inputs, outputs), self.spec.name, keep)
+
+    def _binding(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> ort.IOBinding:
+        """The checked buffers, tied."""
+        binding = self._session.io_binding()
+        length = check_buffers(self.spec, inputs, outputs)
+        if self.spec.lengths and length not in self.spec.lengths:
+            raise EngineError(f"graph {self.spec.name!r} was bound at T = {length}; it allows {self.spec.lengths}")
+        for name, array in inputs.items():
+            binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        for name, array in outputs.items():
+            binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        return binding
+
+
+def check_buffers(spec: GraphSpec, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> int | None:
+    """Every tensor of ``spec`` has a buffer of its dtype and shape; returns the length that ``T`` stands for.
+
+    Raises EngineError naming the tensor, what came and what was wanted.
+    """
+    length: int | None = None
+    for kind, specs, buffers in (("input", spec.inputs, inputs), ("output", spec.outputs, outputs)):
+        names = {tensor.name for tensor in specs}
+        if names != buffers.keys():
+            missing, extra = sorted(names - buffers.keys()), sorted(buffers.keys() - names)
+            raise EngineError(f"graph {spec.name!r}: {kind}s without a buffer: {missing}; not in the graph: {extra}")
+        for tensor in specs:
+            length = _check_buffer(spec.name, kind, tensor, buffers[tensor.name], length)
+    return length
+
+
+def _check_buffer(graph: str, kind: str, tensor: TensorSpec, array: Array, length: int | None) -> int | None:
+    what = f"graph {graph!r}, {kind} {tensor.name!r}"
+    if array.dtype.name != tensor.dtype:
+        raise EngineError(f"{what}: the buffer holds {array.dtype.name}; wanted {tensor.dtype}")
+    if not array.flags.c_contiguous:
+        raise EngineError(f"{what}: the buffer is not contiguous")
+    if len(array.shape) != len(tensor.shape):
+        raise EngineError(f"{what}: the buffer's shape is {array.shape}; wanted {tensor.shape}")
+    for came, wanted in zip(array.shape, tensor.shape, strict=True):
+        if isinstance(wanted, str):
+            length = came if length is None else length
+            wanted = length
+        if came != wanted:
+            raise EngineError(f"{what}: the buffer's shape is {array.shape}; wanted {tensor.shape} with T = {length}")
+    return length
+
+
+def session_options(threads: int, spin: bool) -> ort.SessionOptions:
+    """The settings of one ONNX Runtime session. ``spin``: waiting threads spin inside a run, and stop when it ends."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    if spin:
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+    else:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+class OrtEngine:
+    """ONNX Runtime's CPU provider.
+
+    ``threads``: how many cores one run may use; None decides per graph. Short graphs (see LONG_OPERATIONS) leave a core
+    to microphone, camera and screen and run on the others, spinning inside the run; long ones take every core without
+    spinning. Measured on two cores, demo, per unit: 33 ms on one thread; on two 37 without spinning, 23 to 30 with it
+    on an idle machine, but 64 to 127 with it beside one busy process. More than two cores have not been measured.
+    """
+
+    swaps = True
+
+    def __init__(self, threads: int | None = None):
+        self._threads = threads
+        self._cores = cores()
+        count = threads or self._cores
+        some = f"{count} thread{'s' * (count > 1)}"
+        self.name = f"onnxruntime {ort.__version__} cpu, {some if threads else 'up to ' + some}"
+
+    def threads_for(self, spec: GraphSpec) -> int:
+        """How many threads this graph runs on."""
+        return self._threads or (self._cores if is_long(spec) else max(1, self._cores - 1))
+
+    def options_for(self, spec: GraphSpec) -> ort.SessionOptions:
+        """The settings that this graph is opened with."""
+        options = session_options(self.threads_for(spec), spin=not is_long(spec))
+        small_rings = any(tensor.dtype == "int8" for tensor in spec.inputs)
+        entries = {**ENTRIES.get(spec.precision.removesuffix(DYNAMIC), {}), **(SIGNED if small_rings else {})}
+        if spec.precision.endswith(DYNAMIC) and products_overflow():
+            entries |= EXACT
+        for key, value in entries.items():
+            options.add_session_config_entry(key, value)
+        return options
+
+    def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
+        return aligned_empty(shape, dtype)
+
+    def open(self, path: Path, spec: GraphSpec) -> OrtGraph:
+        if as_text(str(path)) != str(path):
+            raise BundleError(
+                f"ONNX Runtime opens only files whose path is UTF-8 text; rename the folder of {path.name}"
+            )
+        underway.begin(f"the loading of graph {spec.name!r}", perf_counter())
+        try:
+            with deaf() if HOLDS_PYTHON else nullcontext():
+                session = ort.InferenceSession(str(path), self.options_for(spec), providers=["CPUExecutionProvider"])
+        except Exception as error:
+            lacking = next((name for name in NOT_ON_A_CPU if spec.precision.startswith(name)), None)
+            why = (
+                f"a CPU does not compute in {lacking}: the bundle is for a board with TensorRT"
+                if lacking
+                else one_line(error)
+            )
+            raise BundleError(f"ONNX Runtime {ort.__version__} cannot load {path.name}: {why}") from error
+        finally:
+            underway.end()
+        _check_graph(session, spec)
+        return OrtGraph(session, spec)
+
+
+def is_long(spec: GraphSpec) -> bool:
+    """Whether a run takes long enough for waking threads to cost nothing beside it."""
+    return max(spec.operations.values(), default=0) > LONG_OPERATIONS
+
+
+def _check_graph(session: ort.InferenceSession, spec: GraphSpec) -> None:
+    """The file's inputs and outputs are the manifest's: names, types and shapes."""
+    for kind, nodes, specs in (
+        ("input", session.get_inputs(), spec.inputs),
+        ("output", session.get_outputs(), spec.outputs),
+    ):
+        found = {node.name: (node.type, tuple(node.shape)) for node in nodes}
+        wanted = {tensor.name: (ORT_TYPES[tensor.dtype], tensor.shape) for tensor in specs}
+        for name in sorted(found.keys() | wanted.keys()):
+            if found.get(name) != wanted.get(name):
+                raise BundleError(
+                    f"graph {spec.name!r}, {kind} {name!r}: the file has {found.get(name)}, the manifest says "
+                    f"{wanted.get(name)}; export the bundle again"
+                )

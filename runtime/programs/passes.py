@@ -1,0 +1,106 @@
+"""One run of one graph, checked: the smallest thing a program is made of.
+
+Receives a bound graph and the outputs it fills; hands on :class:`Pass`, whose ``run`` measures the engine's time, looks
+at every float output for NaN and infinity before anything is committed, and shows the tensors to whoever records.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter
+
+import numpy as np
+from numpy import add
+
+from edge_streamer.runtime.bundle.arrays import Array
+from edge_streamer.runtime.bundle.manifest import GraphSpec, TensorSpec
+from edge_streamer.runtime.ending import underway
+from edge_streamer.runtime.engines.contract import BoundRun, Engine, OpenGraph
+from edge_streamer.runtime.errors import StepError
+from edge_streamer.runtime.state.store import arena
+
+FLOATS = ("float16", "float32", "float64")
+
+Recorder = Callable[[str, Mapping[str, Array], Mapping[str, Array]], None]
+"""Called after each run with the pass's name, its inputs and its outputs (live buffers: copy what you keep)."""
+
+
+class Meter:
+    """What all passes of a session share: the engine's time in this step, and who records."""
+
+    def __init__(self) -> None:
+        self.engine_seconds = 0.0
+        self.recorder: Recorder | None = None
+
+
+class Pass:
+    """A graph bound to buffers, run by name.
+
+    ``pieces`` are the float arrays that are looked at after a run; where outputs lie in one arena, one piece covers
+    them all. Quantized and integer outputs cannot hold a NaN.
+    """
+
+    def __init__(self, name: str, graph: OpenGraph, inputs: Mapping[str, Array], outputs: Mapping[str, Array],
+                 meter: Meter, pieces: Sequence[Array] | None = None):  # fmt: skip
+        self.name = name
+        self.inputs, self.outputs = dict(inputs), dict(outputs)
+        self._graph = graph.spec.name
+        self._told = f"graph {self._graph!r}"
+        self._bound: BoundRun = graph.bind(inputs, outputs)
+        self._meter = meter
+        looked_at = outputs.values() if pieces is None else pieces
+        self._pieces = [array.reshape(-1) for array in looked_at if array.dtype.name in FLOATS]
+
+    def run(self, name: str | None = None) -> None:
+        """Run the graph, as ``name`` for recorders and errors where a pass runs several times per unit.
+
+        Raises StepError naming the output that is not finite, EngineError from the engine.
+        """
+        start = perf_counter()
+        underway.begin(self._told, start)
+        try:
+            self._bound.run()
+        finally:
+            underway.end()
+        self._meter.engine_seconds += perf_counter() - start
+        if self._meter.recorder is not None:
+            self._meter.recorder(name or self.name, self.inputs, self.outputs)
+        # A sum is finite only if every addend is; one that overflows is settled by looking closer.
+        total = 0.0
+        for piece in self._pieces:
+            total += add.reduce(piece)
+        if not math.isfinite(total):
+            self._look_closer(name or self.name)
+
+    def _look_closer(self, run: str) -> None:
+        for name, array in self.outputs.items():
+            if array.dtype.name in FLOATS and not np.isfinite(array).all():
+                bad = array[~np.isfinite(array)]
+                raise StepError(
+                    f"graph {self._graph!r} (pass {run}) gave {bad[0]} in output {name!r}, "
+                    f"{bad.size} of {array.size} values; the unit was rolled back"
+                )
+
+
+def buffers(engine: Engine, specs: Sequence[TensorSpec], length: int | None = None) -> tuple[Array, dict[str, Array]]:
+    """Buffers for these tensors (one dtype) in one arena: (the arena, name -> buffer). ``T`` becomes ``length``."""
+    shapes = [tuple(length if isinstance(n, str) else n for n in spec.shape) for spec in specs]
+    made = arena(engine, [(_sized(s), spec.dtype) for s, spec in zip(shapes, specs, strict=True)])
+    return made.flat, {spec.name: view for spec, view in zip(specs, made.views, strict=True)}
+
+
+def _sized(shape: tuple[int | None, ...]) -> tuple[int, ...]:
+    if None in shape:
+        raise ValueError("a tensor with a symbolic length needs a length")
+    return tuple(n for n in shape if n is not None)
+
+
+def free_inputs(spec: GraphSpec) -> list[TensorSpec]:
+    """Inputs that are not state: what the host or another graph must fill."""
+    return [t for t in spec.inputs if not t.name.startswith(("state.", "valid."))]
+
+
+def free_outputs(spec: GraphSpec) -> list[TensorSpec]:
+    """Outputs that are not state."""
+    return [t for t in spec.outputs if not t.name.startswith(("state_next.", "append."))]

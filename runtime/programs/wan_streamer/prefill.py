@@ -1,0 +1,96 @@
+"""Filling the pinned prefix: what the agent keeps in mind for the whole conversation.
+
+Receives text (a world, a persona, instructions) and pictures with sound (how the agent looks and sounds: they pass
+through the agent's own codec and enter as clean history); hands on nothing: the prefix ring is filled, the session's
+snapshot keeps it. Place i of the prefix stands at position ``i - prefix_tokens``, just before time 0. Which signals
+a prefix takes and where it stands are not in the papers: our choice.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.programs.passes import Pass
+from edge_streamer.runtime.programs.rotary import Rotary
+from edge_streamer.runtime.programs.wan_streamer.core_pass import CorePass, empty_rows
+from edge_streamer.runtime.programs.wan_streamer.layout import GROUP_AGENT
+from edge_streamer.runtime.programs.wan_streamer.program import WanStreamer, take_in
+from edge_streamer.runtime.unit import Unit
+
+
+class Prefill:
+    """Passes that append to the prefix ring. Made only when a prefix is wanted: it opens ``encode_agent``."""
+
+    def __init__(self, program: WanStreamer):
+        self._program, self._place = program, program.place
+        c, layout = program.constants, program.layout
+        if c.prefix_tokens == 0:
+            raise InputError("this bundle has no prefix; export it with --prefix-tokens N")
+        self._ring = self._place.store.rings["prefix"]
+        if any(self._place.store.rings[name].units for name in ("main", "video")):
+            raise InputError("the conversation has begun; a prefix comes first (reset the session)")
+        offsets = np.arange(c.prefix_tokens, dtype=np.float64) - c.prefix_tokens
+        self._rotary = Rotary(c.rope_base, c.head_size, offsets, c.positions_per_unit)
+        self._table = empty_rows(c.prefix_tokens, c.head_size)
+        self._rotary.rows(0, self._table.cos, self._table.sin)
+        self._token = self._core_pass(1, c.width, c.head_size)
+        self._agent = self._core_pass(layout.agent, c.width, c.head_size)
+        self._make_agent_passes()
+
+    def _core_pass(self, length: int, width: int, head_size: int) -> CorePass:
+        empty = self._place.engine.empty
+        groups = np.full((length,), GROUP_AGENT, np.float32)
+        self_rows = empty_rows(length, head_size)
+        core = CorePass(self._place, "prefix", empty((1, length, width), "float32"), self_rows, groups)
+        core.add_route(self._ring, slice(0, length), slice(0, length))
+        return core
+
+    def _make_agent_passes(self) -> None:
+        place, wiring = self._place, self._program.wiring
+        self._input, self._encode = wiring.encode_agent()
+        clean_time = {name: place.engine.empty((1,), "float32") for name in ("t", "dt")}
+        embeddings = {"embeddings": self._agent.embeddings[0]}
+        self._clean = Pass("clean", place.graph("solve_in"), wiring.latents | clean_time, embeddings, place.meter)
+
+    @property
+    def left(self) -> int:
+        """Places that are still free."""
+        return self._program.constants.prefix_tokens - self._ring.units
+
+    def text(self, text: str) -> int:
+        """Append ``text``; returns how many places it took. InputError where it does not fit."""
+        ids = self._program.encode_text(text)
+        self._need(len(ids), f"the text has {len(ids)} tokens")
+        for token in ids:
+            self._program.look_up((token,), self._token.embeddings[0])
+            self._append(self._token, 1)
+        return len(ids)
+
+    def unit(self, unit: Unit) -> int:
+        """Append one unit of the agent's own picture (agent's size) and sound; returns the places it took."""
+        length = self._program.layout.agent
+        self._need(length, f"a unit of picture and sound takes {length} tokens")
+        take_in(self._input, unit)
+        carries = self._place.store.carries["encode_agent"]
+        carries.mark_run()
+        self._encode[carries.front].run()
+        self._clean.run()
+        self._append(self._agent, length)
+        return length
+
+    def _need(self, tokens: int, what: str) -> None:
+        if tokens > self.left:
+            places = f"{self.left} of {self._program.constants.prefix_tokens} places left"
+            raise InputError(
+                f"{what}; the prefix has {places}: shorten it or export the bundle with a larger --prefix-tokens"
+            )
+
+    def _append(self, core: CorePass, length: int) -> None:
+        rows = self._table.part(slice(self._ring.units, self._ring.units + length))
+        for target, source in ((core.rotary.cos, rows.cos), (core.rotary.sin, rows.sin),
+                               (core.rotary.prefix_cos, rows.cos), (core.rotary.prefix_sin, rows.sin)):  # fmt: skip
+            np.copyto(target, source)
+        core.run()
+        core.commit()
+        self._ring.units += length

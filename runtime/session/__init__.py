@@ -1,0 +1,1 @@
+"""One conversation with one bundle, and all of its state as one value."""

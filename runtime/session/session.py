@@ -1,0 +1,205 @@
+"""A session: one conversation with one bundle.
+
+Receives a bundle and an engine; hands on ``step``: a unit in, a response out. The session owns all state and every
+buffer; a step commits its state only when the whole unit has succeeded, otherwise the session stands as before.
+
+    session = edge_streamer.open("my-bundle")
+    response = session.step(Unit(samples=microphone, frames=camera, text="hello"))
+    speaker.play(response.samples); screen.show(response.frames); print(response.text)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+
+from edge_streamer.runtime.bundle.arrays import Array
+from edge_streamer.runtime.bundle.graph_file import check_graph_files
+from edge_streamer.runtime.bundle.manifest import MediaSpec
+from edge_streamer.runtime.bundle.memory import check_memory
+from edge_streamer.runtime.bundle.reader import Bundle
+from edge_streamer.runtime.engines.contract import Engine, OpenGraph
+from edge_streamer.runtime.errors import BundleError, EngineError, InputError, StepError
+from edge_streamer.runtime.files import size_text
+from edge_streamer.runtime.programs.base import Workplace
+from edge_streamer.runtime.programs.chain import Chain
+from edge_streamer.runtime.programs.passes import Meter, Recorder
+from edge_streamer.runtime.programs.wan_streamer.program import WanStreamer
+from edge_streamer.runtime.session.snapshot import Snapshot, put_back, take
+from edge_streamer.runtime.state.store import StateStore
+from edge_streamer.runtime.unit import LAST_UNIT, Knobs, Response, Unit
+
+PROGRAMS: dict[str, Callable[[Workplace], WanStreamer | Chain]] = {"wan_streamer": WanStreamer, "chain": Chain}
+
+
+class Session:
+    """One conversation. Not for several threads at once; sessions of one bundle do not disturb each other."""
+
+    def __init__(self, bundle: Bundle, engine: Engine, knobs: Knobs, graphs: dict[str, OpenGraph]):
+        if bundle.manifest.program not in PROGRAMS:
+            raise BundleError(
+                f"the bundle wants program {bundle.manifest.program!r}; this edge-streamer has {', '.join(PROGRAMS)}; "
+                "upgrade edge-streamer on this device"
+            )
+        self.bundle = bundle
+        self.engine = engine
+        self._graphs = graphs
+        check_memory(bundle.manifest)
+        self._meter = Meter()
+        try:
+            self._store = StateStore(bundle.manifest.states, engine)
+            self.place = Workplace(bundle, engine, self._open_graph, self._store, self._meter, knobs)
+            self.program = PROGRAMS[bundle.manifest.program](self.place)
+        except MemoryError:
+            raise BundleError(
+                f"bundle {bundle.manifest.name!r} takes more memory than this machine has free; end other programs, or "
+                "export the bundle with a shorter window"
+            ) from None
+
+    def __repr__(self) -> str:
+        unit, state = self.program.host()["unit"], size_text(self.state_bytes)
+        return f"Session({self.bundle.manifest.name!r} on {self.engine.name}, next is unit {unit}, {state} of state)"
+
+    def _open_graph(self, name: str) -> OpenGraph:
+        if name not in self._graphs:
+            spec = self.bundle.manifest.graph(name)
+            self._graphs[name] = self.engine.open(self.bundle.file(spec.file), spec)
+        return self._graphs[name]
+
+    @property
+    def media(self) -> MediaSpec:
+        """Rates and sizes of what goes in and comes out. BundleError where the bundle has no media (a chain)."""
+        if self.bundle.manifest.media is None:
+            raise BundleError("this bundle has no media contract")
+        return self.bundle.manifest.media
+
+    @property
+    def streamer(self) -> WanStreamer:
+        """The program, where it is a ``wan_streamer``. BundleError otherwise."""
+        if not isinstance(self.program, WanStreamer):
+            raise BundleError(f"this needs a wan_streamer bundle; program {self.bundle.manifest.program!r} came")
+        return self.program
+
+    @overload
+    def step(self, unit: Unit, tokens: Sequence[int] | None = None) -> Response: ...
+
+    @overload
+    def step(self, unit: Mapping[str, Array], tokens: None = None) -> dict[str, Array]: ...
+
+    def step(
+        self, unit: Unit | Mapping[str, Array], tokens: Sequence[int] | None = None
+    ) -> Response | dict[str, Array]:
+        """One unit through the bundle's program.
+
+        A wan_streamer takes a :class:`Unit` (``tokens`` forces the slots, for teacher forcing and replays) and gives a
+        :class:`Response`; a chain takes and gives arrays by name. What comes back lives in the session's own buffers
+        until the next step. Raises StepError where the unit failed and was rolled back, ValueError for wrong arrays.
+        """
+        with self._transaction():
+            if isinstance(unit, Unit):
+                return self.streamer.step(unit, tokens)
+            if isinstance(self.program, WanStreamer):
+                raise ValueError(f"a wan_streamer steps on a Unit; a {type(unit).__name__} came")
+            return self.program.step(unit)
+
+    def settle(self) -> None:
+        """Use idle time: commit the last response to the history now instead of with the next unit.
+
+        The same numbers up to float rounding: sums are taken in another order.
+        """
+        with self._transaction():
+            self.streamer.settle()
+
+    def prefill(self, *parts: str | Unit) -> int:
+        """Fill the pinned prefix before the conversation: text, or units of the agent's own picture and sound.
+
+        Returns the places that are left. InputError where a part does not fit; then that part left no trace.
+        """
+        from edge_streamer.runtime.programs.wan_streamer.prefill import Prefill
+
+        prefill = Prefill(self.streamer)
+        for part in parts:
+            with self._transaction():
+                if isinstance(part, Unit):
+                    prefill.unit(part)
+                else:
+                    prefill.text(part)
+        return prefill.left
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._meter.engine_seconds = 0.0
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):
+                yield
+        except EngineError as error:
+            self._store.rollback()
+            raise StepError(f"{error}; the unit was rolled back") from error
+        except BaseException:  # also an interrupt from the keyboard: whatever ends the step undoes it
+            self._store.rollback()
+            raise
+        self._store.commit()
+
+    # -- all state as one value
+
+    def snapshot(self) -> Snapshot:
+        """Everything that later units depend on, copied."""
+        return take(self._store, self.program, self.bundle.hash, self.bundle.manifest.name)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go back to ``snapshot``. MediaError where it belongs to another bundle or is damaged; then nothing has
+        changed."""
+        put_back(snapshot, self._store, self.program, self.bundle.hash, self.bundle.manifest.name)
+
+    def reset(self, unit: int = 0) -> None:
+        """Forget everything, prefix included, and start at this unit index. ValueError where no unit has it."""
+        if not 0 <= unit <= LAST_UNIT:
+            raise ValueError(f"unit {unit} is outside 0 to {LAST_UNIT}")
+        self._store.reset()
+        self.program.reset(unit)
+
+    def turn(self, knobs: Knobs) -> None:
+        """Take up new knobs from the next unit on. ValueError where the bundle cannot do what they ask."""
+        self.streamer.turn(knobs)
+
+    def twin(self, knobs: Knobs | None = None) -> Session:
+        """A second, independent conversation that shares the loaded weights."""
+        return Session(self.bundle, self.engine, knobs or Knobs(), self._graphs)
+
+    @property
+    def state_bytes(self) -> int:
+        """Memory that the state's buffers take."""
+        return self._store.nbytes()
+
+    @contextmanager
+    def recording(self, recorder: Recorder) -> Iterator[None]:
+        """Show every pass's inputs and outputs to ``recorder`` while the block runs."""
+        self._meter.recorder = recorder
+        try:
+            yield
+        finally:
+            self._meter.recorder = None
+
+
+def open_session(
+    bundle: str | Path | Bundle, *, knobs: Knobs | None = None, engine: Engine | None = None, verify: bool = True
+) -> Session:
+    """Open a bundle (a folder, an archive of one, or one already open) and make it ready to step.
+
+    ``engine`` defaults to ONNX Runtime on the CPU. ``verify`` checks every file's SHA-256. Raises BundleError for a
+    bundle that cannot be used, InputError for knobs that it cannot follow.
+    """
+    opened = bundle if isinstance(bundle, Bundle) else Bundle.open(Path(bundle), verify=verify)
+    if engine is None:
+        from edge_streamer.runtime.engines.cpu import OrtEngine
+
+        engine = OrtEngine()
+    check_graph_files(opened)
+    try:
+        return Session(opened, engine, knobs or Knobs(), {})
+    except ValueError as error:
+        raise InputError(str(error)) from error

@@ -1,0 +1,186 @@
+"""All state of a session as one value, in memory and as a file.
+
+Receives a store and a program; hands on a :class:`Snapshot`: arrays by path, cursors, the program's own history,
+stamped with the bundle's hash and precision. Files are ``.npz`` without pickle, written to a temporary name and
+renamed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from edge_streamer.runtime.bundle.arrays import Array, ArrayFile, Form, forms, save_arrays
+from edge_streamer.runtime.bundle.manifest import MASKED
+from edge_streamer.runtime.errors import MediaError
+from edge_streamer.runtime.files import size_text
+from edge_streamer.runtime.programs.base import Program
+from edge_streamer.runtime.state.store import Ring, StateStore
+from edge_streamer.runtime.unit import LAST_UNIT
+
+
+class Stamp(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a snapshot belongs to."""
+
+    format: int = 1
+    bundle: str
+    """SHA-256 of the manifest: names graphs, weights and precision at once."""
+    name: str
+    """The bundle's name, for people."""
+    host: dict[str, object]
+    """The program's history outside tensors."""
+    rings: dict[str, int]
+    """Units committed (places, for a pinned ring) of each ring."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A whole state. ``arrays`` hold copies: carries whole, rings up to the last place written, hidden ones 0."""
+
+    stamp: Stamp
+    arrays: Mapping[str, Array]
+
+    def __repr__(self) -> str:
+        stamp, size = self.stamp, size_text(sum(form.bytes for form in forms(self.arrays).values()))
+        return (
+            f"Snapshot(of {stamp.name!r} {stamp.bundle[:12]}, next is unit {stamp.host.get('unit')}, {size} of state)"
+        )
+
+    def save(self, path: Path) -> None:
+        """Write the file, whole or not at all."""
+        save_arrays(path, self.stamp, self.arrays)
+
+
+def load_snapshot(path: Path) -> Snapshot:
+    """A snapshot from a file. MediaError where it is missing, damaged or something else.
+
+    Its arrays stay in the file until a session has compared what they are with what it wants.
+    """
+    if not os.path.isfile(path):  # Path.is_file raises for names that no file can have
+        raise MediaError(f"{path}: no such snapshot file; write one with 'edge-streamer prefix'")
+    file = ArrayFile(path, Stamp, "a snapshot")
+    if file.record.format != 1:
+        raise MediaError(f"{path}: snapshot format {file.record.format}; this edge-streamer reads format 1")
+    return Snapshot(file.record, file)
+
+
+def take(store: StateStore, program: Program, bundle: str, name: str) -> Snapshot:
+    """The committed state, copied."""
+    arrays = {f"held/{path}": array.copy() for path, array in program.held().items()}
+    for carries in store.carries.values():
+        arrays |= {f"carry/{path}": array.copy() for path, array in carries.committed().items()}
+    for ring in store.rings.values():
+        used = _used(ring, ring.units)
+        arrays |= {f"ring/{path}": _visible(ring, path, used) for path in ring.buffers}
+        arrays[f"valid/{ring.name}"] = ring.valid.copy()
+    rings = {name: ring.units for name, ring in store.rings.items()}
+    return Snapshot(Stamp(bundle=bundle, name=name, host=program.host(), rings=rings), arrays)
+
+
+def put_back(snapshot: Snapshot, store: StateStore, program: Program, bundle: str, name: str) -> None:
+    """Make ``snapshot`` the state. MediaError where it is another bundle's or does not fit; then nothing changed.
+
+    Forms are compared before a number is read, all numbers before one is written.
+    """
+    stamp = snapshot.stamp
+    with _naming_file(snapshot.arrays):
+        if stamp.bundle != bundle:
+            raise MediaError(
+                f"the snapshot was taken with bundle {stamp.name!r} ({stamp.bundle[:12]}), this is "
+                f"{name!r} ({bundle[:12]}); take it again with this bundle"
+            )
+        _check_cursors(stamp.rings, store.rings)
+        wanted = {path: Form.of(target) for path, target in _targets(stamp.rings, store, program).items()}
+        _check_forms(snapshot.arrays, wanted)
+        arrays = {path: _finite(path, snapshot.arrays[path]) for path in wanted}
+        for ring in store.rings.values():
+            _check_valid(ring, stamp.rings[ring.name], arrays[f"valid/{ring.name}"])
+        try:
+            program.set_host(stamp.host)
+        except ValueError as error:
+            raise MediaError(f"the snapshot's history: {error}; it is damaged") from None
+    # From here on nothing fails.
+    store.reset()
+    for path, target in _targets(stamp.rings, store, program).items():
+        np.copyto(target, arrays[path])
+    for ring_name, units in stamp.rings.items():
+        store.rings[ring_name].units = units
+    store.commit()
+
+
+@contextmanager
+def _naming_file(arrays: Mapping[str, Array]) -> Iterator[None]:
+    """Put the file's name before what is wrong with the snapshot in it."""
+    try:
+        yield
+    except MediaError as error:
+        if not isinstance(arrays, ArrayFile) or str(error).startswith(str(arrays.path)):
+            raise
+        raise MediaError(f"{arrays.path}: {error}") from None
+
+
+def _targets(units: dict[str, int], store: StateStore, program: Program) -> dict[str, Array]:
+    """The buffer, or part of it, that each array goes to, of rings at these cursors. ``reset`` puts carries' side 0 in
+    front."""
+    targets = {f"held/{path}": array for path, array in program.held().items()}
+    for carries in store.carries.values():
+        views = zip(carries.specs, carries.arenas[0].views, strict=True)
+        targets |= {f"carry/{spec.path}": array for spec, array in views}
+    for ring in store.rings.values():
+        used = _used(ring, units[ring.name])
+        targets |= {f"ring/{path}": ring.view(path)[:used] for path in ring.buffers}
+        targets[f"valid/{ring.name}"] = ring.valid
+    return targets
+
+
+def _check_cursors(units: dict[str, int], rings: dict[str, Ring]) -> None:
+    if units.keys() != rings.keys():
+        raise MediaError(f"the snapshot has the rings {sorted(units)}; this bundle has {sorted(rings)}")
+    for name, ring in rings.items():
+        last = ring.valid.shape[1] if ring.pinned else LAST_UNIT
+        if not 0 <= units[name] <= last:
+            raise MediaError(f"the snapshot's ring {name!r} stands at {units[name]}; wanted 0 to {last}")
+
+
+def _check_forms(arrays: Mapping[str, Array], wanted: dict[str, Form]) -> None:
+    left, missing = sorted(arrays.keys() - wanted.keys()), sorted(wanted.keys() - arrays.keys())
+    if left or missing:
+        raise MediaError(f"the snapshot does not fit: it lacks {missing[:3]}, and nothing here takes {left[:3]}")
+    came = forms(arrays)
+    for path, form in wanted.items():
+        if came[path] != form:
+            raise MediaError(f"the snapshot's {path} is {came[path]}; wanted {form}")
+
+
+def _finite(path: str, array: Array) -> Array:
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise MediaError(f"the snapshot's {path} holds a NaN or an infinity; it is damaged")
+    return array
+
+
+def _check_valid(ring: Ring, units: int, valid: Array) -> None:
+    """Places are visible or hidden, and none that no unit has filled is visible."""
+    visible = valid[0] == 0.0
+    filled = _used(ring, units)
+    if not (visible | (valid[0] == np.float32(MASKED))).all() or visible[filled:].any():
+        raise MediaError(f"the snapshot's valid/{ring.name} shows places that ring {ring.name!r} has not filled")
+
+
+def _visible(ring: Ring, path: str, used: int) -> Array:
+    """A copy of the first ``used`` places, hidden ones as zeros: what no unit can see is not part of the state."""
+    places: Array = ring.view(path)[:used].copy()
+    places[ring.valid[0, :used] != 0] = 0
+    return places
+
+
+def _used(ring: Ring, units: int) -> int:
+    """Places that may differ from zero after ``units``: the blocks begun so far (the next one may hold an early
+    commit)."""
+    capacity = ring.valid.shape[1]
+    return units if ring.pinned else min(capacity, (units + 1) * ring.places)

@@ -1,0 +1,103 @@
+"""What imports what: every arrow between the modules of the package, those inside functions and in strings too.
+
+Receives nothing; hands on the arrows, for the tests that hold the house to its floors (`tests/runtime/test_floors.py`,
+`tests/runtime/test_boundary.py`).
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import edge_streamer
+
+ROOT = Path(edge_streamer.__file__).parent
+NAME = re.compile(r"edge_streamer(\.\w+)+")
+
+
+def python_files(folder: str = "") -> Iterator[Path]:
+    """Every .py file below a folder of the package."""
+    tops = [folder] if folder else ["devices", "export", "quantization", "runtime"]
+    return (path for top in tops for path in sorted((ROOT / top).rglob("*.py")))
+
+
+def module_name(path: Path) -> str:
+    """``edge_streamer.runtime.commands.cli`` of its file; a folder's ``__init__.py`` has the folder's name."""
+    return ".".join(("edge_streamer", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
+
+
+def imported_names(path: Path) -> Iterator[str]:
+    """Every module or member that a file imports, at any depth, relative imports made absolute; and every text that is
+    such a name, which is how one is imported without a statement."""
+    package = module_name(path).split(".")
+    package = package if path.name == "__init__.py" else package[:-1]
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and NAME.fullmatch(node.value):
+            yield node.value
+
+
+@cache
+def arrows() -> dict[str, frozenset[str]]:
+    """Module -> the modules of the package that it imports."""
+    modules = {module_name(path): path for path in python_files()}
+    found: dict[str, frozenset[str]] = {}
+    for name, path in modules.items():
+        to = {_module(target, modules) for target in imported_names(path)}
+        found[name] = frozenset(one for one in to if one and one != name)
+    return found
+
+
+def _module(name: str, modules: dict[str, Path]) -> str | None:
+    """The module that ``name`` is, or is a member of; None for one of others."""
+    while name.startswith("edge_streamer."):
+        if name in modules:
+            return name
+        name = name.rpartition(".")[0]
+    return None
+
+
+def circles(graph: dict[str, frozenset[str]]) -> list[list[str]]:
+    """The circles of a graph: groups in which each reaches every other."""
+    order: list[str] = []
+    seen: set[str] = set()
+
+    def visit(start: str, to: dict[str, frozenset[str]], out: list[str]) -> None:
+        waiting = [(start, iter(sorted(to.get(start, ()))))]
+        seen.add(start)
+        while waiting:
+            node, rest = waiting[-1]
+            for following in rest:
+                if following not in seen:
+                    seen.add(following)
+                    waiting.append((following, iter(sorted(to.get(following, ())))))
+                    break
+            else:
+                waiting.pop()
+                out.append(node)
+
+    for node in sorted(graph):
+        if node not in seen:
+            visit(node, graph, order)
+    back: dict[str, set[str]] = {}
+    for node, targets in graph.items():
+        for target in targets:
+            back.setdefault(target, set()).add(node)
+    reverse = {node: frozenset(sources) for node, sources in back.items()}
+    seen.clear()
+    found = []
+    for node in reversed(order):
+        if node not in seen:
+            group: list[str] = []
+            visit(node, reverse, group)
+            if len(group) > 1:
+                found.append(sorted(group))
+    return found

@@ -1,0 +1,253 @@
+"""The command line: one line per error, the right exit status, nothing imported before it is used."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import edge_streamer
+from edge_streamer.runtime import extras
+from edge_streamer.runtime.commands import cli
+from edge_streamer.runtime.errors import EngineError, InputError, StepError
+from edge_streamer.runtime.files import new_folder
+
+
+def a_command(monkeypatch: pytest.MonkeyPatch, body: Callable[[argparse.Namespace], int]) -> None:
+    """Make ``edge-streamer inspect`` run ``body``."""
+    monkeypatch.setattr(cli, "_load", lambda _: SimpleNamespace(add_arguments=lambda parser: None, main=body))
+
+
+def raising(error: BaseException) -> Callable[[argparse.Namespace], int]:
+    def body(_: argparse.Namespace) -> int:
+        raise error
+
+    return body
+
+
+def test_help_lists_every_command_with_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for name, entry in cli.COMMANDS.items():
+        assert f"{name} {entry.help}" in text
+
+
+def test_no_words_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 0
+    assert "usage: edge-streamer" in capsys.readouterr().out
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"edge-streamer {edge_streamer.__version__}\n"
+
+
+def test_help_imports_no_library() -> None:
+    script = (
+        "import sys; from edge_streamer.runtime import cli; cli.main(['--help']);"
+        "heavy = {'numpy', 'onnxruntime', 'av', 'tokenizers', 'rich', 'msgspec', 'torch', 'onnx'} & set(sys.modules);"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_keeps_the_protocol(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    module = import_module(cli.COMMANDS[name].module)
+    assert cli.COMMANDS[name].help == module.HELP
+    assert callable(module.main)
+    assert cli.main([name, "--help"]) == 0
+    assert f"usage: edge-streamer {name} " in capsys.readouterr().out
+
+
+def test_a_wrong_word_is_status_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["fly"]) == 2
+    assert "invalid choice: 'fly'" in capsys.readouterr().err
+    assert cli.main(["pack"]) == 2
+    assert "BUNDLE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (InputError("no such\n  file; name one"), 2),
+        (EngineError("no such file; name one"), 1),
+        (StepError("no such file; name one"), 1),
+    ],
+)
+def test_an_error_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, status: int
+) -> None:
+    a_command(monkeypatch, raising(error))
+    assert cli.main(["inspect"]) == status
+    printed = capsys.readouterr()
+    assert printed.err == "edge-streamer: no such file; name one\n"
+    assert printed.out == ""
+
+
+@pytest.mark.parametrize("words", [["--debug", "inspect"], ["inspect", "--debug"]])
+def test_debug_shows_the_traceback_before_the_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    a_command(monkeypatch, raising(InputError("no such file")))
+    assert cli.main(words) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[-1] == "edge-streamer: no such file"
+
+
+@pytest.mark.parametrize(
+    ("words", "missing", "extra"),
+    [
+        (["export", "wan-streamer"], "torch.nn", "export"), (["export", "wan-streamer"], "onnx_ir", "export"),
+        (["quantize", "bundle"], "onnx_ir", "quantize"), (["--debug", "quantize", "bundle"], "onnx", "quantize"),
+        (["quantize", "bundle"], "ml_dtypes", "quantize"),
+    ],
+)  # fmt: skip
+def test_a_missing_extra_is_named(
+    words: list[str], missing: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load(name: str) -> None:
+        raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
+
+    monkeypatch.setattr(cli, "_load", load)
+    monkeypatch.setattr(extras, "installed", lambda module: True)
+    assert cli.main(words) == 2
+    package = missing.partition(".")[0].replace("_", "-")
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"edge-streamer: this command needs {package}, which is not installed; run: pip install "
+        f"'edge-streamer[{extra}]' (in this project's folder: pip install '.[{extra}]')"
+    )
+
+
+def test_a_missing_file_of_ours_is_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    a_command(monkeypatch, raising(ModuleNotFoundError("no", name="edge_streamer.runtime.nothing")))
+    with pytest.raises(ModuleNotFoundError):
+        cli.main(["inspect"])
+
+
+@pytest.mark.parametrize(
+    ("command", "before", "threads"),
+    [("eval", None, "1"), ("run", None, "1"), ("run", "2", "2"), ("quantize", None, None), ("quantize", "2", "2")],
+)
+def test_numpy_is_given_one_thread_before_it_is_imported(
+    command: str, before: str | None, threads: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str | None] = []
+    monkeypatch.delenv(cli.ONE_THREAD)
+    if before:
+        monkeypatch.setenv(cli.ONE_THREAD, before)
+
+    def load(_: str) -> SimpleNamespace:
+        seen.append(os.environ.get(cli.ONE_THREAD))
+        return SimpleNamespace(add_arguments=lambda parser: None, main=lambda _: 0)
+
+    monkeypatch.setattr(cli, "_load", load)
+    assert cli.main([command]) == 0
+    assert seen == [threads]
+
+
+def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    a_command(monkeypatch, raising(KeyboardInterrupt()))
+    assert cli.main(["inspect"]) == 130
+    assert capsys.readouterr().err == "edge-streamer: stopped; what was not finished is not kept\n"
+
+
+def test_a_terminated_command_ends_as_with_ctrl_c(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def body(_: argparse.Namespace) -> int:
+        with new_folder(tmp_path / "half"):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        return 0
+
+    a_command(monkeypatch, body)
+    before = signal.getsignal(signal.SIGTERM)
+    assert cli.main(["inspect"]) == 143
+    assert "not kept" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_reader_that_goes_away_is_quiet(counter: Path) -> None:
+    command = [sys.executable, "-m", "edge_streamer", "inspect", str(counter), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout
+        assert running.stderr
+        running.stdout.close()
+        assert running.stderr.read() == b""
+    assert running.returncode == cli.BROKEN_PIPE
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["pack"], "the following arguments are required: BUNDLE, --out; see edge-streamer pack --help"),
+        (
+            ["inspect", ""],
+            "argument BUNDLE: the name is empty; wanted a folder or an archive, or none for the demo's; "
+            "see edge-streamer inspect --help",
+        ),
+        (
+            ["eval", "--out", "o", "--minutes", "abc"],
+            "argument --minutes: 'abc' is no number; see edge-streamer eval --help",
+        ),
+        (
+            ["eval", "--out", "o", "--seed", "1.5"],
+            "argument --seed: '1.5' is no whole number; see edge-streamer eval --help",
+        ),
+        (
+            ["demo", "--commands", "--bundle"],
+            "argument --bundle: not allowed with argument --commands; see edge-streamer demo --help",
+        ),
+        (["inspect", "b", "--fast"], "unrecognized arguments: --fast; see edge-streamer inspect --help"),
+        (["demo", "more"], "unrecognized arguments: more; see edge-streamer demo --help"),
+        (["demo", "--seconds"], "argument --seconds: expected one argument; see edge-streamer demo --help"),
+        (["--fast"], "unrecognized arguments: --fast; see edge-streamer --help"),
+    ],
+)
+def test_words_that_argparse_refuses_are_one_line(
+    capsys: pytest.CaptureFixture[str], words: list[str], line: str
+) -> None:
+    assert cli.main(words) == 2
+    assert capsys.readouterr().err == f"edge-streamer: {line}\n"
+
+
+def test_a_reader_that_goes_away_from_a_table_is_quiet_too(counter: Path) -> None:
+    # rich turns a broken pipe into a plain exit with status 1
+    command = [sys.executable, "-m", "edge_streamer", "inspect", str(counter)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout
+        assert running.stderr
+        running.stdout.close()
+        assert running.stderr.read() == b""
+    assert running.returncode == cli.BROKEN_PIPE
+
+
+def test_a_bad_bundle_is_one_line_and_status_2(counter: Path) -> None:
+    (counter / "graphs/first.onnx").unlink()
+    command = [sys.executable, "-m", "edge_streamer", "inspect", str(counter)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    assert ran.stdout == ""
+    assert ran.stderr.startswith(f"edge-streamer: {counter}/graphs/first.onnx is missing")
+    assert ran.stderr.count("\n") == 1
+
+
+def test_pack_writes_the_archive_or_nothing(counter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["pack", str(counter), "--out", str(tmp_path / "one.tar")]) == 0
+    assert "one.tar: " in capsys.readouterr().out
+    assert cli.main(["pack", str(counter), "--out", str(tmp_path / "missing" / "one.tar")]) == 2
+    assert "does not exist; make it first" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"counter", "one.tar"}

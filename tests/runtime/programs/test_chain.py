@@ -1,0 +1,66 @@
+"""The program ``chain``: graphs in order, carries carried, wrong wiring refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_streamer.runtime.engines.cpu import OrtEngine
+from edge_streamer.runtime.errors import BundleError
+from edge_streamer.runtime.session.session import open_session
+from edge_streamer.runtime.unit import Unit
+from tests.bundles import rewrite
+from tests.runtime.faults import CopyingEngine, FaultyEngine
+
+ROW = np.array([[1, 2, 3, 4]], np.float32)
+
+
+@pytest.mark.parametrize("engine", [OrtEngine, CopyingEngine])
+def test_a_carry_is_carried(made_counter: Path, engine: type[OrtEngine]) -> None:
+    session = open_session(made_counter, engine=engine(threads=1))
+    for k in range(1, 6):
+        np.testing.assert_array_equal(session.step({"x": ROW})["z"], 2 * k * ROW)
+
+
+def test_snapshot_and_reset(made_counter: Path) -> None:
+    session = open_session(made_counter)
+    session.step({"x": ROW})
+    snapshot = session.snapshot()
+    session.step({"x": ROW})
+    session.restore(snapshot)
+    np.testing.assert_array_equal(session.step({"x": ROW})["z"], 4 * ROW)
+    session.reset()
+    np.testing.assert_array_equal(session.step({"x": ROW})["z"], 2 * ROW)
+
+
+def test_a_failed_step_leaves_the_carry(made_counter: Path) -> None:
+    engine = FaultyEngine()
+    session = open_session(made_counter, engine=engine)
+    session.step({"x": ROW})
+    engine.arm("second", "z", np.nan)
+    with pytest.raises(Exception, match="'z'"):
+        session.step({"x": ROW})
+    np.testing.assert_array_equal(session.step({"x": ROW})["z"], 4 * ROW)
+
+
+def test_wrong_inputs_are_refused(made_counter: Path) -> None:
+    session = open_session(made_counter)
+    with pytest.raises(ValueError, match="wanted"):
+        session.step({"y": ROW})
+    with pytest.raises(ValueError, match="float64"):
+        session.step({"x": ROW.astype(np.float64)})
+    with pytest.raises(BundleError, match="wan_streamer"):
+        session.step(Unit())
+
+
+def test_a_chain_that_does_not_hang_together_is_refused(counter: Path) -> None:
+    rewrite(counter, lambda manifest: manifest["constants"].update(order=["second", "first"]))
+    with pytest.raises(BundleError, match="no earlier graph"):
+        open_session(counter)
+
+
+def test_a_ring_in_a_chain_is_refused(made_ring: Path) -> None:
+    with pytest.raises(BundleError, match="rings"):
+        open_session(made_ring)
