@@ -1,22 +1,18 @@
-"""Refuses to build a wheel without code.
+"""Lists the packages: src/edge_streamer, and below it four folders of the root.
 
-pyproject.toml says everything else. The package's folders under src/edge_streamer are links to the four folders of the
-root; where an archive was unpacked, or a repository cloned, without symbolic links, each is a text file instead, and
-setuptools would find nothing to pack and say nothing of it.
+pyproject.toml says everything else; a list there would have to name each of some thirty packages. The links beside
+src/edge_streamer/__init__.py are for type checkers, which know nothing of this: a build, an editable install and the
+tests do without them, so that an archive that was unpacked where there are no links (a zip) is as good.
 """
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
-PACKAGE = Path(__file__).parent / "src" / "edge_streamer"
 FOLDERS = ("devices", "export", "quantization", "runtime")
-missing = [name for name in FOLDERS if not (PACKAGE / name / "__init__.py").is_file()]
-if missing:
-    raise SystemExit(
-        f"edge-streamer cannot be built: {', '.join(f'src/edge_streamer/{name}' for name in missing)} should be links "
-        "to the folders of the same names and are not; unpack or clone again where symbolic links are kept (unzip, "
-        "tar, or git with core.symlinks=true), or make them: "
-        f"cd src/edge_streamer && ln -sfn {' '.join(f'../../{name}' for name in missing)} ."
-    )
-setup()
+ROOT = Path(__file__).parent
+
+packages = ["edge_streamer"]
+for folder in FOLDERS:
+    packages += [f"edge_streamer.{name}" for name in (folder, *(f"{folder}.{p}" for p in find_packages(ROOT / folder)))]
+setup(packages=packages, package_dir={"": "src", **{f"edge_streamer.{folder}": folder for folder in FOLDERS}})

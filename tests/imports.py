@@ -10,23 +10,28 @@ import ast
 import re
 from collections.abc import Iterator
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
-import edge_streamer
-
-ROOT = Path(edge_streamer.__file__).parent
+TOPS = {
+    top: Path(import_module(f"edge_streamer.{top}").__path__[0])
+    for top in ("devices", "export", "quantization", "runtime")
+}
+"""Where the four folders are; not below one another where there are no links."""
+RUNTIME = TOPS["runtime"]
 NAME = re.compile(r"edge_streamer(\.\w+)+")
 
 
 def python_files(folder: str = "") -> Iterator[Path]:
     """Every .py file below a folder of the package."""
-    tops = [folder] if folder else ["devices", "export", "quantization", "runtime"]
-    return (path for top in tops for path in sorted((ROOT / top).rglob("*.py")))
+    tops = [folder] if folder else TOPS
+    return (path for top in tops for path in sorted(TOPS[top].rglob("*.py")))
 
 
 def module_name(path: Path) -> str:
     """``edge_streamer.runtime.commands.cli`` of its file; a folder's ``__init__.py`` has the folder's name."""
-    return ".".join(("edge_streamer", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
+    top = next(place for place in TOPS.values() if place in path.parents)
+    return ".".join(("edge_streamer", *path.relative_to(top.parent).with_suffix("").parts)).removesuffix(".__init__")
 
 
 def imported_names(path: Path) -> Iterator[str]:

@@ -6,7 +6,7 @@ import ast
 
 import pytest
 
-from tests.imports import ROOT, arrows, circles, module_name, python_files
+from tests.imports import RUNTIME, arrows, circles, module_name, python_files
 
 ROOT_ROOM = "words"
 """The files of runtime/ itself: the words that everybody uses."""
@@ -51,7 +51,7 @@ def room(module: str) -> str:
     _, top, *rest = module.split(".")
     if top != "runtime":
         return top
-    return rest[0] if rest and (ROOT / "runtime" / rest[0]).is_dir() else ROOT_ROOM
+    return rest[0] if rest and (RUNTIME / rest[0]).is_dir() else ROOT_ROOM
 
 
 def test_every_room_imports_only_what_is_below_it() -> None:
@@ -68,7 +68,7 @@ def test_every_room_imports_only_what_is_below_it() -> None:
 
 
 def test_every_room_of_the_runtime_has_its_rule() -> None:
-    rooms = {path.parent.name for path in (ROOT / "runtime").glob("*/__init__.py")}
+    rooms = {path.parent.name for path in RUNTIME.glob("*/__init__.py")}
     assert rooms | {ROOT_ROOM} == set(MAY_IMPORT)
 
 
@@ -103,7 +103,7 @@ def test_a_planted_circle_and_an_import_by_text_are_seen() -> None:
 
 
 def test_the_runtime_has_a_small_root() -> None:
-    assert len(list((ROOT / "runtime").glob("*.py"))) <= MOST_ROOT
+    assert len(list(RUNTIME.glob("*.py"))) <= MOST_ROOT
 
 
 def test_every_file_and_function_is_one_reading() -> None:
