@@ -3,18 +3,25 @@
 Receives the constants of a ``wan_streamer`` bundle; hands on a :class:`Layout` that the program, the torch
 streamer and the whole-sequence proof all read, so that the three cannot disagree about the order of tokens.
 
-A unit k is computed in this order (ring places of one unit, positions inside the unit, left to right)::
+A unit k is computed in this order, from top to bottom; a pass is one run of the Transformer over T tokens::
 
-    pass          block (T = agent + user + 1)                                  slots (T = 1 each)     solve (T = agent)
-    tokens        [agent video | agent audio] [user video | user audio | text] [start] [slot 0]..[slot S-1] [video |
-    audio] belongs to        y of unit k-1, clean        u of unit k                              y of unit k, text
-      y of unit k, noisy group               0                            1                           2        (sees all
-    before)     0 (all one group) committed to    video    main               video     main   main           main
-          main
-              never time (unit)         k - 1                            k                        k            k
-                             k
+    pass    T                 tokens       belongs to              group  committed to  time (unit)
+    ------  ----------------  -----------  ----------------------  -----  ------------  -----------
+    block   agent + user + 1  agent.video  y of unit k-1, clean    0      video         k - 1
+                              agent.audio  y of unit k-1, clean    0      main          k - 1
+                              user.video   u of unit k             1      video         k
+                              user.audio   u of unit k             1      main          k
+                              user.text    u of unit k             1      main          k
+                              start        opens y of unit k       2      main          k
+    slot s  1                 slots[s]     y of unit k, its words  0      main          k
+    solve   agent             agent.video  y of unit k, noisy      0      never         k
+                              agent.audio  y of unit k, noisy      0      never         k
 
-The clean tokens of unit k-1 may be computed ahead, in a pass of their own (``agent``, T = agent) once unit k-1 has
+In a pass a token sees the tokens of its own and of lower groups, and all that was committed before. ``slot`` runs once
+for each of the S slots, ``solve`` once for each step of the solver. Which ring a segment is committed to is what the
+constants say; shown are those of the models that we export.
+
+The clean tokens of unit k-1 may be computed ahead, in a pass of their own (``settle``, T = agent) once unit k-1 has
 been answered; the block is then [user | start] (T = user + 1). Same groups, same ring places, same window: unit k's.
 
 A token's position in time is ``unit * positions_per_unit + offset``; the offset is fixed by its place in the unit.
