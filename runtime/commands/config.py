@@ -1,7 +1,7 @@
 """Options of a command from a TOML file, as a service needs them.
 
-Receives the words of the command line and the command's parser; hands on the words with those of ``--config FILE`` put
-before them, so that argparse checks both alike and the command line has the last word.
+Receives the words of the command line and the command's parser; hands on the words, and to the parser what the file of
+``--config FILE`` says in place of its defaults, checked as argparse would: the command line has the last word.
 
 Keys are the long options without their dashes (``mic = "USB Audio"``, ``no-aec = true``), and ``bundle``. Relative
 paths are relative to the file's folder, because a service has no other place.
@@ -10,12 +10,13 @@ paths are relative to the file's folder, because a service has no other place.
 from __future__ import annotations
 
 import argparse
-import difflib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edge_streamer.runtime.commands.ends import End
+from edge_streamer.runtime.commands.parser import actions_of, nearest
 from edge_streamer.runtime.errors import InputError
 
 if sys.version_info >= (3, 11):
@@ -27,24 +28,26 @@ OPTION = "--config"
 
 
 def with_config(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:
-    """``words`` with the file's before them. InputError that names the file and the key at fault."""
-    path = _named(words)
-    if path is None or not _knows_config(parser):
+    """``words``, having put the file's values into ``parser``. InputError that names the file and the key at fault."""
+    path, actions = _named(words), _by_key(parser)
+    if path is None or not any(OPTION in action.option_strings for action in actions_of(parser)):
         return list(words)
-    actions = _actions(parser)
-    found: list[str] = []
-    positional: list[str] = []
+    values: dict[str, Any] = {}
     for key, value in _read(path).items():
         if key not in actions:
-            close = difflib.get_close_matches(key, actions, 1)
-            hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(sorted(actions))}"
+            close = nearest(key, actions)
+            hint = f"did you mean {close}?" if close else f"there are: {', '.join(sorted(actions))}"
             raise InputError(f"{path}: there is no option {key!r}; {hint}")
         action = actions[key]
-        if action.option_strings:
-            found += _option_words(path, key, value, action)
-        elif not _has_positional(parser, words):
-            positional.append(_text(path, key, value, action))
-    return [*found, *words, *positional]
+        if action.nargs != 0:
+            values[action.dest] = _values(path, key, value, action)
+        elif not isinstance(value, bool):
+            raise InputError(f"{path}: {key} is {value!r}; wanted true or false")
+        elif value:
+            values[action.dest] = action.const
+        action.required = action.required and action.dest not in values
+    parser.set_defaults(**values)
+    return list(words)
 
 
 def _named(words: Sequence[str]) -> Path | None:
@@ -58,14 +61,10 @@ def _named(words: Sequence[str]) -> Path | None:
     return None
 
 
-def _knows_config(parser: argparse.ArgumentParser) -> bool:
-    return any(OPTION in action.option_strings for action in parser._actions)
-
-
-def _actions(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
+def _by_key(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
     """Key -> what argparse knows of it."""
     found: dict[str, argparse.Action] = {}
-    for action in parser._actions:
+    for action in actions_of(parser):
         names = [name.removeprefix("--") for name in action.option_strings if name.startswith("--")]
         for name in names or [action.dest]:
             if name not in ("help", "config", "debug"):
@@ -84,47 +83,22 @@ def _read(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is no TOML: {error}") from error
 
 
-def _option_words(path: Path, key: str, value: Any, action: argparse.Action) -> list[str]:
-    """An option as a word of the command line; checked by argparse here, where the file can still be named."""
-    if action.nargs == 0:  # a switch
-        if not isinstance(value, bool):
-            raise InputError(f"{path}: {key} is {value!r}; wanted true or false")
-        return [f"--{key}"] if value else []
-    return [f"--{key}={_text(path, key, value, action)}"]
+def _values(path: Path, key: str, value: Any, action: argparse.Action) -> Any:
+    """What the option becomes: a list where it takes several words."""
+    if action.nargs not in ("+", "*"):
+        return _value(path, key, value, action)
+    return [_value(path, key, one, action) for one in (value if isinstance(value, list) else [value])]
 
 
-def _text(path: Path, key: str, value: Any, action: argparse.Action) -> str:
+def _value(path: Path, key: str, value: Any, action: argparse.Action) -> Any:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise InputError(f"{path}: {key} is {value!r}; wanted a text or a number")
-    text = _placed(path, str(value), action)
     try:
-        checked = action.type(text) if callable(action.type) else text
+        found = action.type(str(value)) if callable(action.type) else str(value)
     except (argparse.ArgumentTypeError, ValueError, TypeError) as error:
         raise InputError(f"{path}: {key}: {error}") from error
-    if action.choices is not None and checked not in action.choices:
+    if action.choices is not None and found not in action.choices:
         raise InputError(f"{path}: {key} is {value!r}; wanted one of {', '.join(map(str, action.choices))}")
-    return text
-
-
-def _placed(path: Path, text: str, action: argparse.Action) -> str:
-    """A relative path from the file's folder; anything else as it is."""
-    if text == "none" or not callable(action.type):
-        return text
-    is_path = action.type is Path or getattr(action.type, "gives_path", False)
-    if not is_path and not (getattr(action.type, "may_be_path", False) and (path.parent / text).is_file()):
-        return text
-    return str(path.parent / text)
-
-
-def _has_positional(parser: argparse.ArgumentParser, words: Sequence[str]) -> bool:
-    """Whether the command line already names what the file names (the bundle)."""
-    takes_value = {name for action in parser._actions if action.nargs != 0 for name in action.option_strings}
-    skip = False
-    for word in words:
-        if skip:
-            skip = False
-        elif word in takes_value:
-            skip = True
-        elif not word.startswith("-"):
-            return True
-    return False
+    if isinstance(found, Path):
+        return path.parent / found
+    return found.placed(path.parent) if isinstance(found, End) else found

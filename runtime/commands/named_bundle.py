@@ -12,20 +12,16 @@ from pathlib import Path
 from edge_streamer.runtime.bundle.shipped import bundle_path
 
 
-class _Bundle:
+def _path(word: str) -> Path:
     """A bundle's path, as it was written. An empty word is a variable of the shell that is not set."""
-
-    gives_path = True
-
-    def __call__(self, word: str) -> Path:
-        if not word:
-            raise argparse.ArgumentTypeError("the name is empty; wanted a folder or an archive, or none for the demo's")
-        return Path(word)
+    if not word:
+        raise argparse.ArgumentTypeError("the name is empty; wanted a folder or an archive, or none for the demo's")
+    return Path(word)
 
 
 def add_bundle(parser: argparse.ArgumentParser) -> None:
     """The argument BUNDLE, which may be left out."""
-    parser.add_argument("bundle", nargs="?", type=_Bundle(), metavar="BUNDLE",
+    parser.add_argument("bundle", nargs="?", type=_path, metavar="BUNDLE",
                         help="a bundle's folder or archive (default: the demo bundle)")  # fmt: skip
 
 

@@ -2,24 +2,28 @@
 
 Receives argparse's words; hands on a :class:`Plan` where all ends are files, a :class:`LivePlan` where one is a device.
 
-A word for ``--mic``, ``--camera``, ``--speaker`` or ``--display`` names a file where one is there, where it begins like
-a path or ends like a media file, and a device otherwise. With nothing named, the run is live on the default devices.
+With nothing named, the run is live on the default devices. Libraries are imported where a plan is made, so that help
+and completion are quick.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from edge_streamer.runtime.commands.ends import NONE, End
+from edge_streamer.runtime.commands.ends import is_file as is_file
 from edge_streamer.runtime.commands.named_bundle import add_bundle, chosen
 from edge_streamer.runtime.errors import InputError
-from edge_streamer.runtime.loop.playout import TARGET_SECONDS
-from edge_streamer.runtime.loop.recorded import Pace
-from edge_streamer.runtime.loop.request import DEFAULT, ECHOES, IF_THERE, LivePlan, Plan
-from edge_streamer.runtime.unit import Knobs
+from edge_streamer.runtime.loop.echoes import ECHOES
+
+if TYPE_CHECKING:
+    from edge_streamer.runtime.loop.recorded import Pace
+    from edge_streamer.runtime.loop.request import LivePlan, Plan
+    from edge_streamer.runtime.unit import Knobs
 
 BESIDE_FILM = Path()
 """Where ``--side-by-side`` was not given."""
@@ -32,10 +36,9 @@ _SECONDS = re.compile(
 )
 """Small enough to compute with: an exponent of 99999999 alone would keep a processor busy for minutes."""
 
-_MEDIA_NAME = re.compile(r".+\.(wav|mp3|flac|ogg|opus|m4a|aac|mp4|m4v|mkv|mov|avi|webm|png|jpe?g|bmp|gif|tiff?)", re.I)
-"""A word that ends like this means a file, also where there is none: the error then says so."""
-
 SHORTEST_BUFFER_MS, LONGEST_BUFFER_MS = 5.0, 500.0
+
+ENDS = "devices by name (see 'edge-streamer devices'), or files by theirs; device:NAME and file:NAME say which is meant"
 
 RECORDED_ONLY = ("text", "captions", "pace")
 """Options that need recorded sound."""
@@ -47,22 +50,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """All options of ``run``."""
     add_bundle(parser)
     parser.add_argument("--config", type=Path, metavar="FILE.toml", help="take options from a file; these here win")
-    _add_ends(parser.add_argument_group("ends", "devices by name (see 'edge-streamer devices'), or files"))
+    _add_ends(parser.add_argument_group("ends", ENDS))
     _add_live(parser.add_argument_group("live", "where one end is a device"))
     _add_files(parser.add_argument_group("files"))
     _add_knobs(parser.add_argument_group("the model"))
 
 
 def _add_ends(group: argparse._ArgumentGroup) -> None:
-    word = _Word()
-    group.add_argument("--mic", type=word, metavar="NAME|FILE|none", help="a microphone, or any sound or film file")
+    group.add_argument("--mic", type=End, metavar="NAME|FILE|none", help="a microphone, or any sound or film file")
     group.add_argument("--channel", type=_channel, metavar="N",
                        help="the channel of --mic FILE that is heard, from 1 (default: the mean of all)")  # fmt: skip
-    group.add_argument("--camera", type=word, metavar="NAME|FILE|none",
+    group.add_argument("--camera", type=End, metavar="NAME|FILE|none",
                        help="a camera: its name, /dev/video0, csi:0 (Jetson), picamera2, gst:PIPELINE, pattern; or any "
                             "film or picture file")  # fmt: skip
-    group.add_argument("--speaker", type=word, metavar="NAME|OUT.wav|none", help="a speaker, or the agent's voice")
-    group.add_argument("--display", type=word, metavar="fullscreen|window|OUT.mp4|none",
+    group.add_argument("--speaker", type=End, metavar="NAME|OUT.wav|none", help="a speaker, or the agent's voice")
+    group.add_argument("--display", type=End, metavar="fullscreen|window|OUT.mp4|none",
                        help="a screen, or the agent's film, with its voice")  # fmt: skip
 
 
@@ -80,16 +82,15 @@ def _add_live(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_files(group: argparse._ArgumentGroup) -> None:
-    file = _FileOrNone()
-    group.add_argument("--side-by-side", type=file, default=BESIDE_FILM, metavar="OUT.mp4|none",
+    group.add_argument("--side-by-side", type=_file_or_none, default=BESIDE_FILM, metavar="OUT.mp4|none",
                        help="both sides of it in one film (default: beside the film of --display; none with "
                             "--pace real and live, which drawing it may hold up)")  # fmt: skip
-    group.add_argument("--captions", type=file, metavar="FILE.srt",
+    group.add_argument("--captions", type=_file_or_none, metavar="FILE.srt",
                        help="what the user says, for the side-by-side film (the model does not read it)")  # fmt: skip
-    group.add_argument("--text", type=file, metavar="FILE", help="what is typed: lines of seconds<TAB>text")
-    group.add_argument("--transcript", type=file, metavar="OUT.txt",
+    group.add_argument("--text", type=_file_or_none, metavar="FILE", help="what is typed: lines of seconds<TAB>text")
+    group.add_argument("--transcript", type=_file_or_none, metavar="OUT.txt",
                        help="the agent's words, a line of seconds<TAB>text per answer")  # fmt: skip
-    group.add_argument("--json", type=file, metavar="FILE", help="write the report for machines")
+    group.add_argument("--json", type=_file_or_none, metavar="FILE", help="write the report for machines")
     group.add_argument("--pace", choices=("real", "fast"),
                        help="of recorded sound: real: as if live, a unit every 160 ms; fast: one after the other "
                             "(default)")  # fmt: skip
@@ -97,7 +98,7 @@ def _add_files(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_knobs(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--prefix", type=_FileOrNone(), metavar="FILE",
+    group.add_argument("--prefix", type=_file_or_none, metavar="FILE",
                        help="start from a snapshot by 'prefix' (.npz), or a picture of the agent")  # fmt: skip
     group.add_argument("--steps", type=int, metavar="N", help="solver steps per unit (default: the bundle's)")
     group.add_argument("--seed", type=int, default=0, metavar="S", help="of sampling and solver noise (default: 0)")
@@ -108,14 +109,12 @@ def _add_knobs(group: argparse._ArgumentGroup) -> None:
 
 def plan_of(args: argparse.Namespace) -> Plan | LivePlan:
     """The plan that the words make. InputError where they do not go together."""
-    ends = {name: getattr(args, name) for name in ("mic", "camera", "speaker", "display")}
-    live = all(word is None for word in ends.values()) or any(
-        word is not None and word != "none" and not is_file(word) for word in ends.values()
-    )
-    if not live and ends["mic"] is None:  # files only, and nothing said of the microphone
-        live = True
-    said = [*(ends[name] for name in ends if name != "mic"), *(getattr(args, name, None) for name in RECORDED_ONLY)]
-    if ends["mic"] == "none" and all(word is None for word in said):  # the rest: the defaults
+    mic: End | None = args.mic
+    others: list[End | None] = [args.camera, args.speaker, args.display]
+    # Files only, and nothing said of the microphone, is live too: nothing named is the default device.
+    live = mic is None or any(end is not None and end.device for end in (mic, *others))
+    said = [*others, *(getattr(args, name, None) for name in RECORDED_ONLY)]
+    if mic == NONE and all(word is None for word in said):  # the rest: the defaults
         live = True
     refused = RECORDED_ONLY if live else LIVE_ONLY
     for name in refused:
@@ -123,36 +122,40 @@ def plan_of(args: argparse.Namespace) -> Plan | LivePlan:
             option = f"--{'aec' if name == 'echo' else name.replace('_', '-')}"
             kind = "a live run" if live else "a run on recorded media"
             raise InputError(f"{option} does nothing in {kind}; leave it away")
-    if args.channel is not None and (ends["mic"] in (None, "none") or not is_file(ends["mic"] or DEFAULT)):
+    if args.channel is not None and _file(mic) is None:
         raise InputError("--channel picks one channel of a sound file; name the file with --mic")
-    return _live_plan(args, ends) if live else _recorded_plan(args, ends)
+    return _live_plan(args) if live else _recorded_plan(args)
 
 
-def _recorded_plan(args: argparse.Namespace, ends: dict[str, str | None]) -> Plan:
+def _recorded_plan(args: argparse.Namespace) -> Plan:
+    from edge_streamer.runtime.loop.request import Plan
+
     pace: Pace = args.pace or "fast"
-    files = {name: None if word in (None, "none") else Path(word) for name, word in ends.items()}
+    film = _file(args.display)
     return Plan(
         bundle=chosen(args),
-        mic=files["mic"], channel=args.channel, camera=files["camera"], text=args.text, captions=args.captions,
+        mic=_file(args.mic), channel=args.channel, camera=_file(args.camera), text=args.text, captions=args.captions,
         prefix=args.prefix,
-        voice=files["speaker"], film=files["display"],
-        side_by_side=_side_by_side(args, files["display"] if pace == "fast" else None),
+        voice=_file(args.speaker), film=film,
+        side_by_side=_side_by_side(args, film if pace == "fast" else None),
         transcript=args.transcript, json=args.json, knobs=_knobs(args), pace=pace, seconds=args.seconds,
     )  # fmt: skip
 
 
-def _live_plan(args: argparse.Namespace, ends: dict[str, str | None]) -> LivePlan:
-    mic, speaker = ends["mic"] or DEFAULT, ends["speaker"] or DEFAULT
-    camera, display = ends["camera"] or IF_THERE, ends["display"] or IF_THERE
+def _live_plan(args: argparse.Namespace) -> LivePlan:
+    from edge_streamer.runtime.loop.playout import TARGET_SECONDS
+    from edge_streamer.runtime.loop.request import DEFAULT, IF_THERE, LivePlan
+
+    clip = _file(args.camera)
     return LivePlan(
         bundle=chosen(args),
-        mic=None if mic == "none" else Path(mic) if is_file(mic) else mic,
+        mic=_file(args.mic) or _device(args.mic, DEFAULT),
         channel=args.channel,
-        speaker=None if speaker == "none" or is_file(speaker) else speaker,
-        camera=None if camera == "none" else f"film:{camera}" if is_file(camera) else camera,
-        display=None if display == "none" or is_file(display) else display,
-        voice=Path(speaker) if is_file(speaker) else None,
-        film=Path(display) if is_file(display) else None,
+        speaker=_device(args.speaker, DEFAULT),
+        camera=f"film:{clip}" if clip else _device(args.camera, IF_THERE),
+        display=_device(args.display, IF_THERE),
+        voice=_file(args.speaker),
+        film=_file(args.display),
         side_by_side=_side_by_side(args, None), transcript=args.transcript, json=args.json,
         echo=args.echo or "full", push_to_talk=bool(args.push_to_talk),
         target_seconds=TARGET_SECONDS if args.buffer is None else args.buffer / 1000,
@@ -160,12 +163,12 @@ def _live_plan(args: argparse.Namespace, ends: dict[str, str | None]) -> LivePla
     )  # fmt: skip
 
 
-def is_file(word: str) -> bool:
-    """Whether ``word`` means a file and not a device."""
-    path = Path(word)
-    if word.startswith("/dev/") or re.match(r"(gst|film|csi|picamera2):", word):
-        return False
-    return word[0] in "./~" or os.path.isfile(path) or _MEDIA_NAME.fullmatch(word) is not None
+def _file(end: End | None) -> Path | None:
+    return None if end is None else end.file
+
+
+def _device(end: End | None, default: str) -> str | None:
+    return default if end is None else end.device
 
 
 def _side_by_side(args: argparse.Namespace, film: Path | None) -> Path | None:
@@ -176,30 +179,18 @@ def _side_by_side(args: argparse.Namespace, film: Path | None) -> Path | None:
 
 
 def _knobs(args: argparse.Namespace) -> Knobs:
+    from edge_streamer.runtime.unit import Knobs
+
     try:
         return Knobs(args.steps, args.temperature, args.top_k, args.top_p, args.seed)
     except ValueError as error:
         raise InputError(str(error)) from error
 
 
-class _Word:
-    """A device, a file or none, as it was written."""
-
-    may_be_path = True
-
-    def __call__(self, word: str) -> str:
-        if not word:
-            raise argparse.ArgumentTypeError("the name is empty; wanted a device, a file, or none")
-        return word
-
-
-class _FileOrNone:
-    gives_path = True
-
-    def __call__(self, word: str) -> Path | None:
-        if not word:
-            raise argparse.ArgumentTypeError("the name is empty; wanted a file, or none")
-        return None if word == "none" else Path(word)
+def _file_or_none(word: str) -> Path | None:
+    if not word:
+        raise argparse.ArgumentTypeError("the name is empty; wanted a file, or none")
+    return None if word == NONE else Path(word)
 
 
 def _channel(word: str) -> int:

@@ -9,17 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
 
+from edge_streamer.runtime.loop.echoes import Echo as Echo
 from edge_streamer.runtime.loop.playout import TARGET_SECONDS
 from edge_streamer.runtime.loop.recorded import Pace
 from edge_streamer.runtime.outputs import BUNDLE
 from edge_streamer.runtime.unit import Knobs
-
-Echo = Literal["full", "half", "system", "off"]
-"""What is done against the agent hearing itself."""
-
-ECHOES: tuple[Echo, ...] = ("full", "half", "system", "off")
 
 
 @dataclass(frozen=True, kw_only=True)

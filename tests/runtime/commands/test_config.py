@@ -85,3 +85,30 @@ def test_the_command_line_program_reads_it(file: Path, capsys: pytest.CaptureFix
     file.write_text('mic = "nowhere.wav"\n')
     assert cli.main(["run", "--config", str(file)]) == 2
     assert "nowhere.wav does not exist" in capsys.readouterr().err
+
+
+def test_a_scheme_says_that_a_name_is_a_file_beside_the_config(file: Path) -> None:
+    args = parse(file, 'mic = "device:USB Audio"\nspeaker = "file:voice.wav"\ncamera = "file:/x/clip"\n')
+    assert (args.mic, args.speaker) == ("device:USB Audio", f"file:{file.parent / 'voice.wav'}")
+    assert args.camera == "file:/x/clip"
+
+
+def test_what_is_required_may_come_from_the_file(file: Path) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--config")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--media", type=Path, nargs="+", default=[])
+    file.write_text('bundle = "b"\nout = "o"\nmedia = ["one", "two"]\n')
+    words = [f"--config={file}"]
+    args = parser.parse_args(with_config(parser, words))
+    folder = file.parent
+    assert (args.bundle, args.out, args.media) == (folder / "b", folder / "o", [folder / "one", folder / "two"])
+    args = parser.parse_args(with_config(parser, [*words, "--media", "three", "--out", "p", "--", "c"]))
+    assert (args.bundle, args.out, args.media) == (Path("c"), Path("p"), [Path("three")])
+
+
+def test_a_wrong_word_beside_a_file_is_told(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text('mic = "one"\n')
+    assert cli.main(["run", "--config", str(file), "--speakr", "x"]) == 2
+    assert "--speakr (did you mean --speaker?)" in capsys.readouterr().err

@@ -116,3 +116,24 @@ def test_a_channel_is_a_number_from_1(word: str, capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit):
         plan("--mic", "talk.wav", "--channel", word)
     assert "wanted the number of a channel, from 1" in capsys.readouterr().err
+
+
+def test_a_scheme_says_what_a_name_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("USB Audio").touch()
+    made = plan("--mic", "file:talk", "--camera", "file:clip", "--speaker", "file:voice", "--display", "file:face")
+    assert isinstance(made, Plan)
+    assert (made.mic, made.camera, made.voice, made.film) == (Path("talk"), Path("clip"), Path("voice"), Path("face"))
+    words = ["--mic", "device:USB Audio", "--camera", "device:cam.mp4", "--speaker", "device:a.wav"]
+    one = live(*words, "--display", "device:window")
+    assert (one.mic, one.camera, one.speaker, one.display) == ("USB Audio", "cam.mp4", "a.wav", "window")
+    assert live("--mic", "default", "--camera", "file:clip", "--speaker", "file:v").camera == "film:clip"
+    assert live("--mic", "file:none", "--speaker", "default").mic == Path("none")
+    assert plan("--mic", "file:talk", "--channel", "2").channel == 2
+
+
+@pytest.mark.parametrize("word", ["file:", "device:"])
+def test_a_scheme_without_a_name_is_refused(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        plan("--mic", word)
+    assert f"'{word}' names nothing; wanted {word}NAME, or none" in capsys.readouterr().err
