@@ -20,8 +20,6 @@ from edge_streamer.quantization.vocabulary import (
     USUAL,
 )
 
-HELP = "make a bundle smaller and faster, and measure what that costs over minutes"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="a float32 bundle's folder or archive")
@@ -55,10 +53,3 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="earlier reports of the same bundle and target: the page says which of all to "
                         "ship")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
-
-
-def main(args: argparse.Namespace) -> int:
-    """Quantize and measure; returns the exit status."""
-    from edge_streamer.quantization import command
-
-    return command.main(args)

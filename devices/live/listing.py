@@ -10,17 +10,15 @@ import argparse
 import json
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from edge_streamer.devices.live.camera import names as camera_names
 from edge_streamer.devices.live.screen import names as screen_names
 from edge_streamer.devices.live.sound import names as sound_names
 from edge_streamer.runtime.extras import needed
 
-HELP = "list microphones, speakers, cameras and displays, and what is missing"
+if TYPE_CHECKING:
+    from rich.console import Console
 
 TAKEN = "*"
 
@@ -54,6 +52,8 @@ def main(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(asdict(listing), indent=2))
         return 0
+    from rich.console import Console
+
     show(listing, Console())
     return 0
 
@@ -107,6 +107,9 @@ def _row(
 
 def show(listing: Listing, console: Console) -> None:
     """For a person."""
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("", "kind", "name", "what it is"):
         table.add_column(heading)

@@ -52,7 +52,7 @@ from edge_streamer.export.wan_streamer.model import WanStreamer, build
 from edge_streamer.export.wan_streamer.weights import save_weights
 from edge_streamer.runtime.bundle.checksums import digest
 from edge_streamer.runtime.child import python_m
-from edge_streamer.runtime.commands.cli import Parser
+from edge_streamer.runtime.commands.parser import Parser
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.evaluation.world.avatar import IDENTITIES
 from edge_streamer.runtime.evaluation.world.scene import Scene, World

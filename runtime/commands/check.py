@@ -10,12 +10,12 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.commands.named_bundle import add_bundle, chosen
-from edge_streamer.runtime.compare.check import ROUNDINGS, TOLERANCE, Row, Verdict, check
 
-HELP = "replay a bundle's golden units here and say how far the answers differ"
+if TYPE_CHECKING:
+    from edge_streamer.runtime.compare.check import Row, Verdict
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
+    from edge_streamer.runtime.bundle.reader import Bundle
+    from edge_streamer.runtime.compare.check import check
+
     verdict = check(Bundle.open(chosen(args)))
     if args.json:
         print(json.dumps({**asdict(verdict), "passed": verdict.passed}, indent=2))
@@ -36,6 +39,8 @@ def _print_table(verdict: Verdict) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from edge_streamer.runtime.compare.check import ROUNDINGS
+
     title = f"{verdict.bundle}: {verdict.units} golden units on {verdict.engine}"
     rounded = any(row.rounding is not None for row in verdict.rows)
     table = Table("quantity", "relative error", *(["rounding"] if rounded else []), "worst in unit", "verdict")
@@ -47,7 +52,7 @@ def _print_table(verdict: Verdict) -> None:
     console.print(table)
     console.print(f"relative error: at most {verdict.tolerance:g} at this precision", highlight=False)
     if rounded:
-        console.print(ROUNDED, soft_wrap=True, highlight=False)
+        console.print(ROUNDED.format(ROUNDINGS), soft_wrap=True, highlight=False)
     console.print(f"slots: {verdict.slots_agree:.1%} of tokens as the float model chose them")
     console.print(
         "[green]passed" if verdict.passed else "[red]FAILED: this bundle does not compute here what it should"
@@ -55,7 +60,7 @@ def _print_table(verdict: Verdict) -> None:
 
 
 ROUNDED = (
-    f"and at most {ROUNDINGS:g} times the rounding: another processor or version of ONNX Runtime may round a value to\n"
+    "and at most {:g} times the rounding: another processor or version of ONNX Runtime may round a value to\n"
     "the next step of 8 bits, and golden units, whose history is noise, make much of it. How much is\n"
     "measured here, by moving that history by a hundred-thousandth. What a bundle loses on speech and\n"
     "pictures is another figure, which 'edge-streamer eval' tells."
@@ -63,6 +68,8 @@ ROUNDED = (
 
 
 def _said(row: Row) -> str:
+    from edge_streamer.runtime.compare.check import TOLERANCE
+
     if row.first_beyond is not None:
         return f"[red]beyond from unit {row.first_beyond}"
     return "ok, same" if row.error <= TOLERANCE["float32"] else "ok, rounded" if row.rounding is not None else "ok"

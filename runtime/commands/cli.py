@@ -1,9 +1,10 @@
 """``edge-streamer``: subcommands by dotted name, imported only when they are used.
 
 Receives the words of the command line; hands on an exit status: 0 done, 1 failed, 2 the input cannot be used, 130
-interrupted, 143 terminated, 141 the reader of the output has gone. A command's file has ``HELP``,
-``add_arguments(parser)`` and ``main(args) -> int``; the table below holds its line of help too, so that
-``edge-streamer --help`` imports none of them. The runtime reaches ``export`` only here, by name.
+interrupted, 143 terminated, 141 the reader of the output has gone. A command is an entry of the table below and a file
+with ``add_arguments(parser)`` and ``main(args) -> int``; where that file imports libraries, the first of them is in a
+file of its own. The table holds the line of help, so that ``edge-streamer --help`` imports none of them. The runtime
+reaches ``export`` only here, by name.
 
 Errors that this project raises on purpose, and words that argparse refuses, are one line on standard error; anything
 else is a fault of ours and shows its traceback.
@@ -14,95 +15,106 @@ from __future__ import annotations
 import argparse
 import errno
 import os
-import re
 import sys
-import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any, NamedTuple, NoReturn, Protocol, cast
+from typing import NamedTuple
 
 from edge_streamer.runtime import extras
+from edge_streamer.runtime.commands import completion
+from edge_streamer.runtime.commands.parser import INPUT_UNUSABLE, Parser
 from edge_streamer.runtime.ending import Guard, Stopped
 from edge_streamer.runtime.errors import EdgeStreamerError
 from edge_streamer.runtime.streams import BROKEN_PIPE as BROKEN_PIPE
 from edge_streamer.runtime.streams import as_text, unheard_streams
 
-INPUT_UNUSABLE = 2
+ABOUT = "Runs a streaming, full-duplex audio-visual model on an edge device."
 INTERRUPTED = 130
 """What a shell reports for a program ended by Ctrl-C: 128 + SIGINT."""
 ONE_THREAD = "OPENBLAS_NUM_THREADS"
 """NumPy's small products are faster on one thread: on a busy machine a second one is waited for, up to 50 times as long
 as the product takes. The engine has its own threads; `quantize` alone has products that are worth two."""
-NUMBERS = {"float": "no number", "int": "no whole number"}
-"""What argparse calls by Python's types, in words."""
 
 
 class _Entry(NamedTuple):
+    group: str
+    """The heading that ``edge-streamer --help`` shows it under."""
     module: str
     help: str
+    one_thread: bool = True
+    """Whether NumPy gets one thread only."""
+    options: str = ""
+    """The module of its arguments, where the other one imports libraries: help and completion are quick without."""
+    extra: str = ""
+    """What installs all that it needs, where that is not the base install."""
 
 
 COMMANDS = {
-    "run": _Entry("edge_streamer.runtime.commands.run", "converse with a bundle: live, or on recorded sound and film"),
+    "run": _Entry(
+        "talk", "edge_streamer.runtime.commands.run", "converse with a bundle: live, or on recorded sound and film",
+        options="edge_streamer.runtime.commands.options",
+    ),
     "demo": _Entry(
-        "edge_streamer.runtime.commands.demo", "run the bundle that ships with this package on media that ship too"
-    ),
-    "quantize": _Entry(
-        "edge_streamer.quantization.options",
-        "make a bundle smaller and faster, and measure what that costs over minutes",
-    ),
-    "check": _Entry(
-        "edge_streamer.runtime.commands.check", "replay a bundle's golden units here and say how far the answers differ"
-    ),
-    "inspect": _Entry("edge_streamer.runtime.commands.inspect", "show a bundle's graphs, states, sizes and costs"),
-    "eval": _Entry(
-        "edge_streamer.runtime.commands.evaluate", "play conversations to a bundle and score how it behaves"
+        "talk", "edge_streamer.runtime.commands.demo",
+        "run the bundle that ships with this package on media that ship too",
     ),
     "devices": _Entry(
-        "edge_streamer.devices.live.listing", "list microphones, speakers, cameras and displays, and what is missing"
+        "talk", "edge_streamer.devices.live.listing",
+        "list microphones, speakers, cameras and displays, and what is missing",
     ),
     "replay": _Entry(
-        "edge_streamer.runtime.commands.replay",
+        "talk", "edge_streamer.runtime.commands.replay",
         "replay a recorded live conversation and compare every answer bit for bit",
+        options="edge_streamer.runtime.commands.replay_options",
     ),
     "prefix": _Entry(
-        "edge_streamer.runtime.commands.prefix",
+        "talk", "edge_streamer.runtime.commands.prefix",
         "fill the pinned prefix (text, picture or clip) and save it as a snapshot",
+        options="edge_streamer.runtime.commands.prefix_options",
     ),
-    "pack": _Entry("edge_streamer.runtime.commands.pack", "write a bundle as one file"),
-    "export": _Entry("edge_streamer.export.command", "turn a streaming torch model into a bundle of chunk graphs"),
-}
+    "inspect": _Entry(
+        "bundles", "edge_streamer.runtime.commands.inspect", "show a bundle's graphs, states, sizes and costs",
+        options="edge_streamer.runtime.commands.inspect_options",
+    ),
+    "check": _Entry(
+        "bundles", "edge_streamer.runtime.commands.check",
+        "replay a bundle's golden units here and say how far the answers differ",
+    ),
+    "pack": _Entry("bundles", "edge_streamer.runtime.commands.pack", "write a bundle as one file"),
+    "eval": _Entry(
+        "bundles", "edge_streamer.runtime.commands.evaluate",
+        "play conversations to a bundle and score how it behaves",
+        options="edge_streamer.runtime.commands.evaluate_options",
+    ),
+    "export": _Entry(
+        "make", "edge_streamer.export.command", "turn a streaming torch model into a bundle of chunk graphs",
+        extra="export",
+    ),
+    "quantize": _Entry(
+        "make", "edge_streamer.quantization.command",
+        "make a bundle smaller and faster, and measure what that costs over minutes",
+        options="edge_streamer.quantization.options", one_thread=False, extra="quantize",
+    ),
+}  # fmt: skip
+"""In the order of the help, group by group."""
 
 EXTRAS = {module: extra for extra, modules in extras.EXTRAS.items() for module in modules}
 """Optional module -> the extra that installs it, ``export`` where ``quantize`` has it too."""
 
 
-class Command(Protocol):
-    """What a command's file offers."""
+class Command(NamedTuple):
+    """What a command is asked for."""
 
-    HELP: str
-
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
-
-    def main(self, args: argparse.Namespace) -> int: ...
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    main: Callable[[argparse.Namespace], int]
 
 
-class Parser(argparse.ArgumentParser):
-    """Refuses in one line, as every other error of this project."""
+class _Commands(Parser):
+    """The parser above the commands."""
 
-    def error(self, message: str) -> NoReturn:
-        said = re.sub(r"invalid (float|int) value: (.*)", lambda found: f"{found[2]} is {NUMBERS[found[1]]}", message)
-        self.exit(INPUT_UNUSABLE, f"edge-streamer: {' '.join(said.split())}; see {self.prog} --help\n")
-
-
-class _CommandParser(Parser):
-    """Refuses unknown words itself: argparse leaves them to the parser above, which knows other options."""
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        known, unknown = super().parse_known_args(args, namespace)
-        if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}")
-        return known, unknown
+    def format_help(self) -> str:
+        self.description = f"{ABOUT}\n{_listing()}"
+        return super().format_help()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -122,8 +134,8 @@ def _main(words: Sequence[str]) -> int:
         module = (error.name or "").partition(".")[0]
         if module not in EXTRAS:
             raise
-        chosen = _chosen(words)
-        extra = chosen if chosen in extras.EXTRAS and module in extras.EXTRAS[chosen] else EXTRAS[module]
+        entry = COMMANDS.get(_chosen(words) or "")
+        extra = entry.extra if entry and module in extras.EXTRAS.get(entry.extra, ()) else EXTRAS[module]
         modules = sorted({module, *extras.missing(extra)}, key=list(extras.EXTRAS[extra]).index)
         return _fail(words, extras.needed("this command", extra, modules), INPUT_UNUSABLE)
     except KeyboardInterrupt as stop:
@@ -151,34 +163,67 @@ def _in_a_folder() -> bool:
 
 
 def _run(words: Sequence[str]) -> int:
-    parser = Parser(
-        prog="edge-streamer", description="Runs a streaming, full-duplex audio-visual model on an edge device."
-    )
-    parser.add_argument("--version", action="version", version=f"edge-streamer {_version()}")
-    _add_debug(parser)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=_CommandParser)
-    chosen = _chosen(words)
-    module: Command | None = None
-    for name, entry in COMMANDS.items():
-        sub = commands.add_parser(name, help=entry.help, description=_sentence(entry.help))
-        _add_debug(sub)
-        if name == chosen:
-            if name != "quantize":
-                os.environ.setdefault(ONE_THREAD, "1")  # read when NumPy is imported, which is below
-            module = _load(entry.module)
-            module.add_arguments(sub)
-            words = _configured(sub, words, name)
+    completes = completion.asked()
+    chosen = completion.typed(COMMANDS) if completes else _chosen(words)
+    parser, parsers = _parsers()
+    command: Command | None = None
+    if chosen in COMMANDS:
+        entry = COMMANDS[chosen]
+        if entry.one_thread:
+            os.environ.setdefault(ONE_THREAD, "1")  # read when NumPy is imported, which is below
+        command = _load(entry)
+        command.add_arguments(parsers[chosen])
+    if completes:
+        return completion.answer(parser)
     try:
-        args = parser.parse_args(words)
+        args = parser.parse_args(_configured(parsers[chosen], words, chosen) if command and chosen else words)
     except SystemExit as stop:  # argparse has printed why: --help, --version or a wrong word
         return int(stop.code or 0)
-    if module is None:
-        parser.print_help()
-        return 0
+    if command is None:
+        parser.print_help(sys.stderr)
+        return INPUT_UNUSABLE
     from edge_streamer.runtime.bundle.checksums import sweep_cache
 
     sweep_cache()
-    return module.main(args)
+    return command.main(args)
+
+
+def _parsers() -> tuple[Parser, dict[str, Parser]]:
+    """The parser of everything, and every command's, which does not know its arguments yet."""
+    parser = _Commands(
+        prog="edge-streamer",
+        usage="edge-streamer [-h] [--version] [--debug] COMMAND ...",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"edge-streamer {_version()}")
+    _add_debug(parser)
+    commands = parser.add_subparsers(
+        prog="edge-streamer", dest="command", metavar="COMMAND", help=argparse.SUPPRESS, parser_class=Parser
+    )
+    parsers = {
+        name: commands.add_parser(name, help=entry.help, description=_sentence(entry.help))
+        for name, entry in COMMANDS.items()
+    }
+    for one in parsers.values():
+        _add_debug(one)
+    return parser, parsers
+
+
+def _listing() -> str:
+    """Every command with its line, group by group."""
+    import shutil
+    import textwrap
+
+    width, columns = max(map(len, COMMANDS)) + 4, shutil.get_terminal_size().columns - 2
+    lines: list[str] = []
+    for group in dict.fromkeys(entry.group for entry in COMMANDS.values()):
+        lines += ["", f"{group}:"]
+        lines += [
+            textwrap.fill(f"  {name:{width - 2}}{entry.help}", columns, subsequent_indent=" " * width,
+                          break_on_hyphens=False)
+            for name, entry in COMMANDS.items() if entry.group == group
+        ]  # fmt: skip
+    return "\n".join(lines)
 
 
 def _chosen(words: Sequence[str]) -> str | None:
@@ -202,9 +247,14 @@ def _configured(parser: argparse.ArgumentParser, words: Sequence[str], command: 
     return [*words[:place], *with_config(parser, list(words)[place:])]
 
 
-def _load(name: str) -> Command:
-    """The file of a command; the tests hold every entry of the table to the protocol."""
-    return cast(Command, import_module(name))
+def _load(entry: _Entry) -> Command:
+    """A command: its arguments now, its work when it is run."""
+
+    def main(args: argparse.Namespace) -> int:
+        status: int = import_module(entry.module).main(args)
+        return status
+
+    return Command(import_module(entry.options or entry.module).add_arguments, main)
 
 
 def _version() -> str:
@@ -220,6 +270,8 @@ def _sentence(text: str) -> str:
 def _fail(words: Sequence[str], text: str, status: int) -> int:
     """One line on standard error; with ``--debug`` the traceback of the exception in hand before it."""
     if "--debug" in words:
+        import traceback
+
         traceback.print_exc()
     print(f"edge-streamer: {' '.join(text.split())}", file=sys.stderr)
     return status

@@ -14,17 +14,16 @@ from contextlib import suppress
 from fractions import Fraction
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_streamer.runtime.bundle.shipped import MEDIA, VOICES, bundle_path
 from edge_streamer.runtime.claims import sweep
 from edge_streamer.runtime.commands.options import positive_seconds
-from edge_streamer.runtime.commands.run import execute
 from edge_streamer.runtime.errors import InputError
-from edge_streamer.runtime.evaluation.world.table import read_table
-from edge_streamer.runtime.loop.request import Plan
 from edge_streamer.runtime.outputs import check_outside
 
-HELP = "run the bundle that ships with this package on media that ship too"
+if TYPE_CHECKING:
+    from edge_streamer.runtime.loop.request import Plan
 
 DEFAULT_OUT = Path("edge-streamer-demo")
 
@@ -46,9 +45,13 @@ def main(args: argparse.Namespace) -> int:
         print(bundle_path(args.floats))
         return 0
     if args.commands:
+        from edge_streamer.runtime.evaluation.world.table import read_table
+
         print(json.dumps(read_table().shown(), indent=2))
         print(VOICES, file=sys.stderr)  # for people: what reads the JSON is not disturbed
         return 0
+    from edge_streamer.runtime.commands.run import execute
+
     bundle = bundle_path(args.floats)
     check_outside("--out", args.out, "the demo's bundle", bundle)
     folder = make_folder(args.out)
@@ -64,6 +67,8 @@ def main(args: argparse.Namespace) -> int:
 
 def demo_plan(bundle: Path, folder: Path, seconds: Fraction | None = None) -> Plan:
     """The demo as a run of ``bundle`` into ``folder``."""
+    from edge_streamer.runtime.loop.request import Plan
+
     return Plan(
         bundle=bundle,
         mic=MEDIA / "speech.flac",

@@ -16,9 +16,12 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from edge_streamer.devices.files.side_by_side import SideBySide
-from edge_streamer.runtime.commands.named_bundle import add_bundle, chosen
+from edge_streamer.runtime.commands.evaluate_options import SUITE
+from edge_streamer.runtime.commands.evaluate_options import add_arguments as add_arguments
+from edge_streamer.runtime.commands.named_bundle import chosen
 from edge_streamer.runtime.errors import InputError
-from edge_streamer.runtime.evaluation.bench import LEAST_LONG, NO_STABILITY, Result, Wish, evaluate
+from edge_streamer.runtime.evaluation import LEAST_LONG
+from edge_streamer.runtime.evaluation.bench import NO_STABILITY, Result, Wish, evaluate
 from edge_streamer.runtime.evaluation.clip import Highlights
 from edge_streamer.runtime.evaluation.page import number, render
 from edge_streamer.runtime.evaluation.score import Score, differences
@@ -34,27 +37,7 @@ from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.streams import as_text
 from edge_streamer.runtime.unit import Knobs
 
-HELP = "play conversations to a bundle and score how it behaves"
 MOST_MINUTES = 24 * 60.0
-SUITE = "duplex"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_bundle(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to make for the results")
-    parser.add_argument("--suite", default=SUITE, metavar="NAME|FILE", help="duplex (default), or a suite's JSON file")
-    parser.add_argument("--minutes", type=float, default=10.0, metavar="M", help="of conversation (default: 10)")
-    parser.add_argument("--long", type=float, metavar="M", dest="long_minutes",
-                        help="minutes of one run without a reset, 0: none (default: a fifth of --minutes, at least "
-                        f"{LEAST_LONG}, but no more than --minutes; of a suite's file none)")  # fmt: skip
-    parser.add_argument("--baseline", type=Path, metavar="OTHER.json", help="an earlier result.json to compare with")
-    parser.add_argument("--float", type=Path, metavar="BUNDLE", dest="reference",
-                        help="a bundle of the same preset to compare latents with, on the same noise")  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the scenes and the noise (default: 0)")
-    parser.add_argument("--steps", type=int, metavar="N", help="solver steps per unit (default: the bundle's)")
-    parser.add_argument("--compare-steps", action="store_true", help="a tenth of the minutes with 1, 2 and 4 steps too")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON instead of tables")
-    parser.add_argument("--strict", action="store_true", help="exit status 1 where a wanted figure is not reached")
 
 
 def main(args: argparse.Namespace) -> int:

@@ -20,10 +20,8 @@ import msgspec
 from edge_streamer.runtime.bundle.consistency import STATIC
 from edge_streamer.runtime.bundle.manifest import CarrySpec, GraphSpec, Manifest, RingSpec, StateSpec
 from edge_streamer.runtime.bundle.reader import Bundle
-from edge_streamer.runtime.commands.named_bundle import add_bundle, chosen
+from edge_streamer.runtime.commands.named_bundle import chosen
 from edge_streamer.runtime.files import size_text, to_json
-
-HELP = "show a bundle's graphs, states, sizes and costs"
 
 ITEM_BYTES = {
     "float32": 4, "float16": 2, "bfloat16": 2, "int8": 1, "uint8": 1, "int32": 4, "int64": 8, "bool": 1,
@@ -70,12 +68,6 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
     file_bytes: int
     operations_per_unit: int
     moved_bytes_per_unit: int
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``edge-streamer inspect``."""
-    add_bundle(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
 
 def main(args: argparse.Namespace) -> int:

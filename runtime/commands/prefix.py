@@ -20,24 +20,12 @@ from edge_streamer.devices.files.audio_file import AudioFile
 from edge_streamer.devices.files.video_file import VideoFile
 from edge_streamer.runtime.bundle.manifest import MediaSpec
 from edge_streamer.runtime.bundle.reader import Bundle
-from edge_streamer.runtime.commands.options import positive_seconds
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.outputs import check_outputs
 from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.session.snapshot import load_snapshot
 from edge_streamer.runtime.streams import as_text
 from edge_streamer.runtime.unit import Unit
-
-HELP = "fill the pinned prefix (text, picture or clip) and save it as a snapshot"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="a bundle's folder or archive")
-    parser.add_argument("--text", help="a world, a persona, instructions")
-    parser.add_argument("--image", type=Path, help="a picture of the agent: one silent unit of it")
-    parser.add_argument("--clip", type=Path, help="a film of the agent, with its voice; as many units as fit")
-    parser.add_argument("--seconds", type=positive_seconds, metavar="S", help="use at most so much of the clip")
-    parser.add_argument("--out", type=Path, required=True, help="the snapshot file to write (.npz)")
 
 
 def main(args: argparse.Namespace) -> int:

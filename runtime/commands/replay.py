@@ -41,8 +41,6 @@ from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.session.snapshot import load_snapshot
 from edge_streamer.runtime.unit import MOST_STEPS, Knobs, Response, Unit
 
-HELP = "replay a recorded live conversation and compare every answer bit for bit"
-
 HEADER_BYTES, LINE_BYTES = 1_000_000, 16_000_000
 """More is none of ours: a header has a kilobyte, a line what was typed or pasted within a unit."""
 DIGEST = re.compile("[0-9a-f]{32}")
@@ -61,13 +59,6 @@ class Replayed:
     """Why the recording ended, by its own last line; None where it was cut."""
     cut: int = 0
     """Units without sound or picture, from the first of them on."""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recording", type=Path, metavar="DIR", help="a folder by 'run --record'")
-    parser.add_argument("--bundle", type=Path, help="the bundle, where it is no longer where it was")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write the agent's voice and film into a new folder")
-    parser.add_argument("--json", action="store_true", help="the result for machines")
 
 
 def main(args: argparse.Namespace) -> int:

@@ -22,7 +22,7 @@ from edge_streamer.devices.files.text_file import read_text
 from edge_streamer.devices.files.video_file import StillCamera, VideoFile
 from edge_streamer.runtime.bundle.manifest import MediaSpec
 from edge_streamer.runtime.commands.circumstances import circumstances, title, units_in
-from edge_streamer.runtime.commands.options import add_arguments, plan_of
+from edge_streamer.runtime.commands.options import plan_of
 from edge_streamer.runtime.commands.prefix import start_from
 from edge_streamer.runtime.commands.recording import Recorded, recording
 from edge_streamer.runtime.commands.signals import Signals
@@ -37,10 +37,6 @@ from edge_streamer.runtime.pages.terminal import StatusLine, show_end
 from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.timing import MonotonicClock
 from edge_streamer.runtime.unit import Response
-
-HELP = "converse with a bundle: live, or on recorded sound and film"
-
-__all__ = ["HELP", "add_arguments", "execute", "main"]
 
 KEEPS_NOTHING = "nothing is kept: name --speaker, --display, --transcript or --json"
 

@@ -16,6 +16,7 @@ import msgspec
 
 from edge_streamer.runtime.compare.error_over_time import check_constants
 from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.evaluation import LEAST_LONG as LEAST_LONG
 from edge_streamer.runtime.evaluation.ceiling import Ceiling, Codec
 from edge_streamer.runtime.evaluation.drafts import ORDER
 from edge_streamer.runtime.evaluation.ear import Ear
@@ -35,8 +36,6 @@ CEILING_EVERY = 2
 ENDS = 6
 """A long run's first and last sixth are held against each other, ten minutes of an hour: in whole rounds of the kinds,
 so that both hold as many scenes of each."""
-LEAST_LONG = 8.5
-"""Minutes that hold two rounds; those take 7.7 to 8."""
 NO_STABILITY = (
     f"stability was not measured: it needs a long run of two rounds of all kinds, --long {LEAST_LONG} or more"
 )

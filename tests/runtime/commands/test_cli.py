@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -41,9 +43,31 @@ def test_help_lists_every_command_with_its_line(capsys: pytest.CaptureFixture[st
         assert f"{name} {entry.help}" in text
 
 
-def test_no_words_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([]) == 0
-    assert "usage: edge-streamer" in capsys.readouterr().out
+def test_help_shows_the_commands_in_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["-h"]) == 0
+    blocks = capsys.readouterr().out.split("\n\n")
+    groups = {block.splitlines()[0]: re.findall(r"^  (\w+) ", block, re.MULTILINE) for block in blocks}
+    assert groups["talk:"] == ["run", "demo", "devices", "replay", "prefix"]
+    assert groups["bundles:"] == ["inspect", "check", "pack", "eval"]
+    assert groups["make:"] == ["export", "quantize"]
+
+
+def test_a_group_needs_no_more_than_an_entry(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(cli.COMMANDS, "flash", cli.COMMANDS["pack"]._replace(group="boards", help="put it on a board"))
+    assert cli.main(["--help"]) == 0
+    assert re.search(r"^boards:\n  flash +put it on a board$", capsys.readouterr().out, re.MULTILINE)
+    assert cli.main(["flash"]) == 2
+    assert "see edge-streamer flash --help" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [[], ["--debug"]])
+def test_no_command_shows_the_help_as_an_error(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(words) == 2
+    printed = capsys.readouterr()
+    assert "usage: edge-streamer" in printed.err
+    assert printed.out == ""
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,7 +77,7 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_help_imports_no_library() -> None:
     script = (
-        "import sys; from edge_streamer.runtime import cli; cli.main(['--help']);"
+        "import sys; from edge_streamer.runtime.commands import cli; cli.main(['--help']);"
         "heavy = {'numpy', 'onnxruntime', 'av', 'tokenizers', 'rich', 'msgspec', 'torch', 'onnx'} & set(sys.modules);"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
@@ -63,9 +87,7 @@ def test_help_imports_no_library() -> None:
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_every_command_keeps_the_protocol(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    module = import_module(cli.COMMANDS[name].module)
-    assert cli.COMMANDS[name].help == module.HELP
-    assert callable(module.main)
+    assert callable(import_module(cli.COMMANDS[name].module).main)
     assert cli.main([name, "--help"]) == 0
     assert f"usage: edge-streamer {name} " in capsys.readouterr().out
 
@@ -75,6 +97,40 @@ def test_a_wrong_word_is_status_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert "invalid choice: 'fly'" in capsys.readouterr().err
     assert cli.main(["pack"]) == 2
     assert "BUNDLE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["quantise"], "argument COMMAND: invalid choice: 'quantise' (choose from run, demo, devices, replay, prefix, "
+         "inspect, check, pack, eval, export, quantize; did you mean 'quantize'?); see edge-streamer --help"),
+        (["--verison"], "unrecognized arguments: --verison (did you mean --version?); see edge-streamer --help"),
+        (["--debugg", "quantise"], "unrecognized arguments: --debugg (did you mean --debug?); argument COMMAND: "
+         "invalid choice: 'quantise' (choose from run, demo, devices, replay, prefix, inspect, check, pack, eval, "
+         "export, quantize; did you mean 'quantize'?); see edge-streamer --help"),
+        (["quantize", "b", "--scheem", "int8", "--out", "o"], "unrecognized arguments: --scheem (did you mean "
+         "--scheme?); the following arguments are required: --scheme; see edge-streamer quantize --help"),
+        (["quantize", "b", "--scheme", "int9", "--target", "cpu", "--out", "o"], "argument --scheme: invalid choice: "
+         "'int9' (choose from int8, int4, fp16, bf16, fp8, nvfp4, auto; did you mean 'int8'?); "
+         "see edge-streamer quantize --help"),
+        (["eval", "--outt=o", "--minutes", "x", "--seed", "y", "--out", "o", "-stepz", "2"], "unrecognized arguments: "
+         "--outt=o (did you mean --out?) -stepz (did you mean --steps?); argument --minutes: 'x' is no number; "
+         "argument --seed: 'y' is no whole number; see edge-streamer eval --help"),
+        (["run", "--pace", "reel", "--spaeker", "a.wav"], "unrecognized arguments: --spaeker (did you mean "
+         "--speaker?); argument --pace: invalid choice: 'reel' (choose from real, fast; did you mean 'real'?); "
+         "see edge-streamer run --help"),
+        (["export", "wan-streamr", "--preset", "zzz", "--out", "o"], "argument model: invalid choice: 'wan-streamr' "
+         "(choose from wan-streamer; did you mean 'wan-streamer'?); argument --preset: invalid choice: 'zzz' (choose "
+         "from tiny, demo, qwen2.5-0.5b); see edge-streamer export --help"),
+        (["demo", "--seconds", "--outt", "x"], "unrecognized arguments: --outt (did you mean --out?); "
+         "argument --seconds: expected one argument; see edge-streamer demo --help"),
+    ],
+)  # fmt: skip
+def test_wrong_words_are_told_at_once_with_the_nearest_right_ones(
+    words: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words) == 2
+    assert capsys.readouterr().err == f"edge-streamer: {line}\n"
 
 
 @pytest.mark.parametrize(
@@ -248,6 +304,12 @@ def test_a_bad_bundle_is_one_line_and_status_2(counter: Path) -> None:
 def test_pack_writes_the_archive_or_nothing(counter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["pack", str(counter), "--out", str(tmp_path / "one.tar")]) == 0
     assert "one.tar: " in capsys.readouterr().out
+    spaced = tmp_path / "it's a bundle.tar"
+    assert cli.main(["pack", str(counter), "--out", str(spaced)]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("next: edge-streamer check ")
+    assert shlex.split(last)[-1] == str(spaced)
+    spaced.unlink()
     assert cli.main(["pack", str(counter), "--out", str(tmp_path / "missing" / "one.tar")]) == 2
     assert "does not exist; make it first" in capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == {"counter", "one.tar"}
