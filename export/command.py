@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 
     from edge_streamer.export.wan_streamer.config import Config
     from edge_streamer.export.wan_streamer.model import WanStreamer
-    from edge_streamer.export.write import Origin
+    from edge_streamer.export.write import Exported, Origin
 
-HELP = "turn a streaming torch model into a bundle of chunk graphs"
 PRESET_NAMES = ("tiny", "demo", "qwen2.5-0.5b")
 LARGE = 200_000_000
 """Parameters above which the command says beforehand that it will take a while."""
@@ -77,14 +76,21 @@ def main(args: argparse.Namespace) -> int:
 
         model, origin = make_model(args, config)
         exported = export_bundle(model, tokenizer, origin, args.out, progress)
-    size = exported.bundle.size / 1e6
-    print(f"{args.out}: {size:.1f} MB in {time.perf_counter() - start:.0f} s, proven against the torch model")
-    for quantity, error in exported.errors.items():
-        print(f"  {quantity:24} relative error {error:.1e}")
-    print(f"  {exported.seconds_per_unit * 1e3:.1f} ms per unit on this machine (a unit is 160 ms)")
+    _show(exported, args.out, time.perf_counter() - start)
     if random:
         print(random)
     return 0
+
+
+def _show(exported: Exported, out: Path, seconds: float) -> None:
+    """What was made, how near it is to the torch model, and what to run next."""
+    from edge_streamer.runtime.pages.terminal import next_command
+
+    print(f"{out}: {exported.bundle.size / 1e6:.1f} MB in {seconds:.0f} s, proven against the torch model")
+    for quantity, error in exported.errors.items():
+        print(f"  {quantity:24} relative error {error:.1e}")
+    print(f"  {exported.seconds_per_unit * 1e3:.1f} ms per unit on this machine (a unit is 160 ms)")
+    print(next_command("check", out))
 
 
 def what_is_random(args: argparse.Namespace) -> str:

@@ -30,7 +30,7 @@ from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.evaluation.bench import Tell
 from edge_streamer.runtime.files import check_new_folder, replacing_all, size_text, to_json
 from edge_streamer.runtime.outputs import BUNDLE, check_outside
-from edge_streamer.runtime.pages.terminal import bars
+from edge_streamer.runtime.pages.terminal import bars, next_command
 from edge_streamer.runtime.streams import as_text
 from edge_streamer.runtime.unit import Unit
 
@@ -73,6 +73,8 @@ def main(args: argparse.Namespace) -> int:
         sys.stdout.write(data.read_text("utf-8") + "\n")
     else:
         _show(report, advice, args, page)
+    then = next_command("eval", args.out, "--float", args.bundle, "--out", "report")
+    print(then, file=sys.stderr if args.json else sys.stdout)
     return 0
 
 
@@ -141,5 +143,4 @@ def _show(report: Report, advice: Advice, args: argparse.Namespace, page: Path) 
     console = Console(file=sys.stdout)
     console.print(shown)
     console.print(advice.words)
-    then = f"edge-streamer eval {out} --float {args.bundle} --out report"
-    console.print(f"the report is {page}; does it still behave? {then}", soft_wrap=True, highlight=False)
+    console.print(f"the report is {page}; does it still behave?", soft_wrap=True, highlight=False, markup=False)

@@ -8,12 +8,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from edge_streamer.runtime.bundle.archive import pack
-from edge_streamer.runtime.bundle.reader import Bundle
-from edge_streamer.runtime.files import size_text
-
-HELP = "write a bundle as one file"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``edge-streamer pack``."""
@@ -24,8 +18,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """``edge-streamer pack``: check the bundle, write the archive, say where it is."""
+    """``edge-streamer pack``: check the bundle, write the archive, say where it is and what to run next."""
+    from edge_streamer.runtime.bundle.archive import pack
+    from edge_streamer.runtime.bundle.reader import Bundle
+    from edge_streamer.runtime.files import size_text
+    from edge_streamer.runtime.pages.terminal import next_command
+
     bundle = Bundle.open(args.bundle)
     pack(bundle.path, bundle.manifest, args.out)
     print(f"{args.out}: {size_text(args.out.stat().st_size)}, {len(bundle.manifest.files) + 1} files")
+    print(next_command("check", args.out))
     return 0

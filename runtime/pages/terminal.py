@@ -6,6 +6,7 @@ wants it) and at the end the table to standard output.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -121,3 +122,8 @@ def show_end(report: Shown, files: Mapping[str, Path], console: Console | None =
     console.print(table)
     for name, path in files.items():  # not in the table, which would break long names
         console.print(Text(f"{name:<{NAME_WIDTH}}  {path}"), soft_wrap=True)
+
+
+def next_command(*words: object) -> str:
+    """A line that says what to run next, as a shell takes it."""
+    return f"next: edge-streamer {shlex.join(str(word) for word in words)}"

@@ -104,6 +104,7 @@ def test_random_weights_are_told_first_and_last(
     assert export(tmp_path / "bundle", "--weights", str(tmp_path / "model.safetensors")) == 0
     said = capsys.readouterr()
     assert "random numbers" not in said.out + said.err
+    assert said.out.splitlines()[-1] == f"next: edge-streamer check {tmp_path / 'bundle'}"
 
 
 def test_a_foreign_checkpoint_is_refused_in_one_line_before_any_work(

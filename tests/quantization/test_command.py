@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -227,6 +228,20 @@ def test_an_error_above_the_bound_leaves_nothing(
     assert cli.main([*words, "--max-error", "-150"]) == 1
     assert "above --max-error -150; nothing was kept" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_what_to_run_next_is_said_last_and_leaves_json_alone(
+    more: list[str], tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["quantize", str(tiny_bundle), "--scheme", "int8", "--out", str(tmp_path / "it's small")]
+    assert cli.main([*words, "--calibration-units", "1", "--units", "1", *more]) == 0
+    said = capsys.readouterr()
+    if more:
+        assert json.loads(said.out)["scheme"] == "int8"
+    last = shlex.split((said.err if more else said.out).splitlines()[-1])
+    out = str(tmp_path / "it's small")
+    assert last == ["next:", "edge-streamer", "eval", out, "--float", str(tiny_bundle), "--out", "report"]
 
 
 def test_the_page_says_which_of_all_to_ship(
