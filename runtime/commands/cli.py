@@ -173,10 +173,12 @@ def _run(words: Sequence[str]) -> int:
             os.environ.setdefault(ONE_THREAD, "1")  # read when NumPy is imported, which is below
         command = _load(entry)
         command.add_arguments(parsers[chosen])
+        if not completes:
+            _configure(parsers[chosen], words)
     if completes:
         return completion.answer(parser)
     try:
-        args = parser.parse_args(_configured(parsers[chosen], words, chosen) if command and chosen else words)
+        args = parser.parse_args(words)
     except SystemExit as stop:  # argparse has printed why: --help, --version or a wrong word
         return int(stop.code or 0)
     if command is None:
@@ -237,14 +239,12 @@ def _add_debug(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _configured(parser: argparse.ArgumentParser, words: Sequence[str], command: str) -> list[str]:
-    """The words with those of a ``--config`` file after the command's name."""
-    if not any(word.startswith("--config") for word in words):
-        return list(words)
-    from edge_streamer.runtime.commands.config import with_config
+def _configure(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """What a ``--config`` file says becomes the parser's defaults."""
+    if any(word.startswith("--config") for word in words):
+        from edge_streamer.runtime.commands.config import with_config
 
-    place = list(words).index(command) + 1
-    return [*words[:place], *with_config(parser, list(words)[place:])]
+        with_config(parser, words)
 
 
 def _load(entry: _Entry) -> Command:

@@ -23,6 +23,8 @@ from edge_streamer.runtime.commands import cli
 from edge_streamer.runtime.errors import EngineError, InputError, StepError
 from edge_streamer.runtime.files import new_folder
 
+ALL = ", ".join(cli.COMMANDS)
+
 
 def a_command(monkeypatch: pytest.MonkeyPatch, body: Callable[[argparse.Namespace], int]) -> None:
     """Make ``edge-streamer inspect`` run ``body``."""
@@ -87,9 +89,11 @@ def test_help_imports_no_library() -> None:
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_every_command_keeps_the_protocol(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert callable(import_module(cli.COMMANDS[name].module).main)
     assert cli.main([name, "--help"]) == 0
     assert f"usage: edge-streamer {name} " in capsys.readouterr().out
+    if cli.COMMANDS[name].extra:
+        pytest.importorskip("onnx")
+    assert callable(import_module(cli.COMMANDS[name].module).main)
 
 
 def test_a_wrong_word_is_status_2(capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,12 +106,11 @@ def test_a_wrong_word_is_status_2(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["quantise"], "argument COMMAND: invalid choice: 'quantise' (choose from run, demo, devices, replay, prefix, "
-         "inspect, check, pack, eval, export, quantize; did you mean 'quantize'?); see edge-streamer --help"),
+        (["quantise"], f"argument COMMAND: invalid choice: 'quantise' (choose from {ALL}; did you mean 'quantize'?); "
+         "see edge-streamer --help"),
         (["--verison"], "unrecognized arguments: --verison (did you mean --version?); see edge-streamer --help"),
         (["--debugg", "quantise"], "unrecognized arguments: --debugg (did you mean --debug?); argument COMMAND: "
-         "invalid choice: 'quantise' (choose from run, demo, devices, replay, prefix, inspect, check, pack, eval, "
-         "export, quantize; did you mean 'quantize'?); see edge-streamer --help"),
+         f"invalid choice: 'quantise' (choose from {ALL}; did you mean 'quantize'?); see edge-streamer --help"),
         (["quantize", "b", "--scheem", "int8", "--out", "o"], "unrecognized arguments: --scheem (did you mean "
          "--scheme?); the following arguments are required: --scheme; see edge-streamer quantize --help"),
         (["quantize", "b", "--scheme", "int9", "--target", "cpu", "--out", "o"], "argument --scheme: invalid choice: "
