@@ -24,19 +24,18 @@ import msgspec
 
 from edge_streamer.quantization import graph
 from edge_streamer.quantization.calibrate import Key, Seen
-from edge_streamer.quantization.emulate import StandIn
+from edge_streamer.quantization.emulate import stand_in
 from edge_streamer.quantization.make import copy_files, rewrite, write_table
 from edge_streamer.quantization.schemes import BOARDS, CODECS, Mixture, Plan, Scheme
 from edge_streamer.quantization.streams import Stream
 from edge_streamer.quantization.vocabulary import ESTIMATOR, SCHEMES, TARGETS, Estimator, Target
-from edge_streamer.runtime.bundle.manifest import GraphSpec
 from edge_streamer.runtime.bundle.reader import Bundle, write_bundle
 from edge_streamer.runtime.claims import scratch
 from edge_streamer.runtime.compare.error_over_time import HEARD_AND_SEEN, Drift, drift
-from edge_streamer.runtime.engines.cpu import OrtGraph
+from edge_streamer.runtime.engines.contract import GraphFile
 from edge_streamer.runtime.errors import InputError
-from edge_streamer.runtime.evaluation.bench import Tell
 from edge_streamer.runtime.session.session import Session, open_session
+from edge_streamer.runtime.timing import Tell, untold
 from edge_streamer.runtime.unit import Unit
 
 PROBED = 40
@@ -96,20 +95,6 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
-class Swapped(StandIn):
-    """Opens rewritten graphs in place of a bundle's own."""
-
-    def __init__(self, instead: Mapping[str, tuple[Path, str]]) -> None:
-        super().__init__()
-        self._instead = instead
-
-    def open(self, path: Path, spec: GraphSpec) -> OrtGraph:
-        if spec.name in self._instead:
-            path, precision = self._instead[spec.name]
-            spec = msgspec.structs.replace(spec, precision=precision)
-        return super().open(path, spec)
-
-
 @dataclass
 class Trials:
     """Measures the bundle with some of its layers in other formats, without writing one."""
@@ -123,7 +108,7 @@ class Trials:
     """Of the inputs' ranges, where they are constants."""
 
     def __post_init__(self) -> None:
-        self.reference: Session = open_session(self.source, verify=False)
+        self.reference: Session = open_session(self.source, engine="cpu", verify=False)
         self.floats = self._with_small_table()
 
     def _with_small_table(self) -> Bundle:
@@ -142,21 +127,22 @@ class Trials:
         """The error with ``plans``, on the float bundle's history."""
         mixture = self.mixture(plans)
         with scratch() as folder:
-            instead = {}
+            graphs = {}
             for spec in self.source.manifest.graphs:
                 if any(name == spec.name and plan is not None for (name, _), plan in plans.items()):
                     model = graph.load(self.source.file(spec.file))
                     rewrite(model, spec.name, mixture, self.seen)
                     graph.save(model, folder, spec.name)
-                    instead[spec.name] = (folder / f"{spec.name}.onnx", mixture.precision(spec.name))
-            tested = open_session(self.floats, engine=Swapped(instead), verify=False)
+                    described = msgspec.structs.replace(spec, precision=mixture.precision(spec.name))
+                    graphs[spec.name] = stand_in(GraphFile(folder / f"{spec.name}.onnx", described), folder)
+            tested = open_session(self.floats, graphs=graphs, engine="cpu", verify=False)
             self.reference.reset()
             return drift(tested, self.reference, units, "forced", tell)
 
 
 def choose(
     source: Bundle, seen: Mapping[Key, Seen], target: Target, probe: Stream, stream: Stream, units: int, bound: float,
-    estimator: Estimator = ESTIMATOR, tell: Tell = lambda *_: None,
+    estimator: Estimator = ESTIMATOR, tell: Tell = untold,
 ) -> tuple[Mixture, list[Choice]]:  # fmt: skip
     """The smallest mixture within ``bound`` dB over ``units`` of ``stream``; layers are weighed on ``probe``.
 

@@ -3,7 +3,7 @@
 Receives a bundle and units of real recordings; hands on :class:`Observed`: for every layer how its inputs vary
 together, and how large each of them gets, per pass (the solver's steps are passes of their own), and for every ring how
 large keys and values get. The bundle runs through the project's own session, so that tails, rings and latents are where
-they are in use; only the engine is another one, which opens the graphs with their layers' inputs as further outputs.
+they are in use; only its graphs are opened from other files, which have their layers' inputs as further outputs.
 
 Raises InputError for a stream that shows nothing: no unit, or silence in all of them.
 """
@@ -13,20 +13,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
-import onnx
-import onnxruntime as ort
+import onnx_ir as ir
 from numpy.typing import NDArray
 
-from edge_streamer.quantization.graph import layers, load
+from edge_streamer.quantization.graph import layers, load, save
 from edge_streamer.runtime.bundle.arrays import Array
-from edge_streamer.runtime.bundle.manifest import GraphSpec
+from edge_streamer.runtime.bundle.manifest import DType, TensorSpec
 from edge_streamer.runtime.bundle.reader import Bundle
-from edge_streamer.runtime.engines.cpu import OrtBoundRun, OrtEngine, OrtGraph
-from edge_streamer.runtime.errors import InputError
-from edge_streamer.runtime.session.session import open_session
+from edge_streamer.runtime.claims import scratch
+from edge_streamer.runtime.engines.contract import GraphFile
+from edge_streamer.runtime.errors import BundleError, InputError
+from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.unit import Unit
 
 Key = tuple[str, str]
@@ -81,87 +81,68 @@ class Observed:
         self.appended[name] = np.maximum(self.appended[name], peak) if name in self.appended else peak
 
 
-class Watched(OrtBoundRun):
-    """A bound run that leaves its layers' inputs with the engine: ``names``, the last outputs of ``binding``."""
-
-    def __init__(self, session: ort.InferenceSession, binding: ort.IOBinding, graph: str, keep: tuple[Array, ...],
-                 names: list[str], engine: WatchingEngine):  # fmt: skip
-        super().__init__(session, binding, graph, keep)
-        self._names, self._engine = names, engine
-
-    def run(self) -> None:
-        super().run()
-        extra = self._binding.get_outputs()[-len(self._names) :] if self._names else []
-        self._engine.came = (self._name, {n: v.numpy() for n, v in zip(self._names, extra, strict=True)})
+Watched = dict[str, list[Key]]
+"""Output of a watched graph -> the layers that have it as their input."""
 
 
-class WatchedGraph(OrtGraph):
-    """A graph with its layers' inputs as further outputs."""
+def watched(file: GraphFile, folder: Path) -> tuple[GraphFile, Watched]:
+    """The graph, written into ``folder``, with the inputs of every MatMul that has a weight of its own as further
+    outputs. BundleError where the file does not say what shape an input has."""
+    model, name = load(file.path), file.spec.name
+    found: Watched = {}
+    values: dict[str, ir.Value] = {}
+    for layer in layers(model):
+        if layer.operator == "MatMul":
+            output = f"seen.{name}.{layer.input.name}"  # of this graph alone: a recorder is not told which one ran
+            values[output] = layer.input
+            found.setdefault(output, []).append((name, layer.name))
+    more = tuple(_shown(model, output, value) for output, value in values.items())
+    save(model, folder, name)
+    spec = msgspec.structs.replace(file.spec, outputs=file.spec.outputs + more)
+    return GraphFile(folder / f"{name}.onnx", spec), found
 
-    def __init__(self, session: ort.InferenceSession, spec: GraphSpec, names: list[str], engine: WatchingEngine):
-        super().__init__(session, spec)
-        self._names, self._engine = names, engine
 
-    def bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Watched:
-        binding, keep = self._binding(inputs, outputs), (*inputs.values(), *outputs.values())
-        for name in self._names:
-            binding.bind_output(name, "cpu")
-        return Watched(self._session, binding, self.spec.name, keep, self._names, self._engine)
-
-
-class WatchingEngine(OrtEngine):
-    """Opens graphs such that ``came`` holds what the layers of the last run got, by the value's name."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.came: tuple[str, dict[str, Array]] = ("", {})
-        self.inputs: dict[str, dict[str, str]] = {}
-        """Graph -> layer -> the name of its input."""
-
-    def open(self, path: Path, spec: GraphSpec) -> OrtGraph:
-        self.inputs[spec.name] = {
-            layer.name: str(layer.input.name) for layer in layers(load(path)) if layer.operator == "MatMul"
-        }
-        proto = onnx.load(path, load_external_data=False)
-        there = {value.name for value in (*proto.graph.input, *proto.graph.output)}
-        names = sorted(set(self.inputs[spec.name].values()))
-        made = [name for name in names if name not in there]
-        proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in made)
-        options = self.options_for(spec)
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
-        session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        return WatchedGraph(session, spec, made, self)
+def _shown(model: ir.Model, output: str, value: ir.Value) -> TensorSpec:
+    """``value`` becomes the graph's last output, as ``output``."""
+    shape = [n if isinstance(n, int) else str(n.value) for n in value.shape or ()]
+    if value.shape is None or value.dtype is None or not all(isinstance(n, int) or n == "T" for n in shape):
+        raise BundleError(
+            f"{output}: the graph does not say its shape ({value.shape}); wanted numbers and T alone; export the "
+            "bundle again"
+        )
+    same = ir.node("Identity", [value], name=output)
+    same.outputs[0].name, same.outputs[0].shape, same.outputs[0].type = output, value.shape, value.type
+    model.graph.append(same)
+    model.graph.outputs.append(same.outputs[0])
+    dtype = msgspec.convert(value.dtype.numpy().name, DType)
+    return TensorSpec(name=output, dtype=dtype, shape=tuple(shape), axes=("",) * len(shape))
 
 
 def observe(bundle: Bundle, units: Iterable[Unit]) -> Observed:
     """Run ``units`` through ``bundle`` and sum up what every MatMul with a weight of its own was given, and what went
     to the rings."""
-    engine = WatchingEngine()
-    session = open_session(bundle, engine=engine, verify=False)
     observed = Observed()
     seen = observed.layers
+    keys: Watched = {}
 
     def record(name: str, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
-        graph, came = engine.came
-        for layer, value in engine.inputs[graph].items():
-            array: Any = came.get(value, inputs.get(value))
-            if array is None:
-                continue
-            rows = np.asarray(array, np.float32).reshape(-1, array.shape[-1])
-            key = (graph, layer)
-            if key not in seen:
-                seen[key] = Seen(np.zeros((rows.shape[1],) * 2))
-            seen[key].add(name, rows)
-        for output in (o for o in outputs if o.startswith("append.")):
-            observed.append(output, outputs[output])
+        for output, array in outputs.items():
+            if output.startswith("append."):
+                observed.append(output, array)
+            for key in keys.get(output, ()):
+                rows = np.asarray(array, np.float32).reshape(-1, array.shape[-1])
+                if key not in seen:
+                    seen[key] = Seen(np.zeros((rows.shape[1],) * 2))
+                seen[key].add(name, rows)
 
-    count, loudest = 0, 0.0
-    with session.recording(record):
-        for unit in units:
-            if unit.samples is not None:
-                loudest = max(loudest, float(np.abs(unit.samples).max(initial=0.0)))
-            session.step(unit)
-            count += 1
+    with scratch() as folder:
+        graphs = {}
+        for spec in bundle.manifest.graphs:
+            graphs[spec.name], outputs = watched(GraphFile.of(bundle, spec.name), folder)
+            keys |= outputs
+        session = open_session(bundle, graphs=graphs, engine="cpu", verify=False)
+        with session.recording(record):
+            count, loudest = _run(session, units)
     if not count:
         raise InputError("the calibration holds no unit; wanted a recording of at least some seconds")
     if loudest == 0.0:
@@ -169,3 +150,14 @@ def observe(bundle: Bundle, units: Iterable[Unit]) -> Observed:
             f"the calibration is silent in all its {count} units; wanted a recording of somebody who speaks"
         )
     return observed
+
+
+def _run(session: Session, units: Iterable[Unit]) -> tuple[int, float]:
+    """How many units there were, and the largest magnitude of their sound."""
+    count, loudest = 0, 0.0
+    for unit in units:
+        if unit.samples is not None:
+            loudest = max(loudest, float(np.abs(unit.samples).max(initial=0.0)))
+        session.step(unit)
+        count += 1
+    return count, loudest

@@ -27,11 +27,11 @@ from edge_streamer.quantization.vocabulary import AUTO, BOUND
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.claims import sweep
 from edge_streamer.runtime.errors import InputError
-from edge_streamer.runtime.evaluation.bench import Tell
 from edge_streamer.runtime.files import check_new_folder, replacing_all, size_text, to_json
 from edge_streamer.runtime.outputs import BUNDLE, check_outside
 from edge_streamer.runtime.pages.terminal import bars, next_command
 from edge_streamer.runtime.streams import as_text
+from edge_streamer.runtime.timing import Tell
 from edge_streamer.runtime.unit import Unit
 
 
@@ -64,7 +64,7 @@ def main(args: argparse.Namespace) -> int:
         layers = quantize(source, scheme, seen, folder, args.rings == "int8", tell)
         made = Bundle.open(folder, verify=False)
         report, kept = measure(source, made, scheme, layers, stream, args.units, calibration.name,
-                               counted.count, tell, choices)  # fmt: skip
+                               counted.count, tell, choices, args.engine)  # fmt: skip
         _check_error(report, args)
         advice = advise({**beside, str(args.out): report})
         shown.write_bytes(as_text(render(report, kept, advice)).encode())

@@ -1,7 +1,7 @@
 """Graphs in numbers that this machine's CPU lacks, computed as a board would round them.
 
-Receives graphs with bf16 products or NVFP4 weights, which ONNX Runtime's CPU has no kernels for; hands on sessions of
-the same graphs with the same numbers in floats: what goes into a product in bf16, and what comes out, is rounded to
+Receives graphs with bf16 products or NVFP4 weights, which ONNX Runtime's CPU has no kernels for; hands on files of the
+same graphs with the same numbers in floats: what goes into a product in bf16, and what comes out, is rounded to
 bf16 and becomes a float again; NVFP4 weights are decoded. So error over time can be measured where such a bundle is
 made. How fast it is cannot, and `check` on the board says whether the board's kernels agree. Accumulators are floats,
 as they are in the board's tensor cores.
@@ -9,30 +9,42 @@ as they are in the board's tensor cores.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 
 from edge_streamer.quantization import graph
-from edge_streamer.runtime.bundle.manifest import GraphSpec
+from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.claims import scratch
-from edge_streamer.runtime.engines.cpu import OrtEngine, OrtGraph
+from edge_streamer.runtime.engines.contract import GraphFile
 
 OPSET = 21
 """Nothing newer is left."""
 
 
-class StandIn(OrtEngine):
-    """Opens every graph, with floats in place of what a CPU lacks."""
+@contextmanager
+def stand_ins(bundle: Bundle) -> Iterator[dict[str, GraphFile]]:
+    """Those graphs of ``bundle`` that hold what a CPU lacks, by name, with floats in its place; files that are there
+    while the block runs."""
+    with scratch() as folder:
+        graphs = [GraphFile.of(bundle, spec.name) for spec in bundle.manifest.graphs]
+        made = [stand_in(file, folder) for file in graphs]
+        yield {new.spec.name: new for old, new in zip(graphs, made, strict=True) if new is not old}
 
-    def open(self, path: Path, spec: GraphSpec) -> OrtGraph:
-        model = graph.load(path)
-        if not replaced(model):
-            return super().open(path, spec)
-        with scratch() as folder:
-            graph.save(model, folder, spec.name)
-            return super().open(folder / f"{spec.name}.onnx", spec)
+
+def stand_in(file: GraphFile, folder: Path) -> GraphFile:
+    """The graph with floats in place of what a CPU lacks, written into ``folder``; ``file`` itself where it lacks
+    nothing."""
+    model = graph.load(file.path)
+    if not replaced(model):
+        return file
+    name = f"{file.spec.name}.floats"
+    graph.save(model, folder, name)
+    return replace(file, path=folder / f"{name}.onnx")
 
 
 def replaced(model: ir.Model) -> bool:

@@ -19,7 +19,7 @@ import onnx_ir as ir
 
 from edge_streamer.quantization import graph, qdq, rings, rounding
 from edge_streamer.quantization.calibrate import Key, Observed, Seen
-from edge_streamer.quantization.emulate import StandIn
+from edge_streamer.quantization.emulate import stand_ins
 from edge_streamer.quantization.formats import FP16, INT8, Matrix, in_half, to_nearest
 from edge_streamer.quantization.schemes import CODECS, Mixture, Plan, Scheme
 from edge_streamer.quantization.vocabulary import Estimator
@@ -28,8 +28,8 @@ from edge_streamer.runtime.bundle.manifest import EmbeddingSpec, GraphSpec
 from edge_streamer.runtime.bundle.reader import Bundle, write_bundle
 from edge_streamer.runtime.compare.error_over_time import decibels
 from edge_streamer.runtime.compare.golden import Golden, load_golden, replay
-from edge_streamer.runtime.evaluation.bench import Tell
 from edge_streamer.runtime.session.session import open_session
+from edge_streamer.runtime.timing import Tell, untold
 
 TABLES = {"int8": "embedding.i8", "float16": "embedding.f16"}
 ROWS_AT_ONCE = 4096
@@ -55,7 +55,7 @@ class Quantized:
 
 
 def quantize(bundle: Bundle, scheme: Scheme | Mixture, observed: Observed, folder: Path, small_rings: bool = False,
-             tell: Tell = lambda *_: None) -> list[Quantized]:  # fmt: skip
+             tell: Tell = untold) -> list[Quantized]:  # fmt: skip
     """Write the bundle's quantized twin into ``folder``, which is there and empty; hands on what became of layers.
     ``small_rings``: keys and values are kept in 8 bits."""
     manifest, done = bundle.manifest, []
@@ -123,12 +123,14 @@ def _answer_anew(bundle: Bundle, name: str) -> None:
     golden = load_golden(bundle.path / name)
     units = golden.meta.units
     words = {f"{i}.tokens": golden.answers[f"{i}.tokens"] for i in range(units)}
-    answers = replay(open_session(bundle, engine=StandIn(), verify=False), golden.meta.seed, units, golden.tokens)
+    with stand_ins(bundle) as graphs:
+        session = open_session(bundle, graphs=graphs, engine="cpu", verify=False)
+        answers = replay(session, golden.meta.seed, units, golden.tokens)
     Golden(golden.meta, answers | words).save(bundle.path / name)
 
 
 def rewrite(
-    model: ir.Model, name: str, scheme: Scheme | Mixture, seen: Mapping[Key, Seen], tell: Tell = lambda *_: None
+    model: ir.Model, name: str, scheme: Scheme | Mixture, seen: Mapping[Key, Seen], tell: Tell = untold
 ) -> list[Quantized]:
     """The graph ``name`` in place, and what became of its layers."""
     found = [(layer, seen.get((name, layer.name))) for layer in graph.layers(model)]

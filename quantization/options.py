@@ -19,6 +19,7 @@ from edge_streamer.quantization.vocabulary import (
     TARGETS,
     USUAL,
 )
+from edge_streamer.runtime.commands.engine_option import add_engine
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,4 +53,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--beside", type=Path, nargs="+", metavar="REPORT.json", default=[],
                         help="earlier reports of the same bundle and target: the page says which of all to "
                         "ship")  # fmt: skip
+    add_engine(parser, "what measures; calibration takes the CPU")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_streamer.quantization.auto import Choice
-from edge_streamer.quantization.emulate import StandIn
+from edge_streamer.quantization.emulate import stand_ins
 from edge_streamer.quantization.make import Quantized
 from edge_streamer.quantization.rings import ring_bytes
 from edge_streamer.quantization.schemes import Mixture, Scheme
@@ -23,9 +23,10 @@ from edge_streamer.quantization.streams import Stream
 from edge_streamer.quantization.vocabulary import ESTIMATOR, Estimator
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.compare.error_over_time import LATENTS, Drift, Mode, drift
-from edge_streamer.runtime.evaluation.bench import Tell
+from edge_streamer.runtime.engines.choose import AUTO
 from edge_streamer.runtime.machine import machine, versions
-from edge_streamer.runtime.session.session import open_session
+from edge_streamer.runtime.session.session import Session, open_session
+from edge_streamer.runtime.timing import Tell, untold
 from edge_streamer.runtime.unit import Response
 
 FORMAT = 1
@@ -103,24 +104,14 @@ class Kept:
 
 def measure(
     source: Bundle, made: Bundle, scheme: Scheme | Mixture, layers: Sequence[Quantized], stream: Stream, units: int,
-    calibrated_on: str, calibration_units: int, tell: Tell = lambda *_: None, choices: Sequence[Choice] = (),
+    calibrated_on: str, calibration_units: int, tell: Tell = untold, choices: Sequence[Choice] = (),
+    engine: str = AUTO,
 ) -> tuple[Report, Kept]:  # fmt: skip
-    """Run both bundles over ``units`` of ``stream``, twice."""
-    times: list[tuple[float, float]] = []
-    kept = Kept(units)
-    reference, tested = open_session(source), open_session(made, engine=StandIn(), verify=False)
-
-    def run(mode: Mode, watch: Callable[[int, Response, Response], None]) -> Drift:
-        for session in (reference, tested):
-            session.reset()
-        some = islice(stream.units(), units)
-        return drift(tested, reference, some, mode, lambda n: tell(f"{mode} run", n, units), watch)
-
-    def time(unit: int, right: Response, came: Response) -> None:
-        if unit >= min(FIRST_TIMED, units // 2):
-            times.append((right.seconds, came.seconds))
-
-    drifts = [run("forced", time), run("free", kept.watch)]
+    """Run both bundles over ``units`` of ``stream``, twice, on ``engine``."""
+    with stand_ins(made) as graphs:
+        reference = open_session(source, engine=engine)
+        tested = open_session(made, engine=reference.engine, graphs=graphs, verify=False)
+        drifts, times, kept = _run_both(reference, tested, stream, units, tell)
     seconds = np.array(times or [(np.nan, np.nan)])
     float_ms, made_ms = (float(v) for v in 1e3 * np.median(seconds, 0))
     worst = sorted(layers, key=lambda layer: -(layer.error_db if layer.error_db is not None else -1e9))
@@ -134,6 +125,26 @@ def measure(
         calibration_units=calibration_units, measured_on=stream.name, engine=tested.engine.name, versions=versions(),
         machine=machine(), input_range=scheme.estimator,
     ), kept  # fmt: skip
+
+
+def _run_both(
+    reference: Session, tested: Session, stream: Stream, units: int, tell: Tell
+) -> tuple[list[Drift], list[tuple[float, float]], Kept]:
+    """The errors of both modes, the seconds of each timed unit (reference, tested), and what the page shows."""
+    times: list[tuple[float, float]] = []
+    kept = Kept(units)
+
+    def run(mode: Mode, watch: Callable[[int, Response, Response], None]) -> Drift:
+        for session in (reference, tested):
+            session.reset()
+        some = islice(stream.units(), units)
+        return drift(tested, reference, some, mode, lambda n: tell(f"{mode} run", n, units), watch)
+
+    def time(unit: int, right: Response, came: Response) -> None:
+        if unit >= min(FIRST_TIMED, units // 2):
+            times.append((right.seconds, came.seconds))
+
+    return [run("forced", time), run("free", kept.watch)], times, kept
 
 
 def named(bundle: Bundle) -> str:

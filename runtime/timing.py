@@ -1,7 +1,8 @@
 """Clocks, and what is measured with them.
 
 Receives nothing; hands on the :class:`Clock` that the loop is given (the machine's monotonic one, or a fake one
-with which tests are exact) and :class:`Durations`, which remembers one number per unit.
+with which tests are exact), :class:`Durations`, which remembers one number per unit, and :data:`Tell`, by which long
+work says how far it is.
 
 Choices: durations are kept, 8 bytes each (180 kB for an hour of units), so percentiles are exact and are times that
 were really measured (nearest rank, never interpolated). What may run for weeks keeps the newest ones only.
@@ -12,7 +13,15 @@ from __future__ import annotations
 import math
 import time
 from array import array
+from collections.abc import Callable
 from typing import Protocol
+
+Tell = Callable[[str, int, int], None]
+"""Called with what is done, how much of it, and of how much in all."""
+
+
+def untold(what: str, done: int, total: int) -> None:
+    """A :data:`Tell` for nobody."""
 
 
 class Clock(Protocol):

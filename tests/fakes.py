@@ -18,7 +18,7 @@ import pytest
 from edge_streamer.runtime.bundle.manifest import MediaSpec
 from edge_streamer.runtime.commands import run
 from edge_streamer.runtime.errors import StepError
-from edge_streamer.runtime.timing import FakeClock
+from edge_streamer.runtime.timing import FakeClock, Tell
 from edge_streamer.runtime.unit import Knobs, Response, Unit
 from tests.media_files import MEDIA
 
@@ -51,6 +51,8 @@ class FakeSession:
             path=Path("fake"),
         )
         self.engine = SimpleNamespace(name="fake 1.0")
+        self.engine_why, self.engine_asked = "fake: as asked", ""
+        self.closed = False
         self.streamer = SimpleNamespace(constants=SimpleNamespace(default_steps=4))
         self.knobs = Knobs()
         self.restored: list[Any] = []
@@ -84,6 +86,9 @@ class FakeSession:
     def settle(self) -> None:
         self.settled.append(self.answered)
 
+    def close(self) -> None:
+        self.closed = True
+
     def prefill(self, *parts: Any) -> int:
         self.pinned += parts
         return 0
@@ -100,8 +105,8 @@ def level(index: int) -> int:
 def use(session: FakeSession, monkeypatch: pytest.MonkeyPatch) -> FakeSession:
     """Let the commands open ``session``."""
 
-    def opened(bundle: Path, *, knobs: Knobs) -> FakeSession:
-        session.knobs = knobs
+    def opened(bundle: Path, *, knobs: Knobs, engine: str, tell: Tell) -> FakeSession:
+        session.knobs, session.engine_asked = knobs, engine
         return session
 
     monkeypatch.setattr(run, "open_session", opened)

@@ -33,7 +33,8 @@ def write_heif(
     """
     codec, name, kind = CODECS[path.suffix]
     flat = [tile for row in tiles for tile in row]
-    # In a thread of its own: run by root, the AV1 encoder gives the thread that opens it the highest real-time priority.
+    # In a thread of its own: run by root, the AV1 encoder gives the thread that opens it the highest real-time
+    # priority.
     with ThreadPoolExecutor(1) as aside:
         data = list(aside.map(lambda tile: _encoded(path, codec, name, tile, form), flat))
         if alpha is not None:

@@ -12,6 +12,7 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from edge_streamer.runtime.commands.engine_option import add_engine
 from edge_streamer.runtime.commands.named_bundle import add_bundle, chosen
 
 if TYPE_CHECKING:
@@ -20,14 +21,17 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_bundle(parser)
+    add_engine(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def main(args: argparse.Namespace) -> int:
     from edge_streamer.runtime.bundle.reader import Bundle
     from edge_streamer.runtime.compare.check import check
+    from edge_streamer.runtime.pages.terminal import opening
 
-    verdict = check(Bundle.open(chosen(args)))
+    with opening() as tell:
+        verdict = check(Bundle.open(chosen(args)), args.engine, tell=tell)
     if args.json:
         print(json.dumps({**asdict(verdict), "passed": verdict.passed}, indent=2))
     else:

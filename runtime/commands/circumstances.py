@@ -30,6 +30,7 @@ def circumstances(plan: Plan | LivePlan, session: Session) -> dict[str, object]:
     return {
         "bundle": {"name": bundle.manifest.name, "hash": bundle.hash, "path": str(bundle.path)},
         "engine": session.engine.name,
+        "engine_why": session.engine_why,
         "knobs": {**asdict(plan.knobs), "steps": steps},
         "inputs": {option: str(path) for option, path in plan.inputs().items()},
         "outputs": {option: str(path) for option, path in plan.outputs().items()},

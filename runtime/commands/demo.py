@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING
 
 from edge_streamer.runtime.bundle.shipped import MEDIA, VOICES, bundle_path
 from edge_streamer.runtime.claims import sweep
+from edge_streamer.runtime.commands.engine_option import add_engine
 from edge_streamer.runtime.commands.options import positive_seconds
+from edge_streamer.runtime.engines.choose import AUTO
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.outputs import check_outside
 
@@ -37,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="the float32 bundle, which the shipped one was quantized from")  # fmt: skip
     printed.add_argument("--commands", action="store_true", help="only print what it understands, as JSON")
     parser.add_argument("--seconds", type=positive_seconds, metavar="S", help="at most so much of the demo")
+    add_engine(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -56,7 +59,7 @@ def main(args: argparse.Namespace) -> int:
     check_outside("--out", args.out, "the demo's bundle", bundle)
     folder = make_folder(args.out)
     try:
-        status = execute(demo_plan(bundle, folder, args.seconds))
+        status = execute(demo_plan(bundle, folder, args.seconds, args.engine))
     finally:
         with suppress(OSError):  # goes only where nothing was recorded: a folder with files in it stays
             folder.rmdir()
@@ -65,7 +68,7 @@ def main(args: argparse.Namespace) -> int:
     return status
 
 
-def demo_plan(bundle: Path, folder: Path, seconds: Fraction | None = None) -> Plan:
+def demo_plan(bundle: Path, folder: Path, seconds: Fraction | None = None, engine: str = AUTO) -> Plan:
     """The demo as a run of ``bundle`` into ``folder``."""
     from edge_streamer.runtime.loop.request import Plan
 
@@ -82,6 +85,7 @@ def demo_plan(bundle: Path, folder: Path, seconds: Fraction | None = None) -> Pl
         transcript=folder / "transcript.txt",
         json=folder / "report.json",
         seconds=seconds,
+        engine=engine,
     )
 
 

@@ -32,7 +32,7 @@ from edge_streamer.runtime.evaluation.world.table import SHIPPED
 from edge_streamer.runtime.files import check_new_folder, new_folder, to_json
 from edge_streamer.runtime.loop.request import named
 from edge_streamer.runtime.outputs import BUNDLE, check_outside
-from edge_streamer.runtime.pages.terminal import bars
+from edge_streamer.runtime.pages.terminal import bars, opening
 from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.streams import as_text
 from edge_streamer.runtime.unit import Knobs
@@ -104,7 +104,8 @@ def _suite(args: argparse.Namespace, minutes: float, world: World, held_out: Hel
 
 def _open(path: Path, args: argparse.Namespace) -> Session:
     try:
-        return open_session(path, knobs=Knobs(steps=args.steps, seed=args.seed))
+        with opening() as tell:
+            return open_session(path, knobs=Knobs(steps=args.steps, seed=args.seed), engine=args.engine, tell=tell)
     except ValueError as error:
         raise InputError(str(error)) from error
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from edge_streamer.runtime.commands.engine_option import add_engine
 from edge_streamer.runtime.commands.named_bundle import add_bundle
 from edge_streamer.runtime.evaluation import LEAST_LONG
 
@@ -30,5 +31,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the scenes and the noise (default: 0)")
     parser.add_argument("--steps", type=int, metavar="N", help="solver steps per unit (default: the bundle's)")
     parser.add_argument("--compare-steps", action="store_true", help="a tenth of the minutes with 1, 2 and 4 steps too")
+    add_engine(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON instead of tables")
     parser.add_argument("--strict", action="store_true", help="exit status 1 where a wanted figure is not reached")

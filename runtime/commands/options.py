@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from edge_streamer.runtime.commands.ends import NONE, End
 from edge_streamer.runtime.commands.ends import is_file as is_file
+from edge_streamer.runtime.commands.engine_option import add_engine
 from edge_streamer.runtime.commands.named_bundle import add_bundle, chosen
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.loop.echoes import ECHOES
@@ -100,6 +101,7 @@ def _add_files(group: argparse._ArgumentGroup) -> None:
 def _add_knobs(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--prefix", type=_file_or_none, metavar="FILE",
                        help="start from a snapshot by 'prefix' (.npz), or a picture of the agent")  # fmt: skip
+    add_engine(group)
     group.add_argument("--steps", type=int, metavar="N", help="solver steps per unit (default: the bundle's)")
     group.add_argument("--seed", type=int, default=0, metavar="S", help="of sampling and solver noise (default: 0)")
     group.add_argument("--temperature", type=float, default=0.0, metavar="X", help="of sampling (default: 0, greedy)")
@@ -138,7 +140,8 @@ def _recorded_plan(args: argparse.Namespace) -> Plan:
         prefix=args.prefix,
         voice=_file(args.speaker), film=film,
         side_by_side=_side_by_side(args, film if pace == "fast" else None),
-        transcript=args.transcript, json=args.json, knobs=_knobs(args), pace=pace, seconds=args.seconds,
+        transcript=args.transcript, json=args.json, knobs=_knobs(args), engine=args.engine, pace=pace,
+        seconds=args.seconds,
     )  # fmt: skip
 
 
@@ -159,7 +162,8 @@ def _live_plan(args: argparse.Namespace) -> LivePlan:
         side_by_side=_side_by_side(args, None), transcript=args.transcript, json=args.json,
         echo=args.echo or "full", push_to_talk=bool(args.push_to_talk),
         target_seconds=TARGET_SECONDS if args.buffer is None else args.buffer / 1000,
-        prefix=args.prefix, record=args.record, log=args.log, knobs=_knobs(args), seconds=args.seconds,
+        prefix=args.prefix, record=args.record, log=args.log, knobs=_knobs(args), engine=args.engine,
+        seconds=args.seconds,
     )  # fmt: skip
 
 

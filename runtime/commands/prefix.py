@@ -22,6 +22,7 @@ from edge_streamer.runtime.bundle.manifest import MediaSpec
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.outputs import check_outputs
+from edge_streamer.runtime.pages.terminal import opening
 from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.session.snapshot import load_snapshot
 from edge_streamer.runtime.streams import as_text
@@ -37,7 +38,8 @@ def main(args: argparse.Namespace) -> int:
     check_outputs({"--out": args.out}, {option: path for option, path in inputs.items() if path})
     if args.out.suffix.lower() != ".npz":
         raise InputError(f"--out {args.out}: wanted a name that ends in .npz")
-    session = open_session(Bundle.open(args.bundle))
+    with opening() as tell:
+        session = open_session(Bundle.open(args.bundle), engine=args.engine, tell=tell)
     places = session.streamer.constants.prefix_tokens
     left = places
     if args.image:

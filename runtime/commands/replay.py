@@ -36,7 +36,7 @@ from edge_streamer.runtime.loop import journal
 from edge_streamer.runtime.loop.journal import Event, Header
 from edge_streamer.runtime.machine import machine, versions
 from edge_streamer.runtime.outputs import check_outside
-from edge_streamer.runtime.pages.terminal import bars
+from edge_streamer.runtime.pages.terminal import bars, opening
 from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.session.snapshot import load_snapshot
 from edge_streamer.runtime.unit import MOST_STEPS, Knobs, Response, Unit
@@ -66,7 +66,7 @@ def main(args: argparse.Namespace) -> int:
     folder: Path = args.recording
     header = read_header(folder)
     knobs = _knobs(header, folder)
-    session = _open(header, knobs, args.bundle)
+    session = _open(header, knobs, args.bundle, args.engine)
     session.restore(load_snapshot(folder / journal.START))
     notes = differences(header, session)
     for note in notes:
@@ -236,7 +236,7 @@ def _knobs(header: Header, folder: Path) -> Knobs:
         raise InputError(f"{folder / journal.HEADER}: knobs: {error}; the recording is damaged") from error
 
 
-def _open(header: Header, knobs: Knobs, named: Path | None) -> Session:
+def _open(header: Header, knobs: Knobs, named: Path | None, engine: str) -> Session:
     path = named or Path(header.bundle["path"])
     try:
         there = path.exists()
@@ -244,7 +244,8 @@ def _open(header: Header, knobs: Knobs, named: Path | None) -> Session:
         there = False
     if not there:
         raise InputError(f"the bundle is no longer at {path}; name it with --bundle")
-    session = open_session(path, knobs=knobs)
+    with opening() as tell:
+        session = open_session(path, knobs=knobs, engine=engine, tell=tell)
     if session.bundle.hash != header.bundle["hash"]:
         raise InputError(
             f"{path} is bundle {session.bundle.hash[:12]}, the recording was made with {header.bundle['name']} "

@@ -33,7 +33,7 @@ from edge_streamer.runtime.loop.recorded import Ends, run_loop
 from edge_streamer.runtime.loop.report import RunReport, live_line
 from edge_streamer.runtime.loop.request import LivePlan, Plan
 from edge_streamer.runtime.outputs import check_outputs
-from edge_streamer.runtime.pages.terminal import StatusLine, show_end
+from edge_streamer.runtime.pages.terminal import StatusLine, opening, show_end
 from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.timing import MonotonicClock
 from edge_streamer.runtime.unit import Response
@@ -59,11 +59,12 @@ def execute(plan: Plan) -> int:
         raise InputError("--captions are drawn on the side-by-side film, which is not made; name --side-by-side")
     check_outputs(plan.outputs(), plan.inputs())
     began = time.perf_counter()
-    session = open_session(plan.bundle, knobs=plan.knobs)
+    with opening() as tell:
+        session = open_session(plan.bundle, knobs=plan.knobs, engine=plan.engine, tell=tell)
     media = session.media
     if plan.prefix:
         start_from(session, plan.prefix)
-    with ExitStack() as inputs:
+    with closing(session), ExitStack() as inputs:
         ends = _open_inputs(plan, media, inputs)
         captions = read_captions(plan.captions) if plan.captions else ()
         opened = time.perf_counter() - began

@@ -36,7 +36,7 @@ from edge_streamer.runtime.loop.recorders import Recorders
 from edge_streamer.runtime.loop.request import LivePlan
 from edge_streamer.runtime.loop.watchdog import HUNG_SECONDS, Watchdog
 from edge_streamer.runtime.outputs import check_outputs
-from edge_streamer.runtime.pages.terminal import StatusLine, show_end, unheard
+from edge_streamer.runtime.pages.terminal import StatusLine, opening, show_end, unheard
 from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.timing import MonotonicClock
 from edge_streamer.runtime.unit import Unit
@@ -49,7 +49,9 @@ def execute_live(plan: LivePlan) -> int:
     check_outputs(plan.outputs(), plan.inputs())
     with ExitStack() as stack:
         stack.enter_context(no_hangup())  # devices are opened in a moment anyway
-        session = open_session(plan.bundle, knobs=plan.knobs)
+        with opening() as tell:
+            session = open_session(plan.bundle, knobs=plan.knobs, engine=plan.engine, tell=tell)
+        stack.enter_context(closing(session))
         if plan.prefix:
             start_from(session, plan.prefix)
         warm_up(session)

@@ -7,6 +7,7 @@ too far.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -14,9 +15,11 @@ from edge_streamer.runtime.bundle.arrays import Array
 from edge_streamer.runtime.bundle.manifest import DYNAMIC
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.compare.golden import Golden, golden_units, relative_error, replay
-from edge_streamer.runtime.engines.contract import Engine
+from edge_streamer.runtime.engines.choose import AUTO
+from edge_streamer.runtime.engines.contract import Engine, GraphFile
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.session.session import Session, open_session
+from edge_streamer.runtime.timing import Tell, untold
 
 TOLERANCE = {
     "float32": 1e-3, "int8 weights": 0.1, "int8": 0.3, "int4 weights": 0.3, "mixed": 0.3, "fp16": 0.05, "bf16": 0.1,
@@ -72,8 +75,10 @@ class Verdict:
         return all(row.first_beyond is None for row in self.rows)
 
 
-def check(bundle: Bundle, engine: Engine | None = None) -> Verdict:
-    """Replay the golden units. InputError where the bundle has none."""
+def check(
+    bundle: Bundle, engine: Engine | str = AUTO, graphs: Mapping[str, GraphFile] | None = None, tell: Tell = untold
+) -> Verdict:
+    """Replay the golden units, with what else :func:`open_session` is given. InputError where the bundle has none."""
     manifest = bundle.manifest
     if manifest.golden is None:
         raise InputError(f"bundle {manifest.name!r} carries no golden units, so there is nothing to check it against")
@@ -83,7 +88,7 @@ def check(bundle: Bundle, engine: Engine | None = None) -> Verdict:
     tolerance = TOLERANCE.get(precision)
     if tolerance is None:
         raise InputError(f"no tolerance is known for precision {precision!r}; upgrade edge-streamer on this device")
-    session = open_session(bundle, engine=engine)
+    session = open_session(bundle, engine=engine, graphs=graphs, tell=tell)
     golden = golden_units(session)
     assert golden is not None
     answers = _replayed(session, golden)

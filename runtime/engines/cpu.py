@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from pathlib import Path
 from time import perf_counter
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 import onnxruntime as ort
@@ -21,10 +21,12 @@ import onnxruntime as ort
 from edge_streamer.runtime.bundle.arrays import Array
 from edge_streamer.runtime.bundle.manifest import DYNAMIC, GraphSpec, TensorSpec
 from edge_streamer.runtime.ending import deaf, underway
+from edge_streamer.runtime.engines.contract import GraphFile
 from edge_streamer.runtime.engines.overflow import products_overflow
 from edge_streamer.runtime.errors import BundleError, EngineError, one_line
 from edge_streamer.runtime.machine import cores
 from edge_streamer.runtime.streams import as_text
+from edge_streamer.runtime.timing import Tell, untold
 
 ORT_TYPES = {
     "float32": "tensor(float)",
@@ -169,6 +171,10 @@ class OrtEngine:
     def __init__(self, threads: int | None = None):
         self._threads = threads
         self._cores = cores()
+        self._weights = WeakKeyDictionary[ort.InferenceSession, int]()
+        """Bytes, of those that somebody still uses."""
+        self._buffers = list[tuple[ref[Array], int]]()
+        self._closed = False
         count = threads or self._cores
         some = f"{count} thread{'s' * (count > 1)}"
         self.name = f"onnxruntime {ort.__version__} cpu, {some if threads else 'up to ' + some}"
@@ -189,9 +195,24 @@ class OrtEngine:
         return options
 
     def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
-        return aligned_empty(shape, dtype)
+        made = aligned_empty(shape, dtype)
+        self._buffers.append((ref(made if made.base is None else made.base), made.nbytes))
+        return made
 
-    def open(self, path: Path, spec: GraphSpec) -> OrtGraph:
+    def memory(self) -> dict[str, int]:
+        """Weights as the manifest counts them (ONNX Runtime's packed copies may be a little larger), and buffers. What
+        ONNX Runtime takes to compute with it does not tell; tables are mapped files, and the host's."""
+        self._buffers = [(held, size) for held, size in self._buffers if held() is not None]
+        return {"weights": sum(self._weights.values()), "state": sum(size for _, size in self._buffers)}
+
+    def close(self) -> None:
+        self._closed = True  # the graphs' memory goes with the last who uses them
+
+    def open(self, graph: GraphFile, tell: Tell = untold) -> OrtGraph:
+        path, spec = graph.path, graph.spec
+        if self._closed:
+            raise EngineError(f"graph {spec.name!r} cannot be opened: the engine is closed")
+        tell(spec.name, 0, 1)
         if as_text(str(path)) != str(path):
             raise BundleError(
                 f"ONNX Runtime opens only files whose path is UTF-8 text; rename the folder of {path.name}"
@@ -211,6 +232,8 @@ class OrtEngine:
         finally:
             underway.end()
         _check_graph(session, spec)
+        self._weights[session] = spec.weight_bytes
+        tell(spec.name, 1, 1)
         return OrtGraph(session, spec)
 
 

@@ -29,6 +29,7 @@ from edge_streamer.runtime.evaluation.world.assets import HeldOut
 from edge_streamer.runtime.evaluation.world.scene import Scene, World
 from edge_streamer.runtime.machine import machine, versions
 from edge_streamer.runtime.session.session import Session
+from edge_streamer.runtime.timing import Tell, untold
 from edge_streamer.runtime.unit import Knobs
 
 RESULT_FORMAT = 1
@@ -41,8 +42,6 @@ NO_STABILITY = (
 )
 
 Watcher = Callable[[Case, Scene, Recording, Measured], None]
-Tell = Callable[[str, int, int], None]
-"""Part, done, total."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ class Result(msgspec.Struct, kw_only=True):
 
 def evaluate(
     session: Session, suite: Suite, wish: Wish, world: World, held_out: HeldOut,
-    tell: Tell = lambda *_: None, watch: Watcher = lambda *_: None,
+    tell: Tell = untold, watch: Watcher = lambda *_: None,
 ) -> Result:  # fmt: skip
     """All parts. InputError where the bundle has other media than the scenes, the reference has another geometry, or
     too many solver steps are asked."""

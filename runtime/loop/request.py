@@ -47,6 +47,8 @@ class Plan(Outputs):
     """What the user says, for the side-by-side film; the model does not read it."""
     prefix: Path | None = None
     knobs: Knobs = field(default_factory=Knobs)
+    engine: str = "auto"
+    """The name of one, or the best that is here."""
     pace: Pace = "fast"
     seconds: Fraction | None = None
     """At most so much of the microphone; needed where there is none."""
@@ -83,6 +85,8 @@ class LivePlan(Outputs):
     record: Path | None = None
     log: Path | None = None
     knobs: Knobs = field(default_factory=Knobs)
+    engine: str = "auto"
+    """The name of one, or the best that is here."""
     seconds: Fraction | None = None
 
     def inputs(self) -> dict[str, Path]:

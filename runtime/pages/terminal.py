@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edge_streamer.runtime.streams import Unheard
-from edge_streamer.runtime.timing import Clock, MonotonicClock
+from edge_streamer.runtime.timing import Clock, MonotonicClock, Tell
 
 REFRESH_SECONDS = 0.25
 """The line changes four times a second: more cannot be read and takes time from the units."""
@@ -28,6 +28,8 @@ SPARSE_SECONDS = 10.0
 """Where nobody watches, a line every ten seconds keeps the log short."""
 NAME_WIDTH = 16
 """Of the first column at the end."""
+PATIENT_SECONDS = 1.0
+"""Opening that takes no longer shows nothing."""
 RECENT_CHARACTERS = 48
 """Of what the agent says, the end is shown."""
 
@@ -98,6 +100,29 @@ def bars(counted: str = "", clock: Clock | None = None) -> Iterator[Callable[[st
                 console.print(f"{part}: {done} of {total} {counted}".rstrip(), highlight=False, soft_wrap=True)
 
         yield tell
+
+
+@contextmanager
+def opening(clock: Clock | None = None) -> Iterator[Tell]:
+    """How far the opening of a bundle is, on standard error where that is a terminal and the opening takes seconds: a
+    bar per graph, gone when all are open."""
+    console = unheard(sys.stderr)
+    clock = clock or MonotonicClock()
+    due, tasks = clock.now() + PATIENT_SECONDS, dict[str, TaskID]()
+    shown = Progress(TextColumn("opening {task.description:16}"), BarColumn(), MofNCompleteColumn(), console=console,
+                     transient=True, disable=not console.is_terminal)  # fmt: skip
+
+    def tell(graph: str, done: int, total: int) -> None:
+        if graph not in tasks:
+            tasks[graph] = shown.add_task(graph, total=total)
+        shown.update(tasks[graph], completed=done, total=total)
+        if clock.now() >= due:
+            shown.start()
+
+    try:
+        yield tell
+    finally:
+        shown.stop()
 
 
 class Shown(Protocol):

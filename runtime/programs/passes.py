@@ -27,9 +27,10 @@ Recorder = Callable[[str, Mapping[str, Array], Mapping[str, Array]], None]
 
 
 class Meter:
-    """What all passes of a session share: the engine's time in this step, and who records."""
+    """What all passes of a session share: their engine, its time in this step, and who records."""
 
-    def __init__(self) -> None:
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
         self.engine_seconds = 0.0
         self.recorder: Recorder | None = None
 
@@ -38,16 +39,19 @@ class Pass:
     """A graph bound to buffers, run by name.
 
     ``pieces`` are the float arrays that are looked at after a run; where outputs lie in one arena, one piece covers
-    them all. Quantized and integer outputs cannot hold a NaN.
+    them all. Quantized and integer outputs cannot hold a NaN. Outputs of the graph that ``outputs`` lacks are there
+    for recorders: each gets a buffer here.
     """
 
     def __init__(self, name: str, graph: OpenGraph, inputs: Mapping[str, Array], outputs: Mapping[str, Array],
                  meter: Meter, pieces: Sequence[Array] | None = None):  # fmt: skip
         self.name = name
         self.inputs, self.outputs = dict(inputs), dict(outputs)
+        for more in [tensor for tensor in graph.spec.outputs if tensor.name not in outputs]:
+            self.outputs |= buffers(meter.engine, [more], _length(graph.spec, inputs))[1]
         self._graph = graph.spec.name
         self._told = f"graph {self._graph!r}"
-        self._bound: BoundRun = graph.bind(inputs, outputs)
+        self._bound: BoundRun = graph.bind(inputs, self.outputs)
         self._meter = meter
         looked_at = outputs.values() if pieces is None else pieces
         self._pieces = [array.reshape(-1) for array in looked_at if array.dtype.name in FLOATS]
@@ -88,6 +92,18 @@ def buffers(engine: Engine, specs: Sequence[TensorSpec], length: int | None = No
     shapes = [tuple(length if isinstance(n, str) else n for n in spec.shape) for spec in specs]
     made = arena(engine, [(_sized(s), spec.dtype) for s, spec in zip(shapes, specs, strict=True)])
     return made.flat, {spec.name: view for spec, view in zip(specs, made.views, strict=True)}
+
+
+def _length(spec: GraphSpec, inputs: Mapping[str, Array]) -> int | None:
+    """What ``T`` stands for with these inputs; None where the graph has none."""
+    lengths = (
+        came
+        for tensor in spec.inputs
+        if tensor.name in inputs
+        for came, wanted in zip(inputs[tensor.name].shape, tensor.shape, strict=False)
+        if isinstance(wanted, str)
+    )
+    return next(lengths, None)
 
 
 def _sized(shape: tuple[int | None, ...]) -> tuple[int, ...]:

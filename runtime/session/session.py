@@ -6,6 +6,7 @@ buffer; a step commits its state only when the whole unit has succeeded, otherwi
     session = edge_streamer.open("my-bundle")
     response = session.step(Unit(samples=microphone, frames=camera, text="hello"))
     speaker.play(response.samples); screen.show(response.frames); print(response.text)
+    session.close()                                # or: with edge_streamer.open("my-bundle") as session: ...
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ import numpy as np
 
 from edge_streamer.runtime.bundle.arrays import Array
 from edge_streamer.runtime.bundle.graph_file import check_graph_files
-from edge_streamer.runtime.bundle.manifest import MediaSpec
+from edge_streamer.runtime.bundle.manifest import GraphSpec, MediaSpec
 from edge_streamer.runtime.bundle.memory import check_memory
 from edge_streamer.runtime.bundle.reader import Bundle
-from edge_streamer.runtime.engines.contract import Engine, OpenGraph
+from edge_streamer.runtime.engines.choose import AUTO, Choice, choose
+from edge_streamer.runtime.engines.contract import Engine, GraphFile, OpenGraph
 from edge_streamer.runtime.errors import BundleError, EngineError, InputError, StepError
 from edge_streamer.runtime.files import size_text
 from edge_streamer.runtime.programs.base import Workplace
@@ -31,15 +33,47 @@ from edge_streamer.runtime.programs.passes import Meter, Recorder
 from edge_streamer.runtime.programs.wan_streamer.program import WanStreamer
 from edge_streamer.runtime.session.snapshot import Snapshot, put_back, take
 from edge_streamer.runtime.state.store import StateStore
+from edge_streamer.runtime.timing import Tell, untold
 from edge_streamer.runtime.unit import LAST_UNIT, Knobs, Response, Unit
 
 PROGRAMS: dict[str, Callable[[Workplace], WanStreamer | Chain]] = {"wan_streamer": WanStreamer, "chain": Chain}
 
 
+class Graphs:
+    """A bundle's graphs, each opened at its first use; twins share them. ``instead``: those that come from another
+    file."""
+
+    def __init__(self, bundle: Bundle, engine: Engine, instead: Mapping[str, GraphFile], tell: Tell):
+        self._bundle, self._engine, self._instead, self._tell = bundle, engine, instead, tell
+        self._opened: dict[str, OpenGraph] = {}
+        for name, graph in instead.items():
+            _check_fits(bundle.manifest.graph(name), graph)
+
+    def __call__(self, name: str) -> OpenGraph:
+        if name not in self._opened:
+            graph = self._instead.get(name) or GraphFile.of(self._bundle, name)
+            self._opened[name] = self._engine.open(graph, self._tell)
+        return self._opened[name]
+
+
+def _check_fits(wanted: GraphSpec, graph: GraphFile) -> None:
+    """``graph`` can stand where the bundle has ``wanted``: it may have more outputs, and nothing else may differ."""
+    came = graph.spec
+    lacking = [tensor.name for tensor in wanted.outputs if tensor not in came.outputs]
+    if (came.name, came.inputs, came.lengths) != (wanted.name, wanted.inputs, wanted.lengths) or lacking:
+        raise BundleError(
+            f"{graph.path} cannot stand for graph {wanted.name!r}: its name, its inputs or its lengths are others, or "
+            f"it lacks outputs ({', '.join(lacking) or 'none'}); make it from this bundle's graph"
+        )
+
+
 class Session:
     """One conversation. Not for several threads at once; sessions of one bundle do not disturb each other."""
 
-    def __init__(self, bundle: Bundle, engine: Engine, knobs: Knobs, graphs: dict[str, OpenGraph]):
+    engine_why = ""
+    """Why it is this engine, where it was chosen by name."""
+
+    def __init__(self, bundle: Bundle, engine: Engine, knobs: Knobs, graphs: Graphs):
         if bundle.manifest.program not in PROGRAMS:
             raise BundleError(
                 f"the bundle wants program {bundle.manifest.program!r}; this edge-streamer has {', '.join(PROGRAMS)}; "
@@ -48,11 +82,12 @@ class Session:
         self.bundle = bundle
         self.engine = engine
         self._graphs = graphs
+        self._closed = False
         check_memory(bundle.manifest)
-        self._meter = Meter()
+        self._meter = Meter(engine)
         try:
             self._store = StateStore(bundle.manifest.states, engine)
-            self.place = Workplace(bundle, engine, self._open_graph, self._store, self._meter, knobs)
+            self.place = Workplace(bundle, engine, graphs, self._store, self._meter, knobs)
             self.program = PROGRAMS[bundle.manifest.program](self.place)
         except MemoryError:
             raise BundleError(
@@ -60,15 +95,30 @@ class Session:
                 "export the bundle with a shorter window"
             ) from None
 
+    def close(self) -> None:
+        """Let go of the graphs and of every buffer: they are freed with the last twin. The engine is closed too where
+        ``open_session`` chose it, and its twins open nothing more. Closing twice is closing once."""
+        if not self._closed:
+            self._closed = True
+            del self.program, self.place, self._store, self._graphs
+            if self.engine_why:
+                self.engine.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError("the session is closed; open the bundle again")
+
     def __repr__(self) -> str:
+        if self._closed:
+            return f"Session({self.bundle.manifest.name!r} on {self.engine.name}, closed)"
         unit, state = self.program.host()["unit"], size_text(self.state_bytes)
         return f"Session({self.bundle.manifest.name!r} on {self.engine.name}, next is unit {unit}, {state} of state)"
-
-    def _open_graph(self, name: str) -> OpenGraph:
-        if name not in self._graphs:
-            spec = self.bundle.manifest.graph(name)
-            self._graphs[name] = self.engine.open(self.bundle.file(spec.file), spec)
-        return self._graphs[name]
 
     @property
     def media(self) -> MediaSpec:
@@ -80,6 +130,7 @@ class Session:
     @property
     def streamer(self) -> WanStreamer:
         """The program, where it is a ``wan_streamer``. BundleError otherwise."""
+        self._check_open()
         if not isinstance(self.program, WanStreamer):
             raise BundleError(f"this needs a wan_streamer bundle; program {self.bundle.manifest.program!r} came")
         return self.program
@@ -132,6 +183,7 @@ class Session:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        self._check_open()
         self._meter.engine_seconds = 0.0
         try:
             with np.errstate(over="ignore", invalid="ignore"):
@@ -148,15 +200,18 @@ class Session:
 
     def snapshot(self) -> Snapshot:
         """Everything that later units depend on, copied."""
+        self._check_open()
         return take(self._store, self.program, self.bundle.hash, self.bundle.manifest.name)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go back to ``snapshot``. MediaError where it belongs to another bundle or is damaged; then nothing has
         changed."""
+        self._check_open()
         put_back(snapshot, self._store, self.program, self.bundle.hash, self.bundle.manifest.name)
 
     def reset(self, unit: int = 0) -> None:
         """Forget everything, prefix included, and start at this unit index. ValueError where no unit has it."""
+        self._check_open()
         if not 0 <= unit <= LAST_UNIT:
             raise ValueError(f"unit {unit} is outside 0 to {LAST_UNIT}")
         self._store.reset()
@@ -168,11 +223,13 @@ class Session:
 
     def twin(self, knobs: Knobs | None = None) -> Session:
         """A second, independent conversation that shares the loaded weights."""
+        self._check_open()
         return Session(self.bundle, self.engine, knobs or Knobs(), self._graphs)
 
     @property
     def state_bytes(self) -> int:
         """Memory that the state's buffers take."""
+        self._check_open()
         return self._store.nbytes()
 
     @contextmanager
@@ -186,20 +243,23 @@ class Session:
 
 
 def open_session(
-    bundle: str | Path | Bundle, *, knobs: Knobs | None = None, engine: Engine | None = None, verify: bool = True
-) -> Session:
+    bundle: str | Path | Bundle, *, knobs: Knobs | None = None, engine: Engine | str = AUTO,
+    graphs: Mapping[str, GraphFile] | None = None, tell: Tell = untold, verify: bool = True,
+) -> Session:  # fmt: skip
     """Open a bundle (a folder, an archive of one, or one already open) and make it ready to step.
 
-    ``engine`` defaults to ONNX Runtime on the CPU. ``verify`` checks every file's SHA-256. Raises BundleError for a
-    bundle that cannot be used, InputError for knobs that it cannot follow.
+    ``engine``: one that is there, which the caller closes, or the name of one (see ``engines/choose.py``). ``graphs``:
+    those that are opened from another file, by name, which must stay while the session is open; their further outputs
+    are shown to recorders. ``tell`` hears how far the opening is, graph by graph. ``verify`` checks every file's
+    SHA-256. Raises BundleError for a bundle that cannot be used, InputError for knobs that it cannot follow and for an
+    engine that is not here.
     """
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(Path(bundle), verify=verify)
-    if engine is None:
-        from edge_streamer.runtime.engines.cpu import OrtEngine
-
-        engine = OrtEngine()
     check_graph_files(opened)
+    ready, why = choose(engine) if isinstance(engine, str) else Choice(engine, "")
     try:
-        return Session(opened, engine, knobs or Knobs(), {})
+        session = Session(opened, ready, knobs or Knobs(), Graphs(opened, ready, graphs or {}, tell))
+        session.engine_why = why
+        return session
     except ValueError as error:
         raise InputError(str(error)) from error

@@ -28,13 +28,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
 from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
 from edge_streamer.quantization import graph
-from edge_streamer.quantization.auto import Swapped
 from edge_streamer.quantization.calibrate import Key, Seen, observe
 from edge_streamer.quantization.command import CALIBRATION_UNITS
 from edge_streamer.quantization.make import rewrite
@@ -44,6 +44,7 @@ from edge_streamer.runtime.bundle.arrays import Array
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.bundle.shipped import bundle_path
 from edge_streamer.runtime.compare.error_over_time import drift
+from edge_streamer.runtime.engines.contract import GraphFile
 from edge_streamer.runtime.session.session import open_session
 from edge_streamer.runtime.unit import Response
 
@@ -149,7 +150,7 @@ def measured(bundle: Bundle, make: Make, precision: str, units: int) -> dict[str
             times.append((right.seconds, came.seconds))
 
     with tempfile.TemporaryDirectory() as folder:
-        instead, sizes = {}, [0, 0]
+        graphs, sizes = {}, [0, 0]
         for spec in bundle.manifest.graphs:
             if spec.name in CODECS:
                 continue
@@ -157,11 +158,11 @@ def measured(bundle: Bundle, make: Make, precision: str, units: int) -> dict[str
             below.mkdir()
             out = below / f"{spec.name}.onnx"
             make(spec.name, bundle.file(spec.file), out)
-            instead[spec.name] = (out, precision)
+            graphs[spec.name] = GraphFile(out, msgspec.structs.replace(spec, precision=precision))
             floats = bundle.file(spec.file)
             sizes[0] += sum(file.stat().st_size for file in floats.parent.glob(f"{floats.stem}.*"))
             sizes[1] += sum(file.stat().st_size for file in below.iterdir())
-        tested, reference = open_session(bundle, engine=Swapped(instead)), open_session(bundle)
+        tested, reference = open_session(bundle, graphs=graphs), open_session(bundle)
         found = drift(tested, reference, islice(stream.units(), units), "forced", watch=time)
     ratio = float(np.median([came / right for right, came in times]))
     return {

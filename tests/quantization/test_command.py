@@ -14,7 +14,7 @@ from onnx import TensorProto, load
 
 from edge_streamer.quantization import auto, command, streams
 from edge_streamer.quantization.calibrate import observe
-from edge_streamer.quantization.emulate import StandIn
+from edge_streamer.quantization.emulate import stand_ins
 from edge_streamer.quantization.graph import layers
 from edge_streamer.quantization.graph import load as load_graph
 from edge_streamer.quantization.schemes import CODECS, Mixture, Scheme
@@ -66,7 +66,8 @@ def made(request: pytest.FixtureRequest, tiny_bundle: Path, tmp_path_factory: py
 
 def test_a_quantized_bundle_opens_checks_and_is_small(made: Made, tiny_bundle: Path) -> None:
     bundle, source = Bundle.open(made.out), Bundle.open(tiny_bundle)
-    assert check(bundle, StandIn()).passed
+    with stand_ins(bundle) as graphs:
+        assert check(bundle, graphs=graphs).passed
     if made.scheme in STRANGE:
         with pytest.raises(BundleError, match=f"does not compute in {made.scheme}: .* for a board"):
             check(bundle)
@@ -159,7 +160,8 @@ def test_the_report_says_what_a_second_look_finds(made: Made, tiny_bundle: Path)
     bundle = Bundle.open(tiny_bundle)
     assert bundle.manifest.media is not None
     units = [unit for unit, _ in zip(shipped(bundle.manifest.media).units(), range(30), strict=False)]
-    again = drift(open_session(made.out, engine=StandIn()), open_session(bundle), units, "forced")
+    with stand_ins(Bundle.open(made.out)) as graphs:
+        again = drift(open_session(made.out, graphs=graphs), open_session(bundle), units, "forced")
     for name in LATENTS:
         assert again.error_db[name] == pytest.approx(forced["error_db"][name], abs=0.5)
     limits = {"int8": -20, "int4": -8, "fp16": -50, "bf16": -30, "fp8": -15, "nvfp4": -8, "auto": AIM}

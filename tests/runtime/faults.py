@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from edge_streamer.runtime.bundle.arrays import Array
-from edge_streamer.runtime.bundle.manifest import GraphSpec
+from edge_streamer.runtime.engines.contract import GraphFile
 from edge_streamer.runtime.engines.cpu import OrtBoundRun, OrtEngine, OrtGraph
 from edge_streamer.runtime.errors import EngineError
+from edge_streamer.runtime.timing import Tell, untold
 
 
 class FaultyEngine(OrtEngine):
@@ -22,8 +22,8 @@ class FaultyEngine(OrtEngine):
         """The run after ``after_runs`` runs of ``graph`` gets ``value`` in ``output``; output "" raises instead."""
         self.graph, self.output, self.value, self.runs_left = graph, output, value, after_runs
 
-    def open(self, path: Path, spec: GraphSpec) -> FaultyGraph:
-        return FaultyGraph(super().open(path, spec), self)
+    def open(self, graph: GraphFile, tell: Tell = untold) -> FaultyGraph:
+        return FaultyGraph(super().open(graph, tell), self)
 
 
 class FaultyGraph:

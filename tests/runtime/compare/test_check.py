@@ -190,7 +190,7 @@ def test_answers_larger_than_any_are_not_read(tmp_path: Path) -> None:
 
 def checked(monkeypatch: pytest.MonkeyPatch, session: Session) -> dict[str, under_test.Row]:
     """The rows of a check that runs in ``session``."""
-    monkeypatch.setattr(under_test, "open_session", lambda bundle, engine: session)
+    monkeypatch.setattr(under_test, "open_session", lambda bundle, **_: session)
     return {row.quantity: row for row in check(session.bundle).rows}
 
 

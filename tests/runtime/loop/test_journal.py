@@ -147,11 +147,11 @@ def test_the_command_says_how_it_went(
     recorded: tuple[Path, Counters], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, out = recorded[0], tmp_path / "out"
-    assert replay.main(Namespace(recording=folder, bundle=None, out=out, json=True)) == 0
+    assert replay.main(Namespace(recording=folder, bundle=None, out=out, json=True, engine="auto")) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["same"] == told["units"] == recorded[1].answered
     assert sorted(path.name for path in out.iterdir()) == ["face.mp4", "voice.wav"]
-    assert replay.main(Namespace(recording=folder, bundle=None, out=None, json=False)) == 0
+    assert replay.main(Namespace(recording=folder, bundle=None, out=None, json=False, engine="auto")) == 0
     assert "answers are the same, bit for bit" in capsys.readouterr().out
 
 
@@ -176,14 +176,14 @@ def test_another_bundle_is_refused(recorded: tuple[Path, Counters], tmp_path: Pa
     header["bundle"]["path"] = str(tmp_path / "gone")
     (folder / under_test.HEADER).write_text(json.dumps(header))
     with pytest.raises(InputError, match=r"no longer at .*; name it with --bundle"):
-        replay.main(Namespace(recording=folder, bundle=None, out=None, json=False))
+        replay.main(Namespace(recording=folder, bundle=None, out=None, json=False, engine="auto"))
     header["bundle"]["path"], header["bundle"]["hash"] = (
         json.loads((recorded[0] / under_test.HEADER).read_text())["bundle"]["path"],
         "0" * 64,
     )
     (folder / under_test.HEADER).write_text(json.dumps(header))
     with pytest.raises(InputError, match="the recording was made with"):
-        replay.main(Namespace(recording=folder, bundle=None, out=None, json=False))
+        replay.main(Namespace(recording=folder, bundle=None, out=None, json=False, engine="auto"))
 
 
 def test_a_disk_that_fills_ends_the_recording_with_the_reason(
@@ -242,7 +242,7 @@ def test_a_disk_that_cannot_follow_ends_the_recording_and_nothing_waits_for_it(
 def damaged(folder: Path, name: str, says: str) -> None:
     """The command ends with one line and status 2."""
     with pytest.raises(InputError, match=says) as caught:
-        replay.main(Namespace(recording=folder, bundle=None, out=None, json=True))
+        replay.main(Namespace(recording=folder, bundle=None, out=None, json=True, engine="auto"))
     assert caught.value.exit_status == 2, name
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 1000
@@ -252,7 +252,7 @@ def damaged(folder: Path, name: str, says: str) -> None:
 def quick(session: Session, recorded: tuple[Path, Counters], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy to damage, whose replay does not load the weights anew."""
 
-    def opened(path: Path, knobs: Knobs) -> Session:
+    def opened(path: Path, knobs: Knobs, **_: Any) -> Session:
         session.reset()
         session.turn(knobs)
         return session
@@ -357,5 +357,5 @@ def test_pictures_of_another_size_or_kind(quick: Path, session: Session) -> None
 def test_a_cut_recording_says_how_much_it_lacks(quick: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sound = (quick / SOUND).read_bytes()
     (quick / SOUND).write_bytes(sound[: len(sound) // 2])
-    assert replay.main(Namespace(recording=quick, bundle=None, out=None, json=False)) == 0
+    assert replay.main(Namespace(recording=quick, bundle=None, out=None, json=False, engine="auto")) == 0
     assert f"; {UNITS - UNITS // 2} more units have no sound or picture" in capsys.readouterr().out
