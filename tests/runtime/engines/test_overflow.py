@@ -8,9 +8,11 @@ import platform
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import edge_streamer
 from edge_streamer.runtime.engines import overflow
 
 EMULATOR = "qemu-x86_64"
@@ -39,7 +41,8 @@ print(json.dumps([overflow.products_overflow(), *map(exact, ("float32", "int8 dy
 
 def asked(*before: str) -> list[bool]:
     """Whether products overflow, and whether they are exact as each precision is opened."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    places = [str(Path(edge_streamer.__file__).parents[1]), *filter(None, sys.path)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
     command = [*before, os.path.realpath(sys.executable), "-c", ASK]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, timeout=300)
     return json.loads(done.stdout)
