@@ -368,12 +368,12 @@ def test_a_picture_is_pinned(session: FakeSession, media: Path, out: Path) -> No
 def test_a_failing_open_leaves_no_temporary_files(
     session: FakeSession, media: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edge_streamer.devices.files import transcript
+    from edge_streamer.runtime.commands import recording
 
     def refuse(*unused: object) -> None:
         raise MediaError("no transcript today")
 
-    monkeypatch.setattr(transcript, "Transcript", refuse)
+    monkeypatch.setattr(recording, "Transcript", refuse)
     assert cli.main(words(media, out)) == 2
     assert names(out) == []
 
