@@ -25,7 +25,7 @@ def latents(session: Session, units: int = 3) -> np.ndarray:
     """The agent's latents after some made-up units, flat."""
     for index in range(units):
         session.step(made_unit(session.media, 0, index))
-    return np.concatenate([np.ravel(a) for a in session.streamer.wiring.past.values()])
+    return np.concatenate([np.ravel(session.engine.read(b)) for b in session.streamer.wiring.past.values()])
 
 
 def changed(

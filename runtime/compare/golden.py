@@ -21,6 +21,7 @@ import numpy as np
 
 from edge_streamer.runtime.bundle.arrays import Array, ArrayFile, Form, save_arrays
 from edge_streamer.runtime.bundle.manifest import MASKED, MediaSpec
+from edge_streamer.runtime.engines.contract import Buffer
 from edge_streamer.runtime.errors import BundleError, MediaError
 from edge_streamer.runtime.files import size_text
 from edge_streamer.runtime.programs.noise import INPUTS, START, Noise
@@ -129,16 +130,20 @@ def _unfit(golden: Golden, session: Session) -> str | None:
 def _wanted(session: Session, units: int) -> dict[str, Form]:
     """Every answer that ``replay`` gives."""
     wiring, media = session.streamer.wiring, session.media
-    scores = Form.of(wiring.sampled[0]["scores"])
+    scores = _form(wiring.sampled[0]["scores"])
     height, width = (max(1, pixels // BLOCK) for pixels in media.agent_size)
     unit = {
         "tokens": Form(np.dtype(np.int32), (len(wiring.sampled),)),
         "scores": Form(scores.dtype, (len(wiring.sampled), *scores.shape)),
-        "samples": Form.of(wiring.agent["samples"]),
+        "samples": _form(wiring.agent["samples"]),
         "frames": Form(np.dtype(np.float32), (media.unit_frames, height, width, 3)),
-    } | {name: Form.of(array) for name, array in wiring.past.items()}
+    } | {name: _form(buffer) for name, buffer in wiring.past.items()}
     wanted = {f"{index}.{name}": form for index in range(units) for name, form in unit.items()}
     return wanted | {f"end.{path}": Form(np.dtype(np.float64), (1,)) for path in _states(session)}
+
+
+def _form(buffer: Buffer) -> Form:
+    return Form(np.dtype(buffer.dtype), buffer.shape)
 
 
 def made_unit(media: MediaSpec, seed: int, index: int) -> Unit:
@@ -159,8 +164,9 @@ def seed_state(session: Session, seed: int) -> None:
     else standard normal."""
     session.reset(START_UNIT)
     store, noise = session.place.store, Noise(seed)
-    for number, (path, array) in enumerate(sorted(_states(session).items())):
-        _fill(array, noise, number, 0.5 if path.startswith("carry") else 1.0)
+    for number, (path, buffer) in enumerate(sorted(_states(session).items())):
+        size = 0.5 if path.startswith("carry") else 1.0
+        session.engine.write(buffer, _drawn(_form(buffer), noise, number, size))
     units = math.prod(ring.window + 1 for ring in store.rings.values()) - UNITS_TO_WRAP
     for ring in store.rings.values():
         ring.valid.fill(0)
@@ -171,39 +177,43 @@ def seed_state(session: Session, seed: int) -> None:
             ring.units = units
             ring.valid[0, ring.base : ring.base + ring.places] = MASKED
         for path in ring.buffers:  # the slack is clean, as in a real run
-            ring.view(path)[ring.valid[0] != 0] = 0
+            places = ring.read(path)
+            places[ring.valid[0] != 0] = 0
+            ring.fill(path, places)
     store.commit()
     session.program.set_host({**session.program.host(), "past": True})
 
 
-def _fill(array: Array, noise: Noise, number: int, size: float) -> None:
+def _drawn(form: Form, noise: Noise, number: int, size: float) -> Array:
     """Normal numbers of deviation ``size``; integers get a quarter of their range for it."""
-    if array.dtype == np.int8:
-        drawn = np.empty(array.shape, np.float32)
+    if form.dtype == np.int8:
+        drawn = np.empty(form.shape, np.float32)
         noise.normal(START, number, drawn)
-        array[...] = np.clip(np.round(drawn * np.float32(32 * size)), -127, 127)
-    else:
-        noise.normal(START, number, array)
-        array *= np.float32(size)
+        codes: Array = np.clip(np.round(drawn * np.float32(32 * size)), -127, 127).astype(np.int8)
+        return codes
+    values = np.empty(form.shape, form.dtype)
+    noise.normal(START, number, values)
+    values *= np.float32(size)
+    return values
 
 
-def _states(session: Session) -> dict[str, Array]:
-    states = {f"held/{path}": a for path, a in session.program.held().items()}
+def _states(session: Session) -> dict[str, Buffer]:
+    states = {f"held/{path}": b for path, b in session.program.held().items()}
     for carries in session.place.store.carries.values():
-        states |= {f"carry/{path}": a for path, a in carries.committed().items()}
+        states |= {f"carry/{path}": b for path, b in carries.committed().items()}
     for ring in session.place.store.rings.values():
-        states |= {f"ring/{path}": a for path, a in ring.buffers.items()}
+        states |= {f"ring/{path}": b for path, b in ring.buffers.items()}
     return states
 
 
 def shake(session: Session, draw: int) -> None:
     """Move every float of the state by about ``SHAKEN`` of itself, in the way number ``draw``."""
     noise = Noise(draw)
-    for number, (_, array) in enumerate(sorted(_states(session).items())):
-        if array.dtype == np.float32:
-            moved = np.empty(array.shape, np.float32)
+    for number, (_, buffer) in enumerate(sorted(_states(session).items())):
+        if buffer.dtype == "float32":
+            moved = np.empty(buffer.shape, np.float32)
             noise.normal(START, number, moved)
-            array *= 1 + np.float32(SHAKEN) * moved
+            session.engine.write(buffer, session.engine.read(buffer) * (1 + np.float32(SHAKEN) * moved))
 
 
 def replay(
@@ -219,12 +229,13 @@ def replay(
         response = session.step(made_unit(session.media, seed, index), None if tokens is None else tokens[index])
         sampled = session.streamer.wiring.sampled
         answers |= {
-            f"{index}.tokens": np.array([s["token"][0] for s in sampled], np.int32),
-            f"{index}.scores": np.stack([s["scores"] for s in sampled]),
+            f"{index}.tokens": np.array([s["token"].host[0] for s in sampled], np.int32),
+            f"{index}.scores": np.stack([s["scores"].host for s in sampled]),
             f"{index}.samples": response.samples.copy(),
             f"{index}.frames": block_means(response.frames),
         }
-        answers |= {f"{index}.{name}": a.copy() for name, a in session.streamer.wiring.past.items()}
+        past = session.streamer.wiring.past
+        answers |= {f"{index}.{name}": session.engine.read(buffer) for name, buffer in past.items()}
     answers |= {f"end.{path}": array for path, array in state_norms(session).items()}
     return answers
 
@@ -240,7 +251,8 @@ def block_means(frames: Array) -> Array:
 
 def state_norms(session: Session) -> dict[str, Array]:
     """The length (L2) of every state, as one number each."""
-    return {path: np.array([np.linalg.norm(array.astype(np.float64))]) for path, array in _states(session).items()}
+    states = {path: session.engine.read(buffer).astype(np.float64) for path, buffer in _states(session).items()}
+    return {path: np.array([np.linalg.norm(array)]) for path, array in states.items()}
 
 
 def relative_error(came: Array, wanted: Array) -> float:

@@ -1,12 +1,11 @@
-"""The engine contract: open a graph, bind buffers once, run many times.
+"""The engine contract: memory with a side, graphs bound to it once, run many times.
 
-Receives a :class:`GraphFile`; hands on bound runs. Which file a graph is opened from is not the engine's to decide:
-whoever opens a session may name others (``open_session(..., graphs=...)``).
+Receives a :class:`GraphFile`; hands on buffers and bound runs. Which file a graph is opened from is not the engine's to
+decide: whoever opens a session may name others (``open_session(..., graphs=...)``).
 
-Who owns what: the *engine* allocates (``empty``), because only it knows which memory its device reads without a
-copy; the *session* owns every buffer for its whole life and decides what is written when; a *bound run* only
-remembers addresses. All buffers are visible to the host as numpy arrays: on the CPU they are ordinary memory, on
-a Jetson, where the processor and the GPU share one memory, an engine hands out mapped memory.
+Who owns what: the *engine* allocates every tensor that a graph reads or writes, because only it knows which memory its
+device reads without a copy and how that must be aligned; the *session* keeps every buffer for its whole life and
+decides what is written when; a *bound run* only remembers addresses. What the host may see of a buffer is its *side*.
 
 How an engine commits: carries are swapped by binding each graph twice (``swaps = True``), or, where captured
 CUDA graphs fix addresses, copied back after the step (``swaps = False``).
@@ -19,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from edge_streamer.runtime.bundle.arrays import Array
 from edge_streamer.runtime.bundle.checksums import digest
@@ -54,6 +53,82 @@ class GraphFile:
         return hashlib.sha256("".join(sums).encode()).hexdigest()
 
 
+Side = Literal["in", "out", "inner"]
+"""``in``: the host writes, graphs read. ``out``: graphs write, the host reads. ``inner``: what graphs leave for graphs
+(rings, carries, hidden states), which the host need not see."""
+
+Shape = tuple[int, ...]
+
+
+class Buffer(Protocol):
+    """Memory of one engine at one address, aligned as that engine wants it, C-contiguous, zero at first."""
+
+    @property
+    def engine(self) -> object:
+        """Who made it: only its graphs take it."""
+
+    @property
+    def shape(self) -> Shape: ...
+
+    @property
+    def dtype(self) -> str: ...
+
+    @property
+    def side(self) -> Side: ...
+
+    @property
+    def address(self) -> int:
+        """As the engine's library takes it; a multiple of the engine's alignment."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+    @property
+    def host(self) -> Array:
+        """What the host writes (``in``) or reads (``out``). EngineError for ``inner`` memory that it does not see."""
+
+    def part(self, start: int, stop: int) -> Buffer:
+        """The same memory, rows ``start`` to ``stop`` of axis 0.
+
+        EngineError where there are no such rows, or where they begin at an address that is not aligned.
+        """
+
+    def view(self, shape: Shape, dtype: str | None = None) -> Buffer:
+        """The same memory under another shape, or another dtype. EngineError where it is not as many bytes."""
+
+
+class Stack(Protocol):
+    """Equal buffers side by side, each aligned: a ring's states, or what a pass appends to them.
+
+    Rows of two stacks that lie alike are moved in one operation.
+    """
+
+    @property
+    def axis(self) -> int:
+        """Of each buffer: along which the rows lie that are moved (a ring's places)."""
+
+    @property
+    def nbytes(self) -> int:
+        """Of all buffers, without what lies between them."""
+
+    @property
+    def host(self) -> Array:
+        """All of them, [count, *shape], as :attr:`Buffer.host` of one; not contiguous where they are padded."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int) -> Buffer: ...
+
+
+def between_runs(memory: Buffer | Stack) -> Array:
+    """``inner`` memory itself, for the host to look at or to move rows in between two runs.
+
+    Only an engine on host memory can give it: EngineError elsewhere. Such an engine costs nothing by it; each use is
+    work that an engine with memory of its own would have to do itself.
+    """
+    return memory.host
+
+
 class BoundRun(Protocol):
     """A graph with every input and output tied to a buffer."""
 
@@ -66,11 +141,11 @@ class OpenGraph(Protocol):
 
     spec: GraphSpec
 
-    def bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> BoundRun:
-        """Tie every input and output to a C-contiguous buffer.
+    def bind(self, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]) -> BoundRun:
+        """Tie every input and output to a buffer of this engine.
 
-        Names, dtypes and shapes are checked here against the graph itself, once; a length ``T`` must be one of
-        ``spec.lengths``. Raises EngineError that says which tensor, what came and what was wanted.
+        Names, owner, alignment, dtypes and shapes are checked here against the graph itself, once; a length ``T`` must
+        be one of ``spec.lengths``. Raises EngineError that says which tensor, what came and what was wanted.
         """
 
 
@@ -80,9 +155,20 @@ class Engine(Protocol):
     name: str
     """For reports, with the library's version: ``onnxruntime 1.32.0 cpu``."""
     swaps: bool
+    alignment: int
+    """Bytes: every address that is bound is a multiple of it."""
 
-    def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
-        """A zeroed buffer that this engine's graphs can read and write in place."""
+    def buffer(self, shape: Shape, dtype: str, side: Side = "inner") -> Buffer:
+        """Zeroed memory that this engine's graphs read and write in place."""
+
+    def stack(self, count: int, shape: Shape, dtype: str, axis: int, side: Side = "inner") -> Stack:
+        """``count`` such buffers side by side."""
+
+    def read(self, buffer: Buffer) -> Array:
+        """A copy of what is in ``buffer``, of any side, once all that was begun is done. For snapshots and tests."""
+
+    def write(self, buffer: Buffer, values: Array) -> None:
+        """Fill ``buffer``, of any side. EngineError where ``values`` have another shape or dtype."""
 
     def open(self, graph: GraphFile, tell: Tell) -> OpenGraph:
         """Load a graph; an engine that builds may take minutes, and says how far it is by ``tell``, under the graph's

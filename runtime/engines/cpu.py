@@ -1,6 +1,6 @@
 """ONNX Runtime as an engine: on the CPU, the embedded default.
 
-Receives graph files; hands on runs bound to numpy memory, which ONNX Runtime reads and writes in place.
+Receives graph files; hands on runs bound to host memory, which ONNX Runtime reads and writes in place.
 
 Choices: ONNX Runtime's worker threads spin for a while after each run and so slow whatever runs next, above all on the
 two to six cores of a board that also serve audio callbacks: ours never spin beyond a run. Weights are prepacked by ONNX
@@ -13,15 +13,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from time import perf_counter
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import onnxruntime as ort
 
-from edge_streamer.runtime.bundle.arrays import Array
-from edge_streamer.runtime.bundle.manifest import DYNAMIC, GraphSpec, TensorSpec
+from edge_streamer.runtime.bundle.manifest import DYNAMIC, GraphSpec
 from edge_streamer.runtime.ending import deaf, underway
-from edge_streamer.runtime.engines.contract import GraphFile
+from edge_streamer.runtime.engines.buffers import HostMemory, check_buffers
+from edge_streamer.runtime.engines.contract import Buffer, GraphFile
 from edge_streamer.runtime.engines.overflow import products_overflow
 from edge_streamer.runtime.errors import BundleError, EngineError, one_line
 from edge_streamer.runtime.machine import cores
@@ -38,19 +38,6 @@ ORT_TYPES = {
     "int64": "tensor(int64)",
     "bool": "tensor(bool)",
 }
-ALIGNMENT = 256
-"""Bytes; what the strictest engine (TensorRT) asks of an address, and a whole number of cache lines."""
-
-
-def aligned_empty(shape: tuple[int, ...], dtype: str) -> Array:
-    """A zeroed C-contiguous array whose address is a multiple of ALIGNMENT."""
-    item = np.dtype(dtype)
-    size = int(np.prod(shape, dtype=np.int64)) * item.itemsize
-    raw = np.zeros(size + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + size].view(item).reshape(shape)
-
-
 SIGNED = {"session.qdqisint8allowed": "1"}
 EXACT = {"session.x64quantprecision": "1"}
 """For products whose inputs' range is taken in every run, on a processor where they overflow (overflow.py)."""
@@ -74,7 +61,7 @@ LONG_OPERATIONS = 2_000_000_000
 class OrtBoundRun:
     """A graph bound to buffers. Keeps them alive; owns none of them."""
 
-    def __init__(self, session: ort.InferenceSession, binding: ort.IOBinding, name: str, keep: tuple[Array, ...]):
+    def __init__(self, session: ort.InferenceSession, binding: ort.IOBinding, name: str, keep: tuple[Buffer, ...]):
         self._run = session.run_with_iobinding
         self._binding = binding
         self._name = name
@@ -90,58 +77,22 @@ class OrtBoundRun:
 class OrtGraph:
     """A graph that ONNX Runtime has loaded."""
 
-    def __init__(self, session: ort.InferenceSession, spec: GraphSpec):
+    def __init__(self, session: ort.InferenceSession, spec: GraphSpec, engine: OrtEngine):
         self.spec = spec
-        self._session = session
+        self._session, self._memory = session, engine
 
-    def bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> OrtBoundRun:
+    def bind(self, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]) -> OrtBoundRun:
         keep = (*inputs.values(), *outputs.values())
         return OrtBoundRun(self._session, self._binding(inputs, outputs), self.spec.name, keep)
 
-    def _binding(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> ort.IOBinding:
+    def _binding(self, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]) -> ort.IOBinding:
         """The checked buffers, tied."""
         binding = self._session.io_binding()
-        length = check_buffers(self.spec, inputs, outputs)
-        if self.spec.lengths and length not in self.spec.lengths:
-            raise EngineError(f"graph {self.spec.name!r} was bound at T = {length}; it allows {self.spec.lengths}")
-        for name, array in inputs.items():
-            binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-        for name, array in outputs.items():
-            binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        check_buffers(self._memory, self.spec, inputs, outputs)
+        for tie, buffers in ((binding.bind_input, inputs), (binding.bind_output, outputs)):
+            for name, buffer in buffers.items():
+                tie(name, "cpu", 0, np.dtype(buffer.dtype), buffer.shape, buffer.address)
         return binding
-
-
-def check_buffers(spec: GraphSpec, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> int | None:
-    """Every tensor of ``spec`` has a buffer of its dtype and shape; returns the length that ``T`` stands for.
-
-    Raises EngineError naming the tensor, what came and what was wanted.
-    """
-    length: int | None = None
-    for kind, specs, buffers in (("input", spec.inputs, inputs), ("output", spec.outputs, outputs)):
-        names = {tensor.name for tensor in specs}
-        if names != buffers.keys():
-            missing, extra = sorted(names - buffers.keys()), sorted(buffers.keys() - names)
-            raise EngineError(f"graph {spec.name!r}: {kind}s without a buffer: {missing}; not in the graph: {extra}")
-        for tensor in specs:
-            length = _check_buffer(spec.name, kind, tensor, buffers[tensor.name], length)
-    return length
-
-
-def _check_buffer(graph: str, kind: str, tensor: TensorSpec, array: Array, length: int | None) -> int | None:
-    what = f"graph {graph!r}, {kind} {tensor.name!r}"
-    if array.dtype.name != tensor.dtype:
-        raise EngineError(f"{what}: the buffer holds {array.dtype.name}; wanted {tensor.dtype}")
-    if not array.flags.c_contiguous:
-        raise EngineError(f"{what}: the buffer is not contiguous")
-    if len(array.shape) != len(tensor.shape):
-        raise EngineError(f"{what}: the buffer's shape is {array.shape}; wanted {tensor.shape}")
-    for came, wanted in zip(array.shape, tensor.shape, strict=True):
-        if isinstance(wanted, str):
-            length = came if length is None else length
-            wanted = length
-        if came != wanted:
-            raise EngineError(f"{what}: the buffer's shape is {array.shape}; wanted {tensor.shape} with T = {length}")
-    return length
 
 
 def session_options(threads: int, spin: bool) -> ort.SessionOptions:
@@ -157,7 +108,7 @@ def session_options(threads: int, spin: bool) -> ort.SessionOptions:
     return options
 
 
-class OrtEngine:
+class OrtEngine(HostMemory):
     """ONNX Runtime's CPU provider.
 
     ``threads``: how many cores one run may use; None decides per graph. Short graphs (see LONG_OPERATIONS) leave a core
@@ -169,11 +120,11 @@ class OrtEngine:
     swaps = True
 
     def __init__(self, threads: int | None = None):
+        super().__init__()
         self._threads = threads
         self._cores = cores()
         self._weights = WeakKeyDictionary[ort.InferenceSession, int]()
         """Bytes, of those that somebody still uses."""
-        self._buffers = list[tuple[ref[Array], int]]()
         self._closed = False
         count = threads or self._cores
         some = f"{count} thread{'s' * (count > 1)}"
@@ -194,16 +145,10 @@ class OrtEngine:
             options.add_session_config_entry(key, value)
         return options
 
-    def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
-        made = aligned_empty(shape, dtype)
-        self._buffers.append((ref(made if made.base is None else made.base), made.nbytes))
-        return made
-
     def memory(self) -> dict[str, int]:
         """Weights as the manifest counts them (ONNX Runtime's packed copies may be a little larger), and buffers. What
         ONNX Runtime takes to compute with it does not tell; tables are mapped files, and the host's."""
-        self._buffers = [(held, size) for held, size in self._buffers if held() is not None]
-        return {"weights": sum(self._weights.values()), "state": sum(size for _, size in self._buffers)}
+        return {"weights": sum(self._weights.values()), "state": self.held_bytes()}
 
     def close(self) -> None:
         self._closed = True  # the graphs' memory goes with the last who uses them
@@ -234,7 +179,7 @@ class OrtEngine:
         _check_graph(session, spec)
         self._weights[session] = spec.weight_bytes
         tell(spec.name, 1, 1)
-        return OrtGraph(session, spec)
+        return OrtGraph(session, spec, self)
 
 
 def is_long(spec: GraphSpec) -> bool:

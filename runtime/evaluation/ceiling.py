@@ -35,7 +35,7 @@ class Codec:
             carries.mark_run()
             sides[carries.front].run()
         store.commit()
-        return Unit(wiring.agent["samples"].copy(), wiring.agent["frames"].copy())
+        return Unit(wiring.agent["samples"].host.copy(), wiring.agent["frames"].host.copy())
 
 
 class Intended:

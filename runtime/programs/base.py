@@ -12,9 +12,8 @@ from typing import Annotated, Protocol, TypeVar
 
 import msgspec
 
-from edge_streamer.runtime.bundle.arrays import Array
 from edge_streamer.runtime.bundle.reader import Bundle
-from edge_streamer.runtime.engines.contract import Engine, OpenGraph
+from edge_streamer.runtime.engines.contract import Buffer, Engine, OpenGraph
 from edge_streamer.runtime.programs.passes import Meter
 from edge_streamer.runtime.state.store import StateStore
 from edge_streamer.runtime.unit import LAST_UNIT, Knobs
@@ -43,11 +42,11 @@ class Program(Protocol):
     def host(self) -> dict[str, object]:
         """The program's own history outside tensors, as JSON values."""
 
-    def held(self) -> dict[str, Array]:
-        """Arrays of history that are neither carry nor ring, by path; live buffers."""
+    def held(self) -> dict[str, Buffer]:
+        """History that is neither carry nor ring, by path."""
 
     def set_host(self, host: dict[str, object]) -> None:
-        """Take up a history that ``host`` gave earlier (the arrays of ``held`` are filled by the session).
+        """Take up a history that ``host`` gave earlier (the buffers of ``held`` are filled by the session).
 
         ValueError for what it cannot have given; then nothing has changed.
         """

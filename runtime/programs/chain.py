@@ -13,9 +13,10 @@ import numpy as np
 
 from edge_streamer.runtime.bundle.arrays import Array
 from edge_streamer.runtime.bundle.manifest import Manifest, Name, TensorSpec
+from edge_streamer.runtime.engines.contract import Buffer, Side
 from edge_streamer.runtime.errors import BundleError
 from edge_streamer.runtime.programs.base import UnitIndex, Workplace, read_host
-from edge_streamer.runtime.programs.passes import Pass, buffers, free_inputs, free_outputs
+from edge_streamer.runtime.programs.passes import Pass, free_inputs, free_outputs, sizes
 
 
 class Constants(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -78,32 +79,35 @@ class Chain:
         if place.store.rings:
             raise BundleError(f"a chain cannot fill rings, the bundle has {sorted(place.store.rings)}")
         check_wiring(self.constants, place.bundle.manifest)
-        self._buffers: dict[str, Array] = {}
+        self._buffers: dict[str, Buffer] = {}
         self._passes = [self._link(name) for name in self.constants.order]
 
     def _link(self, name: str) -> tuple[str, tuple[Pass, ...]]:
         place = self._place
         graph = place.graph(name)
-        for spec in free_inputs(graph.spec):
-            if spec.name not in self._buffers:
-                self._buffers |= buffers(place.engine, [spec])[1]
-        for spec in free_outputs(graph.spec):
-            self._buffers |= buffers(place.engine, [spec])[1]
+        for tensor, (shape, dtype) in sizes([*free_inputs(graph.spec), *free_outputs(graph.spec)]).items():
+            if tensor not in self._buffers:
+                self._buffers[tensor] = place.engine.buffer(shape, dtype, self._side(tensor))
         ins = {t.name: self._buffers[t.name] for t in free_inputs(graph.spec)}
         outs = {t.name: self._buffers[t.name] for t in free_outputs(graph.spec)}
         carries = place.store.carries.get(name)
         if carries is None:
             return name, (Pass(name, graph, ins, outs, place.meter),)
         return name, tuple(
-            Pass(name, graph, ins | carries.reads(side), outs | carries.writes(side), place.meter) for side in (0, 1)
+            Pass(name, graph, ins | carries.reads(front), outs | carries.writes(front), place.meter) for front in (0, 1)
         )
+
+    def _side(self, tensor: str) -> Side:
+        if tensor in self.constants.inputs:
+            return "in"
+        return "out" if tensor in self.constants.outputs else "inner"
 
     def step(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """One step: the named inputs in, the named outputs out (live buffers, valid until the next step)."""
         if inputs.keys() != set(self.constants.inputs):
             raise ValueError(f"the step got inputs {sorted(inputs)}; wanted {sorted(self.constants.inputs)}")
         for name, array in inputs.items():
-            wanted = self._buffers[name]
+            wanted = self._buffers[name].host
             if array.shape != wanted.shape or array.dtype != wanted.dtype:
                 raise ValueError(f"input {name!r} is {array.dtype} {array.shape}; wanted {wanted.dtype} {wanted.shape}")
             np.copyto(wanted, array)
@@ -115,12 +119,12 @@ class Chain:
                 carries.mark_run()
                 sides[carries.front].run()
         self._index += 1
-        return {name: self._buffers[name] for name in self.constants.outputs}
+        return {name: self._buffers[name].host for name in self.constants.outputs}
 
     def host(self) -> dict[str, object]:
         return {"unit": self._index}
 
-    def held(self) -> dict[str, Array]:
+    def held(self) -> dict[str, Buffer]:
         return {}
 
     def set_host(self, host: dict[str, object]) -> None:

@@ -16,11 +16,9 @@ from numpy import add
 from edge_streamer.runtime.bundle.arrays import Array
 from edge_streamer.runtime.bundle.manifest import GraphSpec, TensorSpec
 from edge_streamer.runtime.ending import underway
-from edge_streamer.runtime.engines.contract import BoundRun, Engine, OpenGraph
+from edge_streamer.runtime.engines.buffers import FLOATS, float_pieces
+from edge_streamer.runtime.engines.contract import BoundRun, Buffer, Engine, OpenGraph, Shape, between_runs
 from edge_streamer.runtime.errors import StepError
-from edge_streamer.runtime.state.store import arena
-
-FLOATS = ("float16", "float32", "float64")
 
 Recorder = Callable[[str, Mapping[str, Array], Mapping[str, Array]], None]
 """Called after each run with the pass's name, its inputs and its outputs (live buffers: copy what you keep)."""
@@ -38,23 +36,22 @@ class Meter:
 class Pass:
     """A graph bound to buffers, run by name.
 
-    ``pieces`` are the float arrays that are looked at after a run; where outputs lie in one arena, one piece covers
-    them all. Quantized and integer outputs cannot hold a NaN. Outputs of the graph that ``outputs`` lacks are there
-    for recorders: each gets a buffer here.
+    Outputs that are neighbours in memory are looked at in one piece. Quantized and integer ones cannot hold a NaN.
+    Outputs of the graph that ``outputs`` lacks are there for recorders: each gets a buffer here.
     """
 
-    def __init__(self, name: str, graph: OpenGraph, inputs: Mapping[str, Array], outputs: Mapping[str, Array],
-                 meter: Meter, pieces: Sequence[Array] | None = None):  # fmt: skip
+    def __init__(self, name: str, graph: OpenGraph, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer],
+                 meter: Meter):  # fmt: skip
         self.name = name
-        self.inputs, self.outputs = dict(inputs), dict(outputs)
-        for more in [tensor for tensor in graph.spec.outputs if tensor.name not in outputs]:
-            self.outputs |= buffers(meter.engine, [more], _length(graph.spec, inputs))[1]
+        self._inputs, self._outputs = dict(inputs), dict(outputs)
+        more = [tensor for tensor in graph.spec.outputs if tensor.name not in outputs]
+        for output, (shape, dtype) in sizes(more, _length(graph.spec, inputs)).items():
+            self._outputs[output] = meter.engine.buffer(shape, dtype, "out")
         self._graph = graph.spec.name
         self._told = f"graph {self._graph!r}"
-        self._bound: BoundRun = graph.bind(inputs, self.outputs)
+        self._bound: BoundRun = graph.bind(inputs, self._outputs)
         self._meter = meter
-        looked_at = outputs.values() if pieces is None else pieces
-        self._pieces = [array.reshape(-1) for array in looked_at if array.dtype.name in FLOATS]
+        self._pieces = float_pieces(outputs.values())
 
     def run(self, name: str | None = None) -> None:
         """Run the graph, as ``name`` for recorders and errors where a pass runs several times per unit.
@@ -69,7 +66,7 @@ class Pass:
             underway.end()
         self._meter.engine_seconds += perf_counter() - start
         if self._meter.recorder is not None:
-            self._meter.recorder(name or self.name, self.inputs, self.outputs)
+            self._meter.recorder(name or self.name, _seen(self._inputs), _seen(self._outputs))
         # A sum is finite only if every addend is; one that overflows is settled by looking closer.
         total = 0.0
         for piece in self._pieces:
@@ -78,7 +75,7 @@ class Pass:
             self._look_closer(name or self.name)
 
     def _look_closer(self, run: str) -> None:
-        for name, array in self.outputs.items():
+        for name, array in _seen(self._outputs).items():
             if array.dtype.name in FLOATS and not np.isfinite(array).all():
                 bad = array[~np.isfinite(array)]
                 raise StepError(
@@ -87,14 +84,11 @@ class Pass:
                 )
 
 
-def buffers(engine: Engine, specs: Sequence[TensorSpec], length: int | None = None) -> tuple[Array, dict[str, Array]]:
-    """Buffers for these tensors (one dtype) in one arena: (the arena, name -> buffer). ``T`` becomes ``length``."""
-    shapes = [tuple(length if isinstance(n, str) else n for n in spec.shape) for spec in specs]
-    made = arena(engine, [(_sized(s), spec.dtype) for s, spec in zip(shapes, specs, strict=True)])
-    return made.flat, {spec.name: view for spec, view in zip(specs, made.views, strict=True)}
+def _seen(buffers: Mapping[str, Buffer]) -> dict[str, Array]:
+    return {name: between_runs(buffer) for name, buffer in buffers.items()}
 
 
-def _length(spec: GraphSpec, inputs: Mapping[str, Array]) -> int | None:
+def _length(spec: GraphSpec, inputs: Mapping[str, Buffer]) -> int | None:
     """What ``T`` stands for with these inputs; None where the graph has none."""
     lengths = (
         came
@@ -106,10 +100,13 @@ def _length(spec: GraphSpec, inputs: Mapping[str, Array]) -> int | None:
     return next(lengths, None)
 
 
-def _sized(shape: tuple[int | None, ...]) -> tuple[int, ...]:
-    if None in shape:
+def sizes(specs: Sequence[TensorSpec], length: int | None = None) -> dict[str, tuple[Shape, str]]:
+    """Name -> (shape, dtype) of tensors; a symbolic ``T`` becomes ``length``, ValueError where that is None."""
+    if length is None and any(isinstance(n, str) for spec in specs for n in spec.shape):
         raise ValueError("a tensor with a symbolic length needs a length")
-    return tuple(n for n in shape if n is not None)
+    return {
+        spec.name: (tuple((length or 0) if isinstance(n, str) else n for n in spec.shape), spec.dtype) for spec in specs
+    }
 
 
 def free_inputs(spec: GraphSpec) -> list[TensorSpec]:

@@ -18,6 +18,7 @@ import numpy as np
 
 from edge_streamer.runtime.bundle.arrays import Array, ArrayFile, Form, forms, save_arrays
 from edge_streamer.runtime.bundle.manifest import MASKED
+from edge_streamer.runtime.engines.contract import Buffer
 from edge_streamer.runtime.errors import MediaError
 from edge_streamer.runtime.files import size_text
 from edge_streamer.runtime.programs.base import Program
@@ -72,9 +73,10 @@ def load_snapshot(path: Path) -> Snapshot:
 
 def take(store: StateStore, program: Program, bundle: str, name: str) -> Snapshot:
     """The committed state, copied."""
-    arrays = {f"held/{path}": array.copy() for path, array in program.held().items()}
+    read = store.engine.read
+    arrays = {f"held/{path}": read(buffer) for path, buffer in program.held().items()}
     for carries in store.carries.values():
-        arrays |= {f"carry/{path}": array.copy() for path, array in carries.committed().items()}
+        arrays |= {f"carry/{path}": read(buffer) for path, buffer in carries.committed().items()}
     for ring in store.rings.values():
         used = _used(ring, ring.units)
         arrays |= {f"ring/{path}": _visible(ring, path, used) for path in ring.buffers}
@@ -96,7 +98,7 @@ def put_back(snapshot: Snapshot, store: StateStore, program: Program, bundle: st
                 f"{name!r} ({bundle[:12]}); take it again with this bundle"
             )
         _check_cursors(stamp.rings, store.rings)
-        wanted = {path: Form.of(target) for path, target in _targets(stamp.rings, store, program).items()}
+        wanted = _wanted(stamp.rings, store, program)
         _check_forms(snapshot.arrays, wanted)
         arrays = {path: _finite(path, snapshot.arrays[path]) for path in wanted}
         for ring in store.rings.values():
@@ -107,10 +109,13 @@ def put_back(snapshot: Snapshot, store: StateStore, program: Program, bundle: st
             raise MediaError(f"the snapshot's history: {error}; it is damaged") from None
     # From here on nothing fails.
     store.reset()
-    for path, target in _targets(stamp.rings, store, program).items():
-        np.copyto(target, arrays[path])
-    for ring_name, units in stamp.rings.items():
-        store.rings[ring_name].units = units
+    for path, buffer in _whole(store, program).items():
+        store.engine.write(buffer, arrays[path])
+    for ring in store.rings.values():
+        for path in ring.buffers:
+            ring.fill(path, arrays[f"ring/{path}"])
+        ring.valid[...] = arrays[f"valid/{ring.name}"]
+        ring.units = stamp.rings[ring.name]
     store.commit()
 
 
@@ -125,18 +130,24 @@ def _naming_file(arrays: Mapping[str, Array]) -> Iterator[None]:
         raise MediaError(f"{arrays.path}: {error}") from None
 
 
-def _targets(units: dict[str, int], store: StateStore, program: Program) -> dict[str, Array]:
-    """The buffer, or part of it, that each array goes to, of rings at these cursors. ``reset`` puts carries' side 0 in
-    front."""
-    targets = {f"held/{path}": array for path, array in program.held().items()}
+def _whole(store: StateStore, program: Program) -> dict[str, Buffer]:
+    """The buffer of every array that is not a ring's. ``reset`` puts the carries' piece 0 in front."""
+    buffers = {f"held/{path}": buffer for path, buffer in program.held().items()}
     for carries in store.carries.values():
-        views = zip(carries.specs, carries.arenas[0].views, strict=True)
-        targets |= {f"carry/{spec.path}": array for spec, array in views}
+        buffers |= {f"carry/{path}": buffer for path, buffer in carries.pieces[0].items()}
+    return buffers
+
+
+def _wanted(units: dict[str, int], store: StateStore, program: Program) -> dict[str, Form]:
+    """What each array is, of rings at these cursors: their places that may differ from zero, places first."""
+    wanted = {path: Form(np.dtype(b.dtype), b.shape) for path, b in _whole(store, program).items()}
     for ring in store.rings.values():
-        used = _used(ring, units[ring.name])
-        targets |= {f"ring/{path}": ring.view(path)[:used] for path in ring.buffers}
-        targets[f"valid/{ring.name}"] = ring.valid
-    return targets
+        used, axis = _used(ring, units[ring.name]), ring.stack.axis
+        for path, buffer in ring.buffers.items():
+            shape = (used, *buffer.shape[:axis], *buffer.shape[axis + 1 :])
+            wanted[f"ring/{path}"] = Form(np.dtype(buffer.dtype), shape)
+        wanted[f"valid/{ring.name}"] = Form.of(ring.valid)
+    return wanted
 
 
 def _check_cursors(units: dict[str, int], rings: dict[str, Ring]) -> None:
@@ -174,7 +185,7 @@ def _check_valid(ring: Ring, units: int, valid: Array) -> None:
 
 def _visible(ring: Ring, path: str, used: int) -> Array:
     """A copy of the first ``used`` places, hidden ones as zeros: what no unit can see is not part of the state."""
-    places: Array = ring.view(path)[:used].copy()
+    places: Array = ring.read(path)[:used].copy()
     places[ring.valid[0, :used] != 0] = 0
     return places
 

@@ -26,42 +26,44 @@ import numpy as np
 
 from edge_streamer.runtime.bundle.arrays import Array
 from edge_streamer.runtime.bundle.manifest import MASKED, CarrySpec, RingSpec, StateSpec
-from edge_streamer.runtime.engines.contract import Engine
+from edge_streamer.runtime.engines.buffers import packed
+from edge_streamer.runtime.engines.contract import Buffer, Engine, Stack, between_runs
 from edge_streamer.runtime.errors import BundleError
 
 
 class Carries:
-    """The carries of one graph, in two arenas: the one in front is committed, the other is written."""
+    """The carries of one graph, in two pieces of memory: the one in front is committed, the other is written."""
 
     def __init__(self, graph: str, specs: Sequence[CarrySpec], engine: Engine):
         self.graph = graph
         self.specs = tuple(specs)
-        self.arenas = [arena(engine, [(s.shape, s.dtype) for s in specs]) for _ in range(2)]
+        self.pieces = [packed(engine, {s.path: (s.shape, s.dtype) for s in specs}) for _ in range(2)]
+        """path -> buffer, twice."""
         self.front = 0
         self.ran = False
-        self._swaps = engine.swaps
+        self._engine = engine
         self.reset()
 
-    def reads(self, side: int) -> dict[str, Array]:
-        """Graph inputs when arena ``side`` is in front."""
-        return {f"state.{s.path}": a for s, a in zip(self.specs, self.arenas[side].views, strict=True)}
+    def reads(self, front: int) -> dict[str, Buffer]:
+        """Graph inputs when piece ``front`` is in front."""
+        return {f"state.{path}": buffer for path, buffer in self.pieces[front].items()}
 
-    def writes(self, side: int) -> dict[str, Array]:
-        """Graph outputs when arena ``side`` is in front."""
-        return {f"state_next.{s.path}": a for s, a in zip(self.specs, self.arenas[1 - side].views, strict=True)}
+    def writes(self, front: int) -> dict[str, Buffer]:
+        """Graph outputs when piece ``front`` is in front."""
+        return {f"state_next.{path}": buffer for path, buffer in self.pieces[1 - front].items()}
 
     def mark_run(self) -> None:
-        """The graph is about to write the back arena. Twice in one unit would overwrite what a rollback needs."""
+        """The graph is about to write the back piece. Twice in one unit would overwrite what a rollback needs."""
         if self.ran:
             raise ValueError(f"graph {self.graph!r} has carries and ran twice in one unit")
         self.ran = True
 
     def commit(self) -> None:
-        if self.ran and self._swaps:
+        if self.ran and self._engine.swaps:
             self.front = 1 - self.front
         elif self.ran:
-            for front, back in zip(self.arenas[self.front].views, self.arenas[1 - self.front].views, strict=True):
-                np.copyto(front, back)
+            for path, front in self.committed().items():
+                np.copyto(between_runs(front), between_runs(self.pieces[1 - self.front][path]))
         self.ran = False
 
     def rollback(self) -> None:
@@ -69,32 +71,12 @@ class Carries:
 
     def reset(self) -> None:
         self.front, self.ran = 0, False
-        for spec, array in zip(self.specs, self.arenas[0].views, strict=True):
-            array.fill(spec.start)
+        for spec in self.specs:
+            self._engine.write(self.pieces[0][spec.path], np.full(spec.shape, spec.start, spec.dtype))
 
-    def committed(self) -> dict[str, Array]:
+    def committed(self) -> dict[str, Buffer]:
         """path -> the buffer that holds the committed value."""
-        return {s.path: a for s, a in zip(self.specs, self.arenas[self.front].views, strict=True)}
-
-
-@dataclass
-class Arena:
-    """Neighbouring buffers of one dtype in one piece of memory, so that one look checks them all."""
-
-    flat: Array
-    views: list[Array]
-
-
-def arena(engine: Engine, wanted: Sequence[tuple[tuple[int, ...], str]]) -> Arena:
-    """Buffers of the wanted shapes. All of one dtype; each starts where the last ends."""
-    dtypes = {dtype for _, dtype in wanted}
-    if len(dtypes) > 1:
-        raise BundleError(f"the carries of one graph have several dtypes ({sorted(dtypes)}); wanted one")
-    sizes = [int(np.prod(shape, dtype=np.int64)) for shape, _ in wanted]
-    flat = engine.empty((sum(sizes),), dtypes.pop() if dtypes else "float32")
-    ends = np.cumsum(sizes).tolist()
-    views = [flat[e - n : e].reshape(shape) for e, n, (shape, _) in zip(ends, sizes, wanted, strict=True)]
-    return Arena(flat, views)
+        return self.pieces[self.front]
 
 
 @dataclass
@@ -102,46 +84,53 @@ class Route:
     """Where some rows of a pass's appends go."""
 
     ring: Ring
-    appended: Array
-    """What the pass appended to every state of the ring, stacked as the ring is, places first."""
+    appended: Stack
+    """What the pass appends to every state of the ring, stacked as the ring is."""
     rows: slice
     """Which tokens of the pass."""
     place: slice
     """Where inside the unit's places."""
 
+    def __post_init__(self) -> None:
+        self._rows = self.ring.places_first(between_runs(self.appended))[self.rows]
+
     def write(self) -> None:
-        self.ring.write(self.appended[self.rows], self.place)
+        self.ring.write(self._rows, self.place)
 
 
 @dataclass
 class Ring:
     """The states that share one cursor and one validity row.
 
-    They lie stacked in one piece of memory, so that a unit's slice is written to all of them (keys and values of every
-    layer) in one assignment; each graph input is bound to its part.
+    They lie stacked, so that a unit's slice is written to all of them (keys and values of every layer) in one
+    assignment; each graph input is bound to its part.
     """
 
     name: str
     specs: tuple[RingSpec, ...]
-    stack: Array
-    """[states, *shape]"""
-    valid: Array
-    """[1, capacity] float32: 0 where a place holds history, MASKED elsewhere. Input ``valid.<ring>`` of graphs."""
+    engine: Engine
+    stack: Stack
+    """A buffer per state."""
+    row: Buffer
+    """Input ``valid.<ring>`` of graphs."""
     places: int
     """Per unit."""
     window: int
     """Units remembered; 0 for a pinned ring."""
     units: int = 0
     """Units committed since reset; for a pinned ring the places filled."""
-    buffers: dict[str, Array] = field(init=False)
+    buffers: dict[str, Buffer] = field(init=False)
     """path -> its part of the stack."""
+    valid: Array = field(init=False)
+    """What ``row`` holds, [1, capacity] float32: 0 where a place holds history, MASKED elsewhere."""
     _places_first: Array = field(init=False)
     _valid_committed: Array = field(init=False)
     _units_committed: int = 0
 
     def __post_init__(self) -> None:
         self.buffers = {spec.path: self.stack[i] for i, spec in enumerate(self.specs)}
-        self._places_first = self.places_first(self.stack)
+        self.valid = self.row.host
+        self._places_first = self.places_first(between_runs(self.stack))
         self._valid_committed = self.valid.copy()
         self.reset()
 
@@ -154,13 +143,20 @@ class Ring:
         """The first place of the unit in progress."""
         return self.units if self.pinned else self.units % (self.window + 1) * self.places
 
-    def view(self, path: str) -> Array:
-        """The buffer of ``path`` with its places as first axis."""
-        return np.moveaxis(self.buffers[path], self.specs[0].axis, 0)
+    def read(self, path: str) -> Array:
+        """A copy of the state ``path`` with its places as first axis."""
+        return np.moveaxis(self.engine.read(self.buffers[path]), self.stack.axis, 0)
+
+    def fill(self, path: str, places: Array) -> None:
+        """Make ``places``, as many as there are, the first of the state ``path``, and all others 0."""
+        buffer = self.buffers[path]
+        whole = np.zeros(buffer.shape, buffer.dtype)
+        np.moveaxis(whole, self.stack.axis, 0)[: len(places)] = places
+        self.engine.write(buffer, whole)
 
     def places_first(self, stacked: Array) -> Array:
         """A view of something stacked like this ring, [states, *shape], with its places as first axis."""
-        return np.moveaxis(stacked, self.specs[0].axis + 1, 0)
+        return np.moveaxis(stacked, self.stack.axis + 1, 0)
 
     def write(self, rows: Array, place: slice) -> None:
         """Write ``rows`` (stacked, places first) at the cursor and make them visible."""
@@ -190,7 +186,8 @@ class Ring:
     def reset(self) -> None:
         self.units = 0
         self.valid.fill(MASKED)
-        self.stack.fill(0)
+        for buffer in self.buffers.values():
+            self.engine.write(buffer, np.zeros(buffer.shape, buffer.dtype))
         self.commit()
 
 
@@ -209,12 +206,12 @@ class StateStore:
         self.carries = {graph: Carries(graph, specs, engine) for graph, specs in by_graph.items()}
         self.rings = {name: _ring(name, specs, engine) for name, specs in by_ring.items()}
 
-    def ring_inputs(self) -> dict[str, Array]:
+    def ring_inputs(self) -> dict[str, Buffer]:
         """Graph inputs of all rings: ``state.<path>`` and ``valid.<ring>``."""
-        inputs: dict[str, Array] = {}
+        inputs: dict[str, Buffer] = {}
         for name, ring in self.rings.items():
-            inputs |= {f"state.{path}": array for path, array in ring.buffers.items()}
-            inputs[f"valid.{name}"] = ring.valid
+            inputs |= {f"state.{path}": buffer for path, buffer in ring.buffers.items()}
+            inputs[f"valid.{name}"] = ring.row
         return inputs
 
     def _parts(self) -> Iterator[Carries | Ring]:
@@ -235,7 +232,7 @@ class StateStore:
 
     def nbytes(self) -> int:
         """Memory that all states take, both carry buffers counted."""
-        carries = sum(a.flat.nbytes for c in self.carries.values() for a in c.arenas)
+        carries = sum(b.nbytes for c in self.carries.values() for piece in c.pieces for b in piece.values())
         return carries + sum(ring.stack.nbytes for ring in self.rings.values())
 
 
@@ -244,5 +241,5 @@ def _ring(name: str, specs: Sequence[RingSpec], engine: Engine) -> Ring:
     if len(kinds) > 1:
         raise BundleError(f"the states of ring {name!r} disagree about shape, dtype, axis, places or window: {kinds}")
     shape, dtype, axis, places, window = kinds.pop()
-    stack = engine.empty((len(specs), *shape), dtype)
-    return Ring(name, tuple(specs), stack, engine.empty((1, shape[axis]), "float32"), places, window)
+    stack, row = engine.stack(len(specs), shape, dtype, axis), engine.buffer((1, shape[axis]), "float32", "in")
+    return Ring(name, tuple(specs), engine, stack, row, places, window)

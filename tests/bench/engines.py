@@ -138,8 +138,9 @@ class Ours:
     def step(self, unit: Unit) -> Answer:
         response = self.session.step(unit)
         self.engine_seconds = response.engine_seconds
-        past = self.session.streamer.wiring.past
-        return Answer(response.tokens, response.samples, response.frames, past["latents.video"], past["latents.audio"])
+        past, read = self.session.streamer.wiring.past, self.session.engine.read
+        video, audio = read(past["latents.video"]), read(past["latents.audio"])
+        return Answer(response.tokens, response.samples, response.frames, video, audio)
 
 
 class Torch:

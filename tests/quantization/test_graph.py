@@ -30,7 +30,7 @@ def answers(session: Session) -> list[np.ndarray]:
     """Latents, samples and scores after some made-up units."""
     found = latents(session)
     wiring, response = session.streamer.wiring, session.step(made_unit(session.media, 0, 3))
-    return [found, response.samples.copy(), np.stack([s["scores"] for s in wiring.sampled])]
+    return [found, response.samples.copy(), np.stack([s["scores"].host for s in wiring.sampled])]
 
 
 def latents_of(folder: Path, name: str, change, precision: str = "float32") -> np.ndarray:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edge_streamer.runtime.bundle.arrays import Array
-from edge_streamer.runtime.engines.contract import GraphFile
+from edge_streamer.runtime.engines.contract import Buffer, GraphFile
 from edge_streamer.runtime.engines.cpu import OrtBoundRun, OrtEngine, OrtGraph
 from edge_streamer.runtime.errors import EngineError
 from edge_streamer.runtime.timing import Tell, untold
@@ -30,12 +29,12 @@ class FaultyGraph:
     def __init__(self, graph: OrtGraph, engine: FaultyEngine) -> None:
         self.spec, self._graph, self._engine = graph.spec, graph, engine
 
-    def bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> FaultyRun:
+    def bind(self, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]) -> FaultyRun:
         return FaultyRun(self._graph.bind(inputs, outputs), self.spec.name, outputs, self._engine)
 
 
 class FaultyRun:
-    def __init__(self, run: OrtBoundRun, graph: str, outputs: Mapping[str, Array], engine: FaultyEngine) -> None:
+    def __init__(self, run: OrtBoundRun, graph: str, outputs: Mapping[str, Buffer], engine: FaultyEngine) -> None:
         self._run, self._graph, self._outputs, self._engine = run, graph, outputs, engine
 
     def run(self) -> None:
@@ -47,7 +46,7 @@ class FaultyRun:
         if engine.runs_left < 0:
             if not engine.output:
                 raise EngineError("the engine broke")
-            self._outputs[engine.output].reshape(-1)[-1] = engine.value
+            self._outputs[engine.output].host.reshape(-1)[-1] = engine.value
 
 
 class CopyingEngine(OrtEngine):

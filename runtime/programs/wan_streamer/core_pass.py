@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_streamer.runtime.bundle.arrays import Array
+from edge_streamer.runtime.engines.contract import Buffer, Engine
 from edge_streamer.runtime.errors import BundleError
 from edge_streamer.runtime.programs.base import Workplace
-from edge_streamer.runtime.programs.passes import Pass, buffers
+from edge_streamer.runtime.programs.passes import Pass, sizes
 from edge_streamer.runtime.programs.rotary import Rotary
 from edge_streamer.runtime.programs.wan_streamer.layout import AGENT, USER, Constants, Layout
 from edge_streamer.runtime.state.store import Ring, Route
@@ -26,30 +27,26 @@ Float32 = NDArray[np.float32]
 class RotaryRows:
     """Cosines and sines [T, head_size / 2] of a pass; ``prefix_*`` are those its queries meet the prefix with."""
 
-    cos: Float32
-    sin: Float32
-    prefix_cos: Float32
-    prefix_sin: Float32
-
-    def part(self, rows: slice) -> RotaryRows:
-        """The same memory, some rows of it."""
-        return RotaryRows(self.cos[rows], self.sin[rows], self.prefix_cos[rows], self.prefix_sin[rows])
+    cos: Buffer
+    sin: Buffer
+    prefix_cos: Buffer
+    prefix_sin: Buffer
 
 
-def empty_rows(count: int, head_size: int) -> RotaryRows:
-    """Rows to be filled."""
-    one, two, three, four = (np.zeros((count, head_size // 2), np.float32) for _ in range(4))
+def empty_rows(engine: Engine, count: int, head_size: int) -> RotaryRows:
+    """Rows to be filled, of one pass."""
+    one, two, three, four = (engine.buffer((count, head_size // 2), "float32", "in") for _ in range(4))
     return RotaryRows(one, two, three, four)
 
 
 class RotaryTable:
-    """Rotary rows of every token that a unit computes, in one table that the passes see parts of::
+    """Rotary rows of every token that a unit computes, in one table that is dealt out to the passes::
 
     [ agent at k-1 | user, start at k | slot 0 .. S-1 at k | agent at k ]
       └── block ───────────────────┘                        └─ solve, settle
     """
 
-    def __init__(self, constants: Constants, layout: Layout):
+    def __init__(self, engine: Engine, constants: Constants, layout: Layout):
         a, u, s = layout.agent, layout.user + 1, layout.slots
         self._agent = a
         self._distance = layout.prefix_distance_units
@@ -57,51 +54,75 @@ class RotaryTable:
         offsets_past, offsets_now = layout.offsets(*AGENT), layout.offsets(*USER, "slots", *AGENT)
         self._past = Rotary(base, constants.head_size, offsets_past, per_unit)
         self._now = Rotary(base, constants.head_size, offsets_now, per_unit)
-        self._rows = empty_rows(a + u + s + a, constants.head_size)
+        self._engine, self._half = engine, constants.head_size // 2
+        self._table: list[Float32] = [np.zeros((a + u + s + a, self._half), np.float32) for _ in range(4)]
+        """Cosines and sines, and those that meet the prefix."""
+        self._dealt: list[tuple[Array, Float32]] = []
+        """Where rows go, and which."""
+        self._dealt_to_prefix: list[tuple[Array, Float32]] = []
         self._clamped: tuple[int, int] | None = None
         self._unit: int | None = None
-        self.block = self._rows.part(slice(0, a + u))
-        self.settled_block = self._rows.part(slice(a, a + u))
-        self.slots = [self._rows.part(slice(a + u + i, a + u + i + 1)) for i in range(s)]
-        self.agent = self._rows.part(slice(a + u + s, None))
+        self.block = self._part(0, a + u)
+        self.settled_block = self._part(a, a + u)
+        self.slots = [self._part(a + u + i, a + u + i + 1) for i in range(s)]
+        self.agent = self._part(a + u + s, a + u + s + a)
+
+    def _part(self, start: int, stop: int) -> RotaryRows:
+        """Some rows of the table, in buffers of their own: where a part begins need not be aligned."""
+        rows = empty_rows(self._engine, stop - start, 2 * self._half)
+        cos, sin, prefix_cos, prefix_sin = (part[start:stop] for part in self._table)
+        self._dealt += [(rows.cos.host, cos), (rows.sin.host, sin)]
+        self._dealt_to_prefix += [(rows.prefix_cos.host, prefix_cos), (rows.prefix_sin.host, prefix_sin)]
+        return rows
 
     def turn(self, unit: int) -> None:
         """Make the table that of ``unit``; costs nothing where it is already."""
         if self._unit == unit:
             return
         self._unit = unit
-        rows, a = self._rows, self._agent
-        self._past.rows(unit - 1, rows.cos[:a], rows.sin[:a])
-        self._now.rows(unit, rows.cos[a:], rows.sin[a:])
+        cos, sin, prefix_cos, prefix_sin = self._table
+        self._rows(unit - 1, unit, cos, sin)
+        _deal(self._dealt)
         # The prefix keeps its distance: from the window's length on, queries meet it from one fixed place.
         clamped = min(unit - 1, self._distance), min(unit, self._distance)
         if clamped != self._clamped:
             self._clamped = clamped
-            self._past.rows(clamped[0], rows.prefix_cos[:a], rows.prefix_sin[:a])
-            self._now.rows(clamped[1], rows.prefix_cos[a:], rows.prefix_sin[a:])
+            self._rows(*clamped, prefix_cos, prefix_sin)
+            _deal(self._dealt_to_prefix)
+
+    def _rows(self, past: int, now: int, cos: Float32, sin: Float32) -> None:
+        a = self._agent
+        self._past.rows(past, cos[:a], sin[:a])
+        self._now.rows(now, cos[a:], sin[a:])
+
+
+def _deal(dealt: list[tuple[Array, Float32]]) -> None:
+    for target, rows in dealt:
+        target[...] = rows
 
 
 class CorePass:
     """``core`` bound at one length. ``commit`` writes what it appended into the rings."""
 
-    def __init__(self, place: Workplace, name: str, embeddings: Array, rotary: RotaryRows, groups: Float32):
-        """``embeddings`` [1, T, width] and ``groups`` [T] are the caller's buffers, bound as they are."""
-        core = place.graph("core")
-        length = embeddings.shape[1]
-        appends = [tensor for tensor in core.spec.outputs if tensor.name.startswith("append.")]
-        floats, self.outputs = buffers(place.engine, [t for t in core.spec.outputs if t not in appends], length)
-        self._arena, appended = buffers(place.engine, appends, length)  # apart: rings may hold other numbers
-        self.outputs |= appended
-        inputs = {"embeddings": embeddings, "cos": rotary.cos, "sin": rotary.sin, "group": groups}
+    def __init__(self, place: Workplace, name: str, embeddings: Buffer, rotary: RotaryRows, groups: Float32):
+        """``embeddings`` [T, width] and ``rotary`` are the caller's, bound as they are; ``groups`` [T] is copied."""
+        core, engine = place.graph("core"), place.engine
+        length, width = embeddings.shape
+        self.embeddings, self.rotary = embeddings, rotary
+        self._appends = [tensor.name for tensor in core.spec.outputs if tensor.name.startswith("append.")]
+        wanted = sizes(core.spec.outputs, length)
+        self.hidden = engine.buffer((length, width), "float32")
+        shape, dtype = wanted[self._appends[0]]
+        self._stack = engine.stack(len(self._appends), shape, dtype, axis=1)
+        outputs = {"hidden": self.hidden.view((1, length, width))}
+        outputs |= {append: self._stack[number] for number, append in enumerate(self._appends)}
+        group = engine.buffer((length,), "float32", "in")
+        group.host[...] = groups
+        inputs = {"embeddings": embeddings.view((1, length, width)), "cos": rotary.cos, "sin": rotary.sin}
+        inputs["group"] = group
         if "prefix" in place.store.rings:
             inputs |= {"prefix_cos": rotary.prefix_cos, "prefix_sin": rotary.prefix_sin}
-        self.embeddings = embeddings
-        self.rotary = rotary
-        self.hidden = self.outputs["hidden"]
-        """[1, T, width]"""
-        self._pass = Pass(
-            name, core, inputs | place.store.ring_inputs(), self.outputs, place.meter, pieces=[floats, self._arena]
-        )
+        self._pass = Pass(name, core, inputs | place.store.ring_inputs(), outputs, place.meter)
         self._routes: list[Route] = []
 
     def run(self, name: str | None = None) -> None:
@@ -114,21 +135,13 @@ class CorePass:
             route.write()
 
     def add_route(self, ring: Ring, rows: slice, place: slice) -> None:
-        """Tokens ``rows`` of this pass go to ``place`` inside the ring's places of one unit."""
-        self._routes.append(Route(ring, ring.places_first(self._stacked(ring)), rows, place))
-
-    def _stacked(self, ring: Ring) -> Array:
-        """What this pass appends to ``ring``'s states, [states, *shape]: neighbours in the arena, in the same order.
+        """Tokens ``rows`` of this pass go to ``place`` inside the ring's places of one unit.
 
         BundleError where the graph lists its appends in another order than the manifest its states.
         """
-        outputs = [self.outputs[spec.append] for spec in ring.specs]
-        start = (outputs[0].ctypes.data - self._arena.ctypes.data) // self._arena.itemsize
-        stacked = self._arena[start : start + len(outputs) * outputs[0].size].reshape(-1, *outputs[0].shape)
-        for part, output in zip(stacked, outputs, strict=True):
-            if part.ctypes.data != output.ctypes.data:
-                raise BundleError(f"core lists its appends in another order than ring {ring.name!r} its states")
-        return stacked
+        if [spec.append for spec in ring.specs] != self._appends:
+            raise BundleError(f"core lists its appends in another order than ring {ring.name!r} its states")
+        self._routes.append(Route(ring, self._stack, rows, place))
 
 
 def add_unit_routes(core: CorePass, layout: Layout, rings: dict[str, Ring], names: tuple[str, ...]) -> None:

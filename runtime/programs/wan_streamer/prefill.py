@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from edge_streamer.runtime.engines.contract import Side
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.programs.passes import Pass
 from edge_streamer.runtime.programs.rotary import Rotary
@@ -32,26 +33,25 @@ class Prefill:
             raise InputError("the conversation has begun; a prefix comes first (reset the session)")
         offsets = np.arange(c.prefix_tokens, dtype=np.float64) - c.prefix_tokens
         self._rotary = Rotary(c.rope_base, c.head_size, offsets, c.positions_per_unit)
-        self._table = empty_rows(c.prefix_tokens, c.head_size)
-        self._rotary.rows(0, self._table.cos, self._table.sin)
-        self._token = self._core_pass(1, c.width, c.head_size)
-        self._agent = self._core_pass(layout.agent, c.width, c.head_size)
+        self._cos, self._sin = (np.empty((c.prefix_tokens, c.head_size // 2), np.float32) for _ in range(2))
+        self._rotary.rows(0, self._cos, self._sin)
+        self._token = self._core_pass(1, c.width, c.head_size, "in")
+        self._agent = self._core_pass(layout.agent, c.width, c.head_size, "inner")
         self._make_agent_passes()
 
-    def _core_pass(self, length: int, width: int, head_size: int) -> CorePass:
-        empty = self._place.engine.empty
+    def _core_pass(self, length: int, width: int, head_size: int, side: Side) -> CorePass:
+        engine = self._place.engine
         groups = np.full((length,), GROUP_AGENT, np.float32)
-        self_rows = empty_rows(length, head_size)
-        core = CorePass(self._place, "prefix", empty((1, length, width), "float32"), self_rows, groups)
+        rows, embeddings = empty_rows(engine, length, head_size), engine.buffer((length, width), "float32", side)
+        core = CorePass(self._place, "prefix", embeddings, rows, groups)
         core.add_route(self._ring, slice(0, length), slice(0, length))
         return core
 
     def _make_agent_passes(self) -> None:
         place, wiring = self._place, self._program.wiring
         self._input, self._encode = wiring.encode_agent()
-        clean_time = {name: place.engine.empty((1,), "float32") for name in ("t", "dt")}
-        embeddings = {"embeddings": self._agent.embeddings[0]}
-        self._clean = Pass("clean", place.graph("solve_in"), wiring.latents | clean_time, embeddings, place.meter)
+        latents, embeddings = wiring.latents | wiring.clean_time, {"embeddings": self._agent.embeddings}
+        self._clean = Pass("clean", place.graph("solve_in"), latents, embeddings, place.meter)
 
     @property
     def left(self) -> int:
@@ -63,7 +63,7 @@ class Prefill:
         ids = self._program.encode_text(text)
         self._need(len(ids), f"the text has {len(ids)} tokens")
         for token in ids:
-            self._program.look_up((token,), self._token.embeddings[0])
+            self._program.look_up((token,), self._token.embeddings)
             self._append(self._token, 1)
         return len(ids)
 
@@ -87,10 +87,10 @@ class Prefill:
             )
 
     def _append(self, core: CorePass, length: int) -> None:
-        rows = self._table.part(slice(self._ring.units, self._ring.units + length))
-        for target, source in ((core.rotary.cos, rows.cos), (core.rotary.sin, rows.sin),
-                               (core.rotary.prefix_cos, rows.cos), (core.rotary.prefix_sin, rows.sin)):  # fmt: skip
-            np.copyto(target, source)
+        rotary, first = core.rotary, self._ring.units
+        for rows, table in ((rotary.cos, self._cos), (rotary.sin, self._sin),
+                            (rotary.prefix_cos, self._cos), (rotary.prefix_sin, self._sin)):  # fmt: skip
+            rows.host[...] = table[first : first + length]
         core.run()
         core.commit()
         self._ring.units += length

@@ -14,7 +14,8 @@ stay hidden.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import prod
 from time import perf_counter
 from typing import Annotated
 
@@ -22,6 +23,7 @@ import msgspec
 import numpy as np
 
 from edge_streamer.runtime.bundle.arrays import Array
+from edge_streamer.runtime.engines.contract import Buffer, between_runs
 from edge_streamer.runtime.errors import StepError
 from edge_streamer.runtime.programs.base import UnitIndex, Workplace, read_host
 from edge_streamer.runtime.programs.noise import SLOTS, SOLVER, Noise
@@ -66,7 +68,11 @@ class WanStreamer:
         self._text_out = TextOut(tokenizer)
         self._rows = place.bundle.embedding_rows()
         self.wiring = Wiring(place, self.constants, self.layout)
-        self._rows.rows((self.constants.token_start,), self.wiring.start)
+        self.look_up((self.constants.token_start,), self.wiring.start)
+        (video, audio), slots = (self.constants.video_latent, self.constants.audio_latent), self.layout.slots
+        self._solver_noise = np.empty(prod(video) + prod(audio), np.float32)
+        """One draw, dealt out to picture and sound in this order."""
+        self._slot_noise = np.empty((slots, self.constants.candidates), np.float32)
         self._states = {self.constants.token_speak: True, self.constants.token_listen: False}
         self._host = Host(unit=0)
         self.noise_offset = 0
@@ -82,9 +88,9 @@ class WanStreamer:
         self._noise = Noise(knobs.seed)
         greedy = knobs.temperature == 0.0
         sampling = self.wiring.sampling
-        sampling["temperature"][:] = 1.0 if greedy else knobs.temperature
-        sampling["top_k"][:] = 1 if greedy else knobs.top_k or self.constants.candidates
-        sampling["top_p"][:] = 1.0 if greedy else knobs.top_p
+        sampling["temperature"].host[:] = 1.0 if greedy else knobs.temperature
+        sampling["top_k"].host[:] = 1 if greedy else knobs.top_k or self.constants.candidates
+        sampling["top_p"].host[:] = 1.0 if greedy else knobs.top_p
 
     # -- one unit
 
@@ -100,7 +106,7 @@ class WanStreamer:
         wiring, store, k = self.wiring, self.place.store, self._host.unit
         take_in(wiring.user, unit)
         text, waiting = self.text_in.take(self._host.waiting, unit.text)
-        self._rows.rows(text, wiring.user_text)
+        self.look_up(text, wiring.user_text)
         wiring.rotary.turn(k)
         self._run_with_carries("encode", wiring.encode)
         block = self._perceive()
@@ -108,14 +114,14 @@ class WanStreamer:
         self._solve(k)
         self._run_with_carries("decode", wiring.decode)
         words, tail = self._text_out.add(self._host.tail, spoken[1:])
-        np.copyto(wiring.all_past, wiring.all_latents)
+        wiring.keep_latents()
         for ring in ("main", "video"):
             store.rings[ring].finish_unit()
         self._host = Host(unit=k + 1, past=True, waiting=waiting, tail=tail)
         return Response(
             index=k,
-            samples=wiring.agent["samples"],
-            frames=wiring.agent["frames"],
+            samples=wiring.agent["samples"].host,
+            frames=wiring.agent["frames"].host,
             text=words,
             tokens=spoken,
             seconds=perf_counter() - start,
@@ -151,19 +157,20 @@ class WanStreamer:
         """The slots, one token at a time; each is committed before the next is chosen."""
         wiring = self.wiring
         if self._knobs.temperature > 0.0:
-            self._noise.gumbel(SLOTS, k + self.noise_offset, wiring.slot_noise)
+            self._noise.gumbel(SLOTS, k + self.noise_offset, self._slot_noise)
+            wiring.slot_noise.host[...] = self._slot_noise
         spoken = []
         for s, core in enumerate(wiring.slots):
             (wiring.tokens[s - 1] if s else wiring.first_token[block]).run()
             token = forced[s] if forced is not None else self._chosen(s)
             spoken.append(token)
-            self._rows.rows((token,), core.embeddings[0])
+            self.look_up((token,), core.embeddings)
             core.run()
             core.commit()
         return tuple(spoken)
 
     def _chosen(self, s: int) -> int:
-        token, rows = int(self.wiring.sampled[s]["token"][0]), self._rows.count
+        token, rows = int(self.wiring.sampled[s]["token"].host[0]), self._rows.count
         if not 0 <= token < rows:
             raise StepError(
                 f"slot {s} gave token {token}; the embedding table has {rows} rows; the unit was rolled back"
@@ -173,10 +180,14 @@ class WanStreamer:
     def _solve(self, k: int) -> None:
         """From noise at t = 1 to clean latents at t = 0 in equal Euler steps."""
         wiring, n = self.wiring, self._steps
-        self._noise.normal(SOLVER, k + self.noise_offset, wiring.all_latents)
-        wiring.time["dt"][:] = 1.0 / n
+        self._noise.normal(SOLVER, k + self.noise_offset, self._solver_noise)
+        start = 0
+        for latents in wiring.latents.values():
+            latents.host[...] = self._solver_noise[start : start + latents.host.size].reshape(latents.shape)
+            start += latents.host.size
+        wiring.time["dt"].host[:] = 1.0 / n
         for i in range(n):
-            wiring.time["t"][:] = 1.0 - i / n
+            wiring.time["t"].host[:] = 1.0 - i / n
             wiring.solve_in.run(f"solve.{i}.in")
             wiring.solve.run(f"solve.{i}")
             wiring.solve_out.run(f"solve.{i}.out")
@@ -186,9 +197,9 @@ class WanStreamer:
         """Token numbers of ``text``."""
         return self.text_in.encode(text)
 
-    def look_up(self, ids: Sequence[int], out: Array) -> None:
+    def look_up(self, ids: Sequence[int], out: Buffer) -> None:
         """Embedding rows of ``ids`` into ``out`` [len(ids), width]."""
-        self._rows.rows(ids, out)
+        self._rows.rows(ids, between_runs(out))
 
     @property
     def token_count(self) -> int:
@@ -201,8 +212,8 @@ class WanStreamer:
         value: dict[str, object] = msgspec.to_builtins(self._host)
         return value
 
-    def held(self) -> dict[str, Array]:
-        return {f"past.{name}": array for name, array in self.wiring.past.items()}
+    def held(self) -> dict[str, Buffer]:
+        return {f"past.{name}": buffer for name, buffer in self.wiring.past.items()}
 
     def set_host(self, host: dict[str, object]) -> None:
         came = read_host(host, Host)
@@ -215,14 +226,16 @@ class WanStreamer:
 
     def reset(self, unit: int) -> None:
         self._host = Host(unit=unit)
-        self.wiring.all_past.fill(0)
+        for buffer in self.wiring.past.values():
+            self.place.engine.write(buffer, np.zeros(buffer.shape, buffer.dtype))
 
 
-def take_in(buffers: dict[str, Array], unit: Unit) -> None:
+def take_in(buffers: Mapping[str, Buffer], unit: Unit) -> None:
     """Copy a unit's samples and frames into ``buffers``. ValueError for arrays outside the media contract."""
-    _take(buffers["samples"], unit.samples, 0, "samples")
-    _take(buffers["frames"], unit.frames, GREY, "frames")
-    if not np.isfinite(np.add.reduce(buffers["samples"])):
+    samples = buffers["samples"].host
+    _take(samples, unit.samples, 0, "samples")
+    _take(buffers["frames"].host, unit.frames, GREY, "frames")
+    if not np.isfinite(np.add.reduce(samples)):
         raise ValueError("the unit's samples hold a NaN or an infinity; wanted full scale -1..1")
 
 

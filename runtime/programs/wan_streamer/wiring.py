@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_streamer.runtime.bundle.arrays import Array
-from edge_streamer.runtime.engines.contract import Engine
+from edge_streamer.runtime.engines.buffers import packed
+from edge_streamer.runtime.engines.contract import Buffer, between_runs
 from edge_streamer.runtime.programs.base import Workplace
-from edge_streamer.runtime.programs.passes import Pass, free_inputs, free_outputs
+from edge_streamer.runtime.programs.passes import Pass, free_inputs, free_outputs, sizes
 from edge_streamer.runtime.programs.wan_streamer.core_pass import CorePass, RotaryTable, add_unit_routes
 from edge_streamer.runtime.programs.wan_streamer.layout import (
     AGENT,
@@ -23,55 +23,51 @@ from edge_streamer.runtime.programs.wan_streamer.layout import (
     Constants,
     Layout,
 )
-from edge_streamer.runtime.state.store import arena
 
 
 class Wiring:
-    """Buffers and passes. ``tokens`` below is the block's embeddings [agent + user + 1, width]."""
+    """Buffers and passes. ``tokens`` are the block's embeddings [agent + user + 1, width]."""
 
     def __init__(self, place: Workplace, constants: Constants, layout: Layout):
         self._place, self._constants, self._layout = place, constants, layout
-        self.rotary = RotaryTable(constants, layout)
+        self.rotary = RotaryTable(place.engine, constants, layout)
         self._make_buffers()
         self._make_core_passes()
         self._make_other_passes()
 
     def _make_buffers(self) -> None:
-        c, layout, place = self._constants, self._layout, self._place
-        empty = place.engine.empty
+        c, layout, engine = self._constants, self._layout, self._place.engine
         encode, slot, decode = (self._place.graph(n).spec for n in ("encode", "slot", "decode"))
-        self.user = {t.name: empty(fixed(t.shape), t.dtype) for t in free_inputs(encode)}
-        self.agent = {t.name: empty(fixed(t.shape), t.dtype) for t in free_outputs(decode)}
-        shapes = {"latents.video": c.video_latent, "latents.audio": c.audio_latent}
-        self.all_latents, self.latents = _neighbours(place.engine, shapes)
-        """The solver's latents, from noise to y_k: in one piece, and by name."""
-        self.all_past, self.past = _neighbours(place.engine, shapes)
+        self.user = packed(engine, sizes(free_inputs(encode)), "in")
+        self.agent = packed(engine, sizes(free_outputs(decode)), "out")
+        latents = {"latents.video": (c.video_latent, "float32"), "latents.audio": (c.audio_latent, "float32")}
+        self.latents = packed(engine, latents, "in")
+        """The solver's, from noise to y_k."""
+        self.past = packed(engine, latents)
         """y_{k-1}, clean: history."""
-        self._all_next, after = _neighbours(place.engine, shapes)
-        self._next = {f"next.{name}": array for name, array in after.items()}
-        self.time = {"t": empty((1,), "float32"), "dt": empty((1,), "float32")}
-        self._clean_time = {"t": empty((1,), "float32"), "dt": empty((1,), "float32")}  # stays 0: clean
-        self.sampling = {
-            n: empty((1,), d) for n, d in (("temperature", "float32"), ("top_k", "int32"), ("top_p", "float32"))
-        }
-        self.slot_noise = empty((layout.slots, c.candidates), "float32")
-        self.sampled = [{t.name: empty(fixed(t.shape), t.dtype) for t in slot.outputs} for _ in range(layout.slots)]
-        self._embeddings = empty((1, layout.agent + layout.user + 1, c.width), "float32")
+        self._next = packed(engine, latents)
+        self.time = packed(engine, dict.fromkeys(("t", "dt"), ((1,), "float32")), "in")
+        self.clean_time = packed(engine, dict.fromkeys(("t", "dt"), ((1,), "float32")), "in")  # stays 0: clean
+        sampling = {"temperature": "float32", "top_k": "int32", "top_p": "float32"}
+        self.sampling = packed(engine, {name: ((1,), dtype) for name, dtype in sampling.items()}, "in")
+        self.slot_noise = engine.stack(layout.slots, (c.candidates,), "float32", axis=0, side="in")
+        self.sampled = [packed(engine, sizes(slot.outputs), "out") for _ in range(layout.slots)]
+        self._tokens = engine.buffer((layout.agent + layout.user + 1, c.width), "float32")
 
     def _make_core_passes(self) -> None:
         layout, place, a = self._layout, self._place, self._layout.agent
         counts = [a, layout.user, 1]
         groups = np.repeat(np.array([GROUP_AGENT, GROUP_USER, GROUP_START], np.float32), counts)
-        whole, rotary, empty = self._embeddings, self.rotary, place.engine.empty
-        width = self._constants.width
-        self.block = CorePass(place, "block", whole, rotary.block, groups)
-        self.settled_block = CorePass(place, "block", whole[:, a:], rotary.settled_block, groups[a:])
-        self.settle = CorePass(place, "settle", whole[:, :a], rotary.agent, groups[:a])
+        tokens, rotary, engine = self._tokens, self.rotary, place.engine
+        width, end = self._constants.width, a + layout.user + 1
+        self.block = CorePass(place, "block", tokens, rotary.block, groups)
+        self.settled_block = CorePass(place, "block", tokens.part(a, end), rotary.settled_block, groups[a:])
+        self.settle = CorePass(place, "settle", tokens.part(0, a), rotary.agent, groups[:a])
         self.slots = [
-            CorePass(place, f"slot.{s}", empty((1, 1, width), "float32"), rows, groups[:1])
+            CorePass(place, f"slot.{s}", engine.buffer((1, width), "float32", "in"), rows, groups[:1])
             for s, rows in enumerate(rotary.slots)
         ]
-        self.solve = CorePass(place, "solve", empty((1, a, width), "float32"), rotary.agent, groups[:a])
+        self.solve = CorePass(place, "solve", engine.buffer((a, width), "float32"), rotary.agent, groups[:a])
         rings = place.store.rings
         add_unit_routes(self.block, layout, rings, AGENT + USER)
         add_unit_routes(self.settled_block, layout, rings, USER)
@@ -81,66 +77,52 @@ class Wiring:
             core.add_route(rings[layout.segment("slots").ring], slice(0, 1), slice(start + s, start + s + 1))
 
     def _make_other_passes(self) -> None:
-        layout, tokens = self._layout, self._embeddings[0]
+        layout, tokens = self._layout, self._tokens
         a, nv = layout.agent, layout.segment("user.video").count
-        after_audio = a + nv + layout.segment("user.audio").count
-        self.user_text = tokens[after_audio : a + layout.user]
-        self.start = tokens[a + layout.user :]
-        self.encode = self._with_carries(
-            "encode", self.user, {"user.video": tokens[a : a + nv], "user.audio": tokens[a + nv : after_audio]}
-        )
-        self.clean = self._simple("solve_in", "clean", self.past | self._clean_time, {"embeddings": tokens[:a]})
+        after_audio, end = a + nv + layout.segment("user.audio").count, a + layout.user
+        perceived = {"user.video": tokens.part(a, a + nv), "user.audio": tokens.part(a + nv, after_audio)}
+        self.user_text, self.start = tokens.part(after_audio, end), tokens.part(end, end + 1)
+        self.encode = self._with_carries("encode", self.user, perceived)
+        self.clean = self._simple("solve_in", "clean", self.past | self.clean_time, {"embeddings": tokens.part(0, a)})
         noisy = self.latents | self.time
-        self.solve_in = self._simple("solve_in", "solve.in", noisy, {"embeddings": self.solve.embeddings[0]})
-        hidden = {"hidden": self.solve.hidden[0]}
-        self.solve_out = self._simple("solve_out", "solve.out", noisy | hidden, self._next, [self._all_next])
+        self.solve_in = self._simple("solve_in", "solve.in", noisy, {"embeddings": self.solve.embeddings})
+        following = {f"next.{name}": buffer for name, buffer in self._next.items()}
+        self.solve_out = self._simple("solve_out", "solve.out", noisy | {"hidden": self.solve.hidden}, following)
         self.decode = self._with_carries("decode", self.latents, self.agent)
-        self.first_token = {core: self._token(0, core.hidden[0, -1:]) for core in (self.block, self.settled_block)}
-        self.tokens = [self._token(s, self.slots[s - 1].hidden[0]) for s in range(1, layout.slots)]
+        self.first_token = {core: self._token(0, last_row(core.hidden)) for core in (self.block, self.settled_block)}
+        self.tokens = [self._token(s, self.slots[s - 1].hidden) for s in range(1, layout.slots)]
 
     def take_step(self) -> None:
         """The solver's step becomes the latents."""
-        np.copyto(self.all_latents, self._all_next)
+        for name, latents in self.latents.items():
+            latents.host[...] = between_runs(self._next[name])
 
-    def _simple(
-        self,
-        graph: str,
-        name: str,
-        inputs: dict[str, Array],
-        outputs: dict[str, Array],
-        pieces: list[Array] | None = None,
-    ) -> Pass:
-        return Pass(name, self._place.graph(graph), inputs, outputs, self._place.meter, pieces)
+    def keep_latents(self) -> None:
+        """The latents, clean now, become history."""
+        for name, latents in self.latents.items():
+            between_runs(self.past[name])[...] = latents.host
 
-    def _token(self, s: int, hidden: Array) -> Pass:
+    def _simple(self, graph: str, name: str, inputs: dict[str, Buffer], outputs: dict[str, Buffer]) -> Pass:
+        return Pass(name, self._place.graph(graph), inputs, outputs, self._place.meter)
+
+    def _token(self, s: int, hidden: Buffer) -> Pass:
         inputs = {"hidden": hidden, "noise": self.slot_noise[s]} | self.sampling
         return self._simple("slot", f"token.{s}", inputs, self.sampled[s])
 
-    def encode_agent(self) -> tuple[dict[str, Array], list[Pass]]:
+    def encode_agent(self) -> tuple[dict[str, Buffer], list[Pass]]:
         """The agent's encoder, into the latents: its inputs, and a pass per side. Opens a graph that no step runs."""
-        spec = self._place.graph("encode_agent").spec
-        inputs = {t.name: self._place.engine.empty(fixed(t.shape), t.dtype) for t in free_inputs(spec)}
+        inputs = packed(self._place.engine, sizes(free_inputs(self._place.graph("encode_agent").spec)), "in")
         return inputs, self._with_carries("encode_agent", inputs, self.latents)
 
-    def _with_carries(self, name: str, inputs: dict[str, Array], outputs: dict[str, Array]) -> list[Pass]:
-        """The graph bound twice, once per committed side of its carries."""
-        carries, graph = self._place.store.carries[name], self._place.graph(name)
-        passes = []
-        for side in (0, 1):
-            ins, outs = inputs | carries.reads(side), outputs | carries.writes(side)
-            pieces = [*outputs.values(), carries.arenas[1 - side].flat]
-            passes.append(Pass(name, graph, ins, outs, self._place.meter, pieces))
-        return passes
+    def _with_carries(self, name: str, inputs: dict[str, Buffer], outputs: dict[str, Buffer]) -> list[Pass]:
+        """The graph bound twice, once per committed piece of its carries."""
+        carries = self._place.store.carries[name]
+        return [
+            self._simple(name, name, inputs | carries.reads(front), outputs | carries.writes(front)) for front in (0, 1)
+        ]
 
 
-def _neighbours(engine: Engine, shapes: dict[str, tuple[int, int]]) -> tuple[Array, dict[str, Array]]:
-    """Float buffers of these shapes in one piece of memory: (all of it, flat, and each by name)."""
-    made = arena(engine, [(shape, "float32") for shape in shapes.values()])
-    return made.flat, dict(zip(shapes, made.views, strict=True))
-
-
-def fixed(shape: tuple[int | str, ...]) -> tuple[int, ...]:
-    """A shape without a symbolic length; ValueError where it has one."""
-    if not all(isinstance(n, int) for n in shape):
-        raise ValueError(f"shape {shape} has a symbolic length where a fixed one was wanted")
-    return tuple(int(n) for n in shape)
+def last_row(buffer: Buffer) -> Buffer:
+    """The last row of ``buffer``, [1, ...]."""
+    rows = buffer.shape[0]
+    return buffer.part(rows - 1, rows)

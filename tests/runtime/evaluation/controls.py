@@ -39,12 +39,15 @@ def zeros_as_history(session: Session) -> None:
     perceive = program._perceive
 
     def broken() -> Any:
-        kept = program.wiring.all_past.copy()
-        program.wiring.all_past.fill(0)
+        engine, held = session.engine, program.held().values()
+        kept = [engine.read(buffer) for buffer in held]
+        for buffer in held:
+            engine.write(buffer, np.zeros(buffer.shape, buffer.dtype))
         try:
             return perceive()
         finally:
-            program.wiring.all_past[:] = kept
+            for buffer, values in zip(held, kept, strict=True):
+                engine.write(buffer, values)
 
     program._perceive = broken  # type: ignore[method-assign]
 
@@ -96,7 +99,8 @@ class OneTailLost(Carries):
 
     def commit(self) -> None:
         super().commit()
-        self.arenas[self.front].views[0].fill(0)
+        first = next(iter(self.committed().values()))
+        self._engine.write(first, np.zeros(first.shape, first.dtype))
 
 
 class NeverSwapped(Carries):
@@ -115,7 +119,7 @@ def carries_become(kind: type[Carries], graph: str) -> Break:
 
 def wrong_time_on_commit(session: Session) -> None:
     """Clean latents enter the history as if they were half noise."""
-    session.streamer.wiring._clean_time["t"].fill(0.5)
+    session.streamer.wiring.clean_time["t"].host.fill(0.5)
 
 
 def around_step(session: Session, change: Callable[[Callable[[], Response]], Response]) -> None:
@@ -143,7 +147,7 @@ def always(token: str, silent: bool) -> Break:
 
         def change(step: Callable[[], Response]) -> Response:
             answer = step()
-            program.wiring.sampled[0]["token"][:] = state
+            program.wiring.sampled[0]["token"].host[:] = state
             tokens = (state, *answer.tokens[1:])
             if silent:
                 return replace(answer, tokens=tokens, text="", samples=np.zeros_like(answer.samples))
