@@ -1,8 +1,8 @@
 """Small bundles for tests, made with onnx on the spot.
 
-Hands on ``counter_bundle`` (two graphs of the program ``chain``, one of them with a carry) and ``ring_bundle`` (one
-graph that reads and appends to a ring), ``rewrite`` to change a manifest as a damaged or hostile writer might,
-``refuses`` to see a bundle refused, and ``PROVENANCE``.
+Hands on ``counter_bundle`` (two graphs of the program ``chain``, one of them with a carry), ``tally_bundle`` (one graph
+with carries of two dtypes) and ``ring_bundle`` (one graph that reads and appends to a ring), ``rewrite`` to change a
+manifest as a damaged or hostile writer might, ``refuses`` to see a bundle refused, and ``PROVENANCE``.
 """
 
 from __future__ import annotations
@@ -65,6 +65,40 @@ def counter_bundle(folder: Path) -> Path:
                 _graph("second", (_row("y"),), (_row("z"),), 1, 4, 36),
             ),
             states=(CarrySpec(path="sum", graph="first", dtype="float32", shape=(1, 4), axes=("batch", "value")),),
+            files=(),
+            provenance=PROVENANCE,
+        ),
+    )
+    return folder
+
+
+def tally_bundle(folder: Path) -> Path:
+    """Write a bundle into ``folder``: a running mean. y = sum / n, both carried: sum float32 [1, 4], n int64 [1]."""
+    (folder / "graphs").mkdir(parents=True)
+    nodes = [
+        helper.make_node("Add", ["x", "state.sum"], ["state_next.sum"]),
+        helper.make_node("Add", ["one", "state.n"], ["state_next.n"]),
+        helper.make_node("Cast", ["state_next.n"], ["count"], to=TensorProto.FLOAT),
+        helper.make_node("Div", ["state_next.sum", "count"], ["y"]),
+    ]
+    one = helper.make_tensor("one", TensorProto.INT64, [1], [1])
+    counts = {"state.n": (1,), "state_next.n": (1,)}
+    inputs, outputs = ("x", "state.sum", "state.n"), ("y", "state_next.sum", "state_next.n")
+    _save(folder / "graphs/mean.onnx", "mean", nodes, inputs, outputs, [one], counts, dict.fromkeys(counts, "INT64"))
+    specs = {name: TensorSpec(name=name, dtype="int64", shape=(1,), axes=("value",)) for name in counts}
+    specs |= {name: _row(name) for name in (*inputs, *outputs) if name not in counts}
+    write_bundle(
+        folder,
+        Manifest(
+            format=FORMAT,
+            name="tally",
+            program="chain",
+            constants={"order": ["mean"], "inputs": ["x"], "outputs": ["y"]},
+            graphs=(_graph("mean", tuple(specs[n] for n in inputs), tuple(specs[n] for n in outputs), 1, 9, 88),),
+            states=(
+                CarrySpec(path="sum", graph="mean", dtype="float32", shape=(1, 4), axes=("batch", "value")),
+                CarrySpec(path="n", graph="mean", dtype="int64", shape=(1,), axes=("value",)),
+            ),
             files=(),
             provenance=PROVENANCE,
         ),
@@ -149,9 +183,11 @@ def _save(
     outputs: tuple[str, ...] | list[str],
     constants: list[onnx.TensorProto] | None = None,
     shapes: dict[str, tuple[int, ...]] | None = None,
+    dtypes: dict[str, str] | None = None,
 ) -> None:
     def values(names: tuple[str, ...] | list[str]) -> list[onnx.ValueInfoProto]:
-        return [helper.make_tensor_value_info(n, TensorProto.FLOAT, (shapes or {}).get(n, (1, 4))) for n in names]
+        kinds = {n: TensorProto.DataType.Value((dtypes or {}).get(n, "FLOAT")) for n in names}
+        return [helper.make_tensor_value_info(n, kinds[n], (shapes or {}).get(n, (1, 4))) for n in names]
 
     graph = helper.make_graph(nodes, name, values(inputs), values(outputs), constants or [])
     model = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 21)])

@@ -182,6 +182,7 @@ class Config:
         t = self.transformer
         checks = (
             (t.heads % t.kv_heads == 0, f"heads {t.heads} must be a multiple of kv_heads {t.kv_heads}"),
+            (t.width % 64 == 0, f"width {t.width} must be a multiple of 64, for its rows to be aligned"),
             (t.head_size % 2 == 0, f"head_size {t.head_size} must be even"),
             (self.sample_rate % 800 == 0, f"sample_rate {self.sample_rate} must be a multiple of 800"),
             (UNIT_HOPS % self.user_audio.tokens == 0, f"user_audio.tokens {self.user_audio.tokens} must divide 16"),

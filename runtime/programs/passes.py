@@ -102,11 +102,15 @@ def _length(spec: GraphSpec, inputs: Mapping[str, Buffer]) -> int | None:
 
 def sizes(specs: Sequence[TensorSpec], length: int | None = None) -> dict[str, tuple[Shape, str]]:
     """Name -> (shape, dtype) of tensors; a symbolic ``T`` becomes ``length``, ValueError where that is None."""
-    if length is None and any(isinstance(n, str) for spec in specs for n in spec.shape):
-        raise ValueError("a tensor with a symbolic length needs a length")
-    return {
-        spec.name: (tuple((length or 0) if isinstance(n, str) else n for n in spec.shape), spec.dtype) for spec in specs
-    }
+
+    def sized(n: int | str) -> int:
+        if isinstance(n, int):
+            return n
+        if length is None:
+            raise ValueError("a tensor with a symbolic length needs a length")
+        return length
+
+    return {spec.name: (tuple(map(sized, spec.shape)), spec.dtype) for spec in specs}
 
 
 def free_inputs(spec: GraphSpec) -> list[TensorSpec]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edge_streamer.runtime.bundle.manifest import CarrySpec, Manifest, MediaSpec, RingSpec, TensorSpec
+from edge_streamer.runtime.engines.buffers import ALIGNMENT
 from edge_streamer.runtime.errors import BundleError
 from edge_streamer.runtime.programs.wan_streamer.layout import Layout
 
@@ -37,6 +38,11 @@ def check_contract(layout: Layout, manifest: Manifest) -> None:
         _check_graph(manifest, name, inputs, outputs)
     _check_rings(layout, manifest)
     _check_tokens(layout, manifest)
+    if 4 * layout.constants.width % ALIGNMENT:
+        raise BundleError(
+            f"width is {layout.constants.width}; wanted a multiple of {ALIGNMENT // 4}: passes begin inside the block, "
+            f"at rows whose address is a multiple of {ALIGNMENT} bytes"
+        )
 
 
 def _graphs(layout: Layout, media: MediaSpec) -> dict[str, tuple[Side, Side]]:

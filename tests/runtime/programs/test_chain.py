@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from edge_streamer.runtime.engines.cpu import OrtEngine
-from edge_streamer.runtime.errors import BundleError
+from edge_streamer.runtime.errors import BundleError, StepError
 from edge_streamer.runtime.session.session import open_session
+from edge_streamer.runtime.session.snapshot import load_snapshot
 from edge_streamer.runtime.unit import Unit
-from tests.bundles import rewrite
+from tests.bundles import rewrite, tally_bundle
 from tests.runtime.faults import CopyingEngine, FaultyEngine
 
 ROW = np.array([[1, 2, 3, 4]], np.float32)
@@ -33,6 +34,23 @@ def test_snapshot_and_reset(made_counter: Path) -> None:
     np.testing.assert_array_equal(session.step({"x": ROW})["z"], 4 * ROW)
     session.reset()
     np.testing.assert_array_equal(session.step({"x": ROW})["z"], 2 * ROW)
+
+
+@pytest.mark.parametrize("engine", [OrtEngine, CopyingEngine])
+def test_one_graph_carries_floats_and_integers(tmp_path: Path, engine: type[OrtEngine]) -> None:
+    session = open_session(tally_bundle(tmp_path / "tally"), engine=engine(threads=1))
+    for k in range(1, 4):
+        np.testing.assert_allclose(session.step({"x": k * ROW})["y"], (k + 1) / 2 * ROW)
+    snapshot = session.snapshot()
+    assert snapshot.arrays["carry/n"].tolist() == [3]
+    snapshot.save(tmp_path / "at.npz")
+    np.testing.assert_allclose(session.step({"x": 4 * ROW})["y"], 2.5 * ROW)
+    session.restore(load_snapshot(tmp_path / "at.npz"))
+    with pytest.raises(StepError, match="'y'"):
+        session.step({"x": np.nan * ROW})
+    np.testing.assert_allclose(session.step({"x": 4 * ROW})["y"], 2.5 * ROW)
+    session.reset()
+    np.testing.assert_allclose(session.step({"x": 6 * ROW})["y"], 6 * ROW)
 
 
 def test_a_failed_step_leaves_the_carry(made_counter: Path) -> None:

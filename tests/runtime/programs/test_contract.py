@@ -43,6 +43,15 @@ def rings(m: dict[str, Any], **values: Any) -> None:
             state.update(values)
 
 
+def narrow(m: dict[str, Any], width: int) -> None:
+    """Everything that is as wide as the Transformer becomes ``width`` wide."""
+    before = m["constants"]["width"]
+    for tensors in (g[side] for g in m["graphs"] for side in ("inputs", "outputs")):
+        for tensor in tensors:
+            tensor["shape"] = [width if n == before else n for n in tensor["shape"]]
+    m["constants"]["width"] = m["embedding"]["width"] = width
+
+
 WRONG: dict[str, tuple[Change, str]] = {
     "camera of another size": (media(user_size=[64, 97]), "graph 'encode', input 'frames' is uint8 [4, 64, 96, 3]"),
     "picture of another size": (media(agent_size=[95, 160]), "graph 'decode', output 'frames'"),
@@ -65,6 +74,7 @@ WRONG: dict[str, tuple[Change, str]] = {
     "rings emptied every unit": (lambda m: rings(m, reset="unit"), "is emptied every unit"),
     "another number of candidates": (constants(candidates=63), "graph 'slot', input 'noise' is float32 [64]"),
     "another width": (constants(width=191), "graph 'core', input 'embeddings' is float32 [1, 'T', 192]"),
+    "a width whose rows are not aligned": (lambda m: narrow(m, 96), "width is 96; wanted a multiple of 64"),
     "other latents": (
         lambda m: m["constants"].update(video_latent=[5, 23]),
         "graph 'solve_in', input 'latents.video' is float32 [5, 24]; constants and media say float32 [5, 23]",
