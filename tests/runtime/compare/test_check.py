@@ -17,6 +17,7 @@ from edge_streamer.runtime.bundle.listed import MANIFEST
 from edge_streamer.runtime.bundle.manifest import parse
 from edge_streamer.runtime.bundle.reader import Bundle, write_bundle
 from edge_streamer.runtime.bundle.shipped import bundle_path
+from edge_streamer.runtime.commands import check as check_command
 from edge_streamer.runtime.commands import cli
 from edge_streamer.runtime.compare import check as under_test
 from edge_streamer.runtime.compare.check import TOLERANCE, check
@@ -231,7 +232,7 @@ def test_the_table_says_what_rounding_is(monkeypatch: pytest.MonkeyPatch, capsys
         under_test.Row("frames", 0.2, "1", "1", 0.01),
     ]
     verdict = under_test.Verdict("b", "an engine", 4, 0.3, 1.0, rows)
-    under_test._print_table(verdict)
+    check_command._print_table(verdict)
     told = capsys.readouterr().out
     assert "ok, same" in told
     assert "ok, rounded" in told
