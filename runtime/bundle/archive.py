@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Protocol, cast
 
 from edge_streamer.runtime.bundle.checksums import BUNDLES, Checksums, cache_folder
 from edge_streamer.runtime.bundle.consistency import check_consistency
@@ -41,20 +41,29 @@ _held: dict[Path, int] = {}
 """The handles, locked for sharing, of the unpacked bundles that this process uses."""
 
 
-def pack(folder: Path, manifest: Manifest, out: Path) -> None:
-    """Write the bundle in ``folder`` to the archive ``out``, whole or not at all. Raises InputError for another kind of
-    name."""
+class Packable(Protocol):
+    """A bundle, as far as packing needs one: its reader knows archives, so they do not know it."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def manifest(self) -> Manifest: ...
+
+
+def pack(bundle: Packable, out: Path) -> None:
+    """Write ``bundle`` to the archive ``out``, whole or not at all. Raises InputError for another kind of name."""
     if out.suffix not in (".tar", *GZIPPED):
         raise InputError(f"cannot write {out}: an archive's name ends in .tar, .tar.gz or .tgz")
-    check_outside("--out", out, BUNDLE, folder)
+    check_outside("--out", out, BUNDLE, bundle.path)
     with (
         replacing(out) as partial,
         partial.open("wb") as file,
         _maybe_gzipped(file, out) as stream,
         tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive,
     ):
-        for name in (MANIFEST, *(listed.path for listed in manifest.files)):
-            path = inside(folder, name)
+        for name in (MANIFEST, *(listed.path for listed in bundle.manifest.files)):
+            path = inside(bundle.path, name)
             with path.open("rb") as content:
                 archive.addfile(_plain(name, path.stat().st_size), content)
 

@@ -25,7 +25,7 @@ def main(args: argparse.Namespace) -> int:
     from edge_streamer.runtime.pages.terminal import next_command
 
     bundle = Bundle.open(args.bundle)
-    pack(bundle.path, bundle.manifest, args.out)
+    pack(bundle, args.out)
     print(f"{args.out}: {size_text(args.out.stat().st_size)}, {len(bundle.manifest.files) + 1} files")
     print(next_command("check", args.out))
     return 0

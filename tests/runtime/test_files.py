@@ -233,8 +233,8 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         seen.append(path)
         return digest(path)
 
-    monkeypatch.setattr(files, "digest", counting)
-    monkeypatch.setattr(files, "SETTLED_NANOSECONDS", -1)
+    monkeypatch.setattr(checksumming, "digest", counting)
+    monkeypatch.setattr(checksumming, "SETTLED_NANOSECONDS", -1)
     return seen
 
 
@@ -364,7 +364,7 @@ def test_a_damaged_memory_of_checksums_counts_as_empty(tmp_path: Path, case: str
 
 
 def test_a_path_that_is_no_text_is_remembered_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "SETTLED_NANOSECONDS", -1)
+    monkeypatch.setattr(checksumming, "SETTLED_NANOSECONDS", -1)
     file = tmp_path / os.fsdecode(b"n\xffme")
     file.write_bytes(b"x" * (checksumming.REMEMBERED_BYTES + 1))
     checksums = Checksums(tmp_path / "checksums.json")

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from edge_streamer.runtime import files
 from edge_streamer.runtime.bundle import checksums as checksumming
 from edge_streamer.runtime.bundle.checksums import Checksums, cache_folder
 from edge_streamer.runtime.errors import InputError
@@ -99,7 +98,7 @@ def test_a_user_without_a_home_goes_without_a_cache(
     with pytest.raises(InputError, match="has no home folder to keep a cache in; set XDG_CACHE_HOME"):
         cache_folder()
     (tmp_path / "large").write_bytes(bytes(checksumming.REMEMBERED_BYTES))
-    monkeypatch.setattr(files, "SETTLED_NANOSECONDS", -1)
+    monkeypatch.setattr(checksumming, "SETTLED_NANOSECONDS", -1)
     checksums = Checksums()
     assert checksums.sha256(tmp_path / "large") == checksumming.digest(tmp_path / "large")
     checksums.save()
