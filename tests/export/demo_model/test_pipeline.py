@@ -24,7 +24,7 @@ STAGES = (
 def train(out: Path, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     words = ["--out", str(out), "--scale", "0.002"]
     command = [sys.executable, "-m", "edge_streamer.export.demo_model.train", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
+    return subprocess.run(command, capture_output=True, text=True, timeout=1500, env=environment)
 
 
 @pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="training needs espeak-ng, which is not installed")
