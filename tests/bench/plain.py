@@ -158,7 +158,7 @@ class Plain:
         self._host, self._embeddings = Host(bundle, start), bundle.embedding_rows()
         self._constants = c = self._host.constants
         self._layout = Layout(c)
-        self._angles = RotaryTable(c, self._layout)
+        self._angles = RotaryTable(engine, c, self._layout)
         self._prefix = bool(c.prefix_tokens)
         self._rings: Rings = RINGS[way](bundle, start)
         self._carries = {
@@ -238,9 +238,15 @@ class Plain:
         self, tokens: Array, angles: RotaryRows, groups: Array, wanted: list[str] | None = None
     ) -> tuple[Array, dict[str, Array]]:
         """[T, width] -> hidden [T, width] and all outputs that were ``wanted`` (None: every one)."""
-        feeds = {"embeddings": tokens[None], "cos": angles.cos, "sin": angles.sin, "group": groups, **self._rings.feeds}
+        feeds = {
+            "embeddings": tokens[None],
+            "cos": angles.cos.host,
+            "sin": angles.sin.host,
+            "group": groups,
+            **self._rings.feeds,
+        }
         if self._prefix:
-            feeds |= {"prefix_cos": angles.prefix_cos, "prefix_sin": angles.prefix_sin}
+            feeds |= {"prefix_cos": angles.prefix_cos.host, "prefix_sin": angles.prefix_sin.host}
         came = self._run("core", feeds, wanted)
         return came["hidden"][0], came
 
