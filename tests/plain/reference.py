@@ -65,8 +65,8 @@ def record(session: Session, knobs: Knobs, units: int, settle: bool = False, pre
         one = {"in.samples": unit.samples, "in.frames": unit.frames, "in.text": np.array(text, np.int32)}
         one |= {
             "tokens": np.array(response.tokens, np.int32),
-            "scores": np.stack([sampled["scores"] for sampled in program.wiring.sampled]),
-            **program.wiring.past,
+            "scores": np.stack([session.engine.read(sampled["scores"]) for sampled in program.wiring.sampled]),
+            **{name: session.engine.read(latents) for name, latents in program.wiring.past.items()},
             "samples": response.samples,
             "frames": response.frames,
         }
