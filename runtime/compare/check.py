@@ -26,10 +26,10 @@ TOLERANCE = {
     "fp8": 0.3, "nvfp4 weights": 0.3,
 }  # fmt: skip
 """Largest relative error of a quantity, by precision. float32: the exporter demands 1e-4 on its own machine; other
-processors order their sums differently. Measured: 5e-6 (tiny) and 3e-6 (demo) on one thread and two, ONNX Runtime 1.32
-and 1.23.2, all on x86-64. Integers: where a sum ends near the middle between two codes, another kernel takes the other
-one, and answers differ by as much as the precision costs. Measured between 1.32 and 1.23.2 (demo): int8 0.14, int4
-0.081. Half precision costs 1.4e-3 in all (demo)."""
+processors order their sums differently. Measured: 5e-6 (tiny) and 5e-5 (demo, its voice), ONNX Runtime 1.32 and
+1.23.2, x86-64 and an emulated arm64. Integers: where a sum ends near the middle between two codes, another kernel takes
+the other one, and answers differ by as much as the precision costs. Measured between 1.32 and 1.23.2 (demo): int8 0.14,
+int4 0.081. Half precision costs 1.4e-3 in all (demo)."""
 
 ROUNDS = "int8" + DYNAMIC
 """Precision whose answers may jump by a step of an integer, where the graph itself says. How far that moves this
