@@ -1,5 +1,5 @@
-"""What connects the loop to the world: media files as devices, and live ones (``live/``).
+"""What connects the loop to the world: media files as devices (``files/``), and live ones (``live/``).
 
 Receives the media contract of a bundle; hands on microphones, cameras, speakers and displays as
-`runtime/loop/media.py` describes them. The loop's commands find them here by dotted name. No torch, no onnx.
+`runtime/loop/media.py` describes them. Of the runtime only `runtime/commands/` knows them. No torch, no onnx.
 """

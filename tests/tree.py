@@ -13,9 +13,10 @@ PAGE = ROOT / "docs" / "tree.md"
 FOLDERS = ("export", "quantization", "runtime", "devices", "tests")
 HEAD = """# The tree
 
-Every source file by its own first line; made by `python -m tests.tree`. Every import arrow points at `runtime/`:
-`export` may use `quantization` and `runtime`, `devices` uses `runtime`, and nothing on the device side imports torch or
-onnx (tests/runtime/test_boundary.py). The format of bundles is described in [bundle-format.md](bundle-format.md).
+Every source file by its own first line; made by `python -m tests.tree`. Who may import whom stands in
+tests/runtime/test_floors.py: `export` uses `quantization` and `runtime`, `devices` uses the runtime's ports, of the
+runtime only `commands` knows `devices`; and nothing on the device side imports torch or onnx
+(tests/runtime/test_boundary.py). The format of bundles is described in [bundle-format.md](bundle-format.md).
 """
 
 
