@@ -10,6 +10,7 @@ import ast
 import re
 from collections.abc import Iterator
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
 from pathlib import Path
 
@@ -71,38 +72,9 @@ def _module(name: str, modules: dict[str, Path]) -> str | None:
 
 
 def circles(graph: dict[str, frozenset[str]]) -> list[list[str]]:
-    """The circles of a graph: groups in which each reaches every other."""
-    order: list[str] = []
-    seen: set[str] = set()
-
-    def visit(start: str, to: dict[str, frozenset[str]], out: list[str]) -> None:
-        waiting = [(start, iter(sorted(to.get(start, ()))))]
-        seen.add(start)
-        while waiting:
-            node, rest = waiting[-1]
-            for following in rest:
-                if following not in seen:
-                    seen.add(following)
-                    waiting.append((following, iter(sorted(to.get(following, ())))))
-                    break
-            else:
-                waiting.pop()
-                out.append(node)
-
-    for node in sorted(graph):
-        if node not in seen:
-            visit(node, graph, order)
-    back: dict[str, set[str]] = {}
-    for node, targets in graph.items():
-        for target in targets:
-            back.setdefault(target, set()).add(node)
-    reverse = {node: frozenset(sources) for node, sources in back.items()}
-    seen.clear()
-    found = []
-    for node in reversed(order):
-        if node not in seen:
-            group: list[str] = []
-            visit(node, reverse, group)
-            if len(group) > 1:
-                found.append(sorted(group))
-    return found
+    """A circle of the graph, if there is one."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return [sorted(set(error.args[1]))]
+    return []
