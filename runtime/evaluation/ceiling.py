@@ -11,6 +11,7 @@ import numpy as np
 from edge_streamer.runtime.evaluation.suite import Case
 from edge_streamer.runtime.evaluation.world.scene import Scene
 from edge_streamer.runtime.evaluation.world.script import UNIT
+from edge_streamer.runtime.programs.passes import run_carried
 from edge_streamer.runtime.programs.wan_streamer.program import take_in
 from edge_streamer.runtime.session.session import Session
 from edge_streamer.runtime.unit import Response, Unit
@@ -31,9 +32,7 @@ class Codec:
         store, wiring = self._session.place.store, self._session.streamer.wiring
         take_in(self._input, unit)
         for name, sides in (("encode_agent", self._encode), ("decode", wiring.decode)):
-            carries = store.carries[name]
-            carries.mark_run()
-            sides[carries.front].run()
+            run_carried(store.carries[name], sides)
         store.commit()
         return Unit(wiring.agent["samples"].host.copy(), wiring.agent["frames"].host.copy())
 

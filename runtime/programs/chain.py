@@ -16,7 +16,7 @@ from edge_streamer.runtime.bundle.manifest import Manifest, Name, TensorSpec
 from edge_streamer.runtime.engines.contract import Buffer, Side
 from edge_streamer.runtime.errors import BundleError
 from edge_streamer.runtime.programs.base import UnitIndex, Workplace, read_host
-from edge_streamer.runtime.programs.passes import Pass, free_inputs, free_outputs, sizes
+from edge_streamer.runtime.programs.passes import Pass, free_inputs, free_outputs, run_carried, sizes
 
 
 class Constants(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -116,8 +116,7 @@ class Chain:
             if carries is None:
                 sides[0].run()
             else:
-                carries.mark_run()
-                sides[carries.front].run()
+                run_carried(carries, sides)
         self._index += 1
         return {name: self._buffers[name].host for name in self.constants.outputs}
 

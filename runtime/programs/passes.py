@@ -19,6 +19,7 @@ from edge_streamer.runtime.ending import underway
 from edge_streamer.runtime.engines.buffers import FLOATS, float_pieces
 from edge_streamer.runtime.engines.contract import BoundRun, Buffer, Engine, OpenGraph, Shape, between_runs
 from edge_streamer.runtime.errors import StepError
+from edge_streamer.runtime.state.store import Carries
 
 Recorder = Callable[[str, Mapping[str, Array], Mapping[str, Array]], None]
 """Called after each run with the pass's name, its inputs and its outputs (live buffers: copy what you keep)."""
@@ -82,6 +83,13 @@ class Pass:
                     f"graph {self._graph!r} (pass {run}) gave {bad[0]} in output {name!r}, "
                     f"{bad.size} of {array.size} values; the unit was rolled back"
                 )
+
+
+def run_carried(carries: Carries, sides: Sequence[Pass]) -> None:
+    """Run a graph with carries, bound once per side: the pass that reads what is committed. ValueError where it ran
+    already in this unit."""
+    carries.mark_run()
+    sides[carries.front].run()
 
 
 def _seen(buffers: Mapping[str, Buffer]) -> dict[str, Array]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from edge_streamer.runtime.engines.contract import Side
 from edge_streamer.runtime.errors import InputError
-from edge_streamer.runtime.programs.passes import Pass
+from edge_streamer.runtime.programs.passes import Pass, run_carried
 from edge_streamer.runtime.programs.rotary import Rotary
 from edge_streamer.runtime.programs.wan_streamer.core_pass import CorePass, empty_rows
 from edge_streamer.runtime.programs.wan_streamer.layout import GROUP_AGENT
@@ -72,9 +72,7 @@ class Prefill:
         length = self._program.layout.agent
         self._need(length, f"a unit of picture and sound takes {length} tokens")
         take_in(self._input, unit)
-        carries = self._place.store.carries["encode_agent"]
-        carries.mark_run()
-        self._encode[carries.front].run()
+        run_carried(self._place.store.carries["encode_agent"], self._encode)
         self._clean.run()
         self._append(self._agent, length)
         return length

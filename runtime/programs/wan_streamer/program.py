@@ -27,7 +27,7 @@ from edge_streamer.runtime.engines.contract import Buffer, between_runs
 from edge_streamer.runtime.errors import StepError
 from edge_streamer.runtime.programs.base import UnitIndex, Workplace, read_host
 from edge_streamer.runtime.programs.noise import SLOTS, SOLVER, Noise
-from edge_streamer.runtime.programs.passes import Pass
+from edge_streamer.runtime.programs.passes import run_carried
 from edge_streamer.runtime.programs.wan_streamer.contract import check_contract
 from edge_streamer.runtime.programs.wan_streamer.core_pass import CorePass
 from edge_streamer.runtime.programs.wan_streamer.layout import Layout, read_constants
@@ -108,11 +108,11 @@ class WanStreamer:
         text, waiting = self.text_in.take(self._host.waiting, unit.text)
         self.look_up(text, wiring.user_text)
         wiring.rotary.turn(k)
-        self._run_with_carries("encode", wiring.encode)
+        run_carried(store.carries["encode"], wiring.encode)
         block = self._perceive()
         spoken = self._speak(block, tokens, k)
         self._solve(k)
-        self._run_with_carries("decode", wiring.decode)
+        run_carried(store.carries["decode"], wiring.decode)
         words, tail = self._text_out.add(self._host.tail, spoken[1:])
         wiring.keep_latents()
         for ring in ("main", "video"):
@@ -137,11 +137,6 @@ class WanStreamer:
             self.wiring.settle.run()
             self.wiring.settle.commit()
             self._host = msgspec.structs.replace(self._host, past=False)
-
-    def _run_with_carries(self, graph: str, sides: Sequence[Pass]) -> None:
-        carries = self.place.store.carries[graph]
-        carries.mark_run()
-        sides[carries.front].run()
 
     def _perceive(self) -> CorePass:
         """The block: what the agent last said and showed, what the user says and shows now."""
