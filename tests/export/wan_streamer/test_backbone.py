@@ -24,7 +24,7 @@ from edge_streamer.runtime.errors import InputError
 LOGITS = 1e-4
 """Largest difference of logits of about 1 from transformers' float32. Measured: 2e-6."""
 SHAPE = TransformerConfig(
-    width=96, layers=3, heads=6, kv_heads=2, head_size=16, feed_forward=160, rope_base=1e6, norm_epsilon=1e-6
+    width=128, layers=3, heads=8, kv_heads=2, head_size=16, feed_forward=160, rope_base=1e6, norm_epsilon=1e-6
 )
 LENGTH = 40
 
@@ -130,7 +130,7 @@ def spoil_tensor(folder: Path, name: str, change: Callable[[Tensor], Tensor | No
     ("changes", "said"),
     [
         ({"model_type": "llama"}, "model type 'llama'"),
-        ({"hidden_size": 128, "head_dim": None}, "hidden_size is 128"),
+        ({"hidden_size": 192, "head_dim": None}, "hidden_size is 192"),
         ({"num_hidden_layers": 4}, "num_hidden_layers is 4"),
         ({"num_key_value_heads": 3}, "num_key_value_heads is 3"),
         ({"vocab_size": 321}, "vocab_size is 321"),
@@ -160,7 +160,7 @@ def test_older_layouts_name_the_rope_base_at_the_top(tmp_path: Path) -> None:
     ("change", "said"),
     [
         (lambda tensor: None, "has no tensor model.layers.1.self_attn.k_proj.weight"),
-        (lambda tensor: tensor[:, :-1], r"k_proj.weight has shape \[32, 95\]|k_proj.weight has shape \[95, 32\]"),
+        (lambda tensor: tensor[:, :-1], r"k_proj.weight has shape \[32, 127\]|k_proj.weight has shape \[127, 32\]"),
         (lambda tensor: tensor * float("nan"), "k_proj.weight holds NaN"),
     ],
 )
