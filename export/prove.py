@@ -20,6 +20,7 @@ from edge_streamer.runtime.bundle.arrays import Array
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.compare.golden import block_means, made_unit, relative_error, seed_state, state_norms
 from edge_streamer.runtime.programs.noise import SOLVER, Noise
+from edge_streamer.runtime.programs.wan_streamer.program import wan_streamer
 from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.session.snapshot import Snapshot
 from edge_streamer.runtime.unit import Unit
@@ -59,13 +60,13 @@ def prove(model: WanStreamer, bundle: Bundle) -> Proof:
     answers: dict[str, Array] = {}
     for index in range(GOLDEN_UNITS):
         unit = made_unit(session.media, GOLDEN_SEED, index)
-        text, waiting = session.streamer.text_in.take(waiting, unit.text)
+        text, waiting = wan_streamer(session.program).text_in.take(waiting, unit.text)
         output = streamer.step(unit_input(session, unit, text, noise, streamer.unit))
         assert streamer.recording is not None
         wanted = numpy_passes(streamer.recording.units[-1].passes)
         came = Recorded()
         with session.recording(came):
-            session.step(unit, tokens=output.tokens)
+            session.step(unit, output.tokens)
         for kind, error in compare_passes(index, came.passes, wanted).items():
             errors[kind] = max(errors.get(kind, 0.0), error)
         answers |= _answers(index, output, wanted)
@@ -98,7 +99,7 @@ def numpy_passes(passes: dict[str, dict[str, torch.Tensor]]) -> Passes:
 
 def unit_input(session: Session, unit: Unit, text: tuple[int, ...], noise: Noise, index: int) -> UnitInput:
     """A session's unit, with the noise that the session will draw, as the torch streamer wants it."""
-    c = session.streamer.constants
+    c = wan_streamer(session.program).constants
     (video_tokens, video_values), (audio_tokens, audio_values) = c.video_latent, c.audio_latent
     drawn = np.empty(video_tokens * video_values + audio_tokens * audio_values, np.float32)
     noise.normal(SOLVER, index, drawn)

@@ -97,9 +97,9 @@ class Kept:
     def watch(self, unit: int, right: Response, came: Response) -> None:
         """One unit of the float bundle and its twin."""
         for voice, response in zip(self.voices, (right, came), strict=True):
-            voice.append(response.samples.copy())
+            voice.append(response.both()[0].copy())
         if unit in self._wanted:
-            self.frames.append((right.frames[0].copy(), came.frames[0].copy()))
+            self.frames.append((right.both()[1][0].copy(), came.both()[1][0].copy()))
 
 
 def measure(

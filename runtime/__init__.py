@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         MediaError,
         StepError,
     )
+    from edge_streamer.runtime.session.fake import FakeSession
     from edge_streamer.runtime.session.session import Session
     from edge_streamer.runtime.session.session import open_session as open
     from edge_streamer.runtime.unit import Knobs, Response, Unit
@@ -28,6 +29,7 @@ _WHERE = {
     "BundleError": ("errors", "BundleError"),
     "EdgeStreamerError": ("errors", "EdgeStreamerError"),
     "EngineError": ("errors", "EngineError"),
+    "FakeSession": ("session.fake", "FakeSession"),
     "InputError": ("errors", "InputError"),
     "Knobs": ("unit", "Knobs"),
     "MediaError": ("errors", "MediaError"),
@@ -44,6 +46,7 @@ __all__ = [
     "BundleError",
     "EdgeStreamerError",
     "EngineError",
+    "FakeSession",
     "InputError",
     "Knobs",
     "MediaError",

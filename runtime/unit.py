@@ -6,7 +6,9 @@ Receives nothing; hands on :class:`Unit` (160 ms of the user), :class:`Response`
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +45,11 @@ def _pictures(frames: object) -> str:
     return f"{len(frames)} pictures {frames.shape[1]}x{frames.shape[2]}"
 
 
+def _arrays(arrays: Mapping[str, object]) -> str:
+    """``, y float32 [1, 4]`` for each."""
+    return "".join(f", {name} {_named(value)}" for name, value in arrays.items())
+
+
 def _named(value: object) -> str:
     return f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else f"of type {type(value).__name__}"
 
@@ -57,9 +64,11 @@ class Unit:
     """[unit_frames, height, width, 3], RGB."""
     text: str = ""
     """Typed text that begins in this unit; more than fits is taken up by the following units."""
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """What a bundle takes beside sound, pictures and text, by the tensor's name."""
 
     def __repr__(self) -> str:
-        return f"Unit({_sound(self.samples)}, {_pictures(self.frames)}, {self.text!r})"
+        return f"Unit({_sound(self.samples)}, {_pictures(self.frames)}, {self.text!r}{_arrays(self.arrays)})"
 
 
 @dataclass(frozen=True)
@@ -68,31 +77,47 @@ class Response:
 
     index: int
     """The unit's index k, counted from the session's first unit."""
-    samples: NDArray[np.float32]
-    """[unit_samples], full scale -1..1."""
-    frames: NDArray[np.uint8]
-    """[unit_frames, height, width, 3], RGB."""
-    text: str
+    samples: NDArray[np.float32] | None
+    """[unit_samples], full scale -1..1; None from a bundle that gives no sound."""
+    frames: NDArray[np.uint8] | None
+    """[unit_frames, height, width, 3], RGB; None from a bundle that gives no pictures."""
+    text: str = ""
     """What the text slots of this unit add to the transcript."""
-    tokens: tuple[int, ...]
+    tokens: tuple[int, ...] = ()
     """The tokens of all slots, the state slot first."""
-    seconds: float
+    seconds: float = 0.0
     """Model latency: wall time of the step, full unit available to response decoded."""
-    engine_seconds: float
+    engine_seconds: float = 0.0
     """The part of ``seconds`` spent inside the engine's runs; the rest is the host's overhead."""
     speaking: bool | None = None
     """The state slot: the agent speaks (True) or listens (False); None where it says neither."""
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """What a bundle gives beside sound, pictures and text, by the tensor's name."""
 
     def __repr__(self) -> str:
         state = {True: ", speaks", False: ", listens", None: ""}[self.speaking]
+        sound = "" if self.samples is None else f", {_sound(self.samples)}"
+        pictures = "" if self.frames is None else f", {_pictures(self.frames)}"
         return (
-            f"Response(unit {self.index}, {_sound(self.samples)}, {_pictures(self.frames)}, {self.text!r}{state}, "
+            f"Response(unit {self.index}{sound}{pictures}, {self.text!r}{state}{_arrays(self.arrays)}, "
             f"{1000 * self.seconds:.1f} ms)"
         )
 
+    def both(self) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """``samples`` and ``frames``, where there are both: the loops fill in what a bundle does not give. ValueError
+        elsewhere."""
+        if self.samples is None or self.frames is None:
+            raise ValueError(f"{self!r} has no {'sound' if self.samples is None else 'pictures'}")
+        return self.samples, self.frames
+
     def copy(self) -> Response:
         """The same response with arrays of its own, to keep beyond the next step."""
-        return replace(self, samples=self.samples.copy(), frames=self.frames.copy())
+        return replace(
+            self,
+            samples=None if self.samples is None else self.samples.copy(),
+            frames=None if self.frames is None else self.frames.copy(),
+            arrays={name: array.copy() for name, array in self.arrays.items()},
+        )
 
 
 @dataclass(frozen=True)

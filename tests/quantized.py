@@ -18,6 +18,7 @@ from edge_streamer.runtime.bundle.listed import MANIFEST
 from edge_streamer.runtime.bundle.manifest import EmbeddingSpec, GraphSpec, StateSpec, parse
 from edge_streamer.runtime.bundle.reader import Bundle, write_bundle
 from edge_streamer.runtime.compare.golden import made_unit
+from edge_streamer.runtime.programs.wan_streamer.program import wan_streamer
 from edge_streamer.runtime.session.session import Session
 
 
@@ -25,7 +26,9 @@ def latents(session: Session, units: int = 3) -> np.ndarray:
     """The agent's latents after some made-up units, flat."""
     for index in range(units):
         session.step(made_unit(session.media, 0, index))
-    return np.concatenate([np.ravel(session.engine.read(b)) for b in session.streamer.wiring.past.values()])
+    return np.concatenate(
+        [np.ravel(session.engine.read(b)) for b in wan_streamer(session.program).wiring.past.values()]
+    )
 
 
 def changed(

@@ -181,7 +181,7 @@ class SideBySide:
         heard = self._silence if unit.samples is None else unit.samples
         for picture in self.draw(unit, response):
             self._film.picture(picture)
-        self._film.sound(np.stack((heard, response.samples)))
+        self._film.sound(np.stack((heard, response.both()[0])))
 
     def draw(self, unit: Unit, response: Response) -> Iterator[Canvas]:
         """The unit's frames, one after the other in the same array [height, width, 3]."""
@@ -191,10 +191,11 @@ class SideBySide:
         typed, said = self._typed.hear(unit.text, False), self._said.hear(response.text, True)
         self._clock.draw(canvas, clock_text(self._units, self._media, response))
         self._light.draw(canvas, response.speaking)
-        hearing, saying = np.array_split(heard, count), np.array_split(response.samples, count)
+        voice, showed = response.both()
+        hearing, saying = np.array_split(heard, count), np.array_split(voice, count)
         for frame in range(count):
             self._saw.draw(canvas, saw[frame], hearing[frame], self._user_words(frame, typed))
-            self._showed.draw(canvas, response.frames[frame], saying[frame], said)
+            self._showed.draw(canvas, showed[frame], saying[frame], said)
             yield canvas
         self._units += 1
 

@@ -26,7 +26,7 @@ def title(session: Session) -> str:
 def circumstances(plan: Plan | LivePlan, session: Session) -> dict[str, object]:
     """What a report's figures belong to."""
     bundle = session.bundle
-    steps = plan.knobs.steps or session.streamer.constants.default_steps
+    steps = plan.knobs.steps or session.program.default_steps
     return {
         "bundle": {"name": bundle.manifest.name, "hash": bundle.hash, "path": str(bundle.path)},
         "engine": session.engine.name,

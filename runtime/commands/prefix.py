@@ -40,8 +40,7 @@ def main(args: argparse.Namespace) -> int:
         raise InputError(f"--out {args.out}: wanted a name that ends in .npz")
     with opening() as tell:
         session = open_session(Bundle.open(args.bundle), engine=args.engine, tell=tell)
-    places = session.streamer.constants.prefix_tokens
-    left = places
+    places = left = session.prefix_room().places
     if args.image:
         left = session.prefill(next(picture_units(args.image, session.media)))
     if args.clip:
@@ -55,8 +54,10 @@ def main(args: argparse.Namespace) -> int:
 
 def _fill_with_clip(session: Session, path: Path, seconds: Fraction | None) -> int:
     """As many units of the clip as fit, said aloud; InputError where not one does."""
-    room = session.prefill() // session.streamer.layout.agent
-    units = list(islice(clip_units(path, session.media, seconds), max(1, room)))  # none fits: the first one is refused
+    _, left, per_unit = session.prefix_room()
+    units = list(
+        islice(clip_units(path, session.media, seconds), max(1, left // per_unit))
+    )  # none fits: the first one is refused
     if not units:
         raise InputError(f"--clip {path} holds no sound to the length of a unit")
     left = session.prefill(*units)

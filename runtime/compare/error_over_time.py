@@ -58,10 +58,8 @@ def drift(
     for number, unit in enumerate(units):
         right = reference.step(unit)
         answer = tested.step(unit, right.tokens if mode == "forced" else None)
-        same.append(agreement(tested, right.tokens))
-        wanted, came = outputs(reference), outputs(tested)
-        wanted |= {"samples": right.samples, "frames": right.frames}
-        came |= {"samples": answer.samples, "frames": answer.frames}
+        wanted, came = outputs(reference, right), outputs(tested, answer)
+        same.append(agreement(came, right.tokens))
         for name in OUTPUTS:
             signal = wanted[name].astype(np.float64) - (128 if name == "frames" else 0)
             lost = came[name].astype(np.float64) - wanted[name].astype(np.float64)
@@ -89,22 +87,20 @@ def _hand_on_answer(reference: Session, tested: Session) -> None:
 
 def check_constants(tested: Session, reference: Session) -> None:
     """InputError where the two bundles' geometry differs."""
-    if tested.streamer.constants != reference.streamer.constants:
+    if tested.program.constants != reference.program.constants:
         names = reference.bundle.manifest.name, tested.bundle.manifest.name
         raise InputError(f"{names[0]} has other constants than {names[1]}; name a bundle of the same preset")
 
 
-def agreement(session: Session, tokens: Sequence[int]) -> list[bool]:
-    """Slot by slot, whether the session would have chosen ``tokens`` in its last unit, whatever it was forced to."""
-    chosen = (int(s["token"].host[0]) for s in session.streamer.wiring.sampled)
-    return [a == b for a, b in zip(chosen, tokens, strict=True)]
+def agreement(came: dict[str, Array], tokens: Sequence[int]) -> list[bool]:
+    """Slot by slot, whether ``tokens`` would have been chosen in a unit with these :func:`outputs`, whatever was
+    forced."""
+    return [bool(a == b) for a, b in zip(came["tokens"], tokens, strict=True)]
 
 
-def outputs(session: Session) -> dict[str, Array]:
-    """Latents and scores of the last unit."""
-    wiring = session.streamer.wiring
-    scores = np.stack([s["scores"].host for s in wiring.sampled])
-    return {**{name: session.engine.read(wiring.past[name]) for name in LATENTS}, "scores": scores}
+def outputs(session: Session, response: Response) -> dict[str, Array]:
+    """All of the last unit."""
+    return {**session.probe(), **dict(zip(("samples", "frames"), response.both(), strict=True))}
 
 
 def decibels(error: float, energy: float) -> float:

@@ -121,7 +121,7 @@ def _unfit(golden: Golden, session: Session) -> str | None:
             return f"answer {name!r} is {Form.of(came)}; wanted {form}"
         if not np.isfinite(came).all():
             return f"answer {name!r} holds a NaN or an infinity"
-        rows = session.streamer.token_count
+        rows = session.program.token_count
         if name.endswith(".tokens") and not ((came >= 0) & (came < rows)).all():
             return f"answer {name!r} is {came.tolist()}; wanted tokens from 0 to {rows - 1}"
     return None
@@ -129,15 +129,12 @@ def _unfit(golden: Golden, session: Session) -> str | None:
 
 def _wanted(session: Session, units: int) -> dict[str, Form]:
     """Every answer that ``replay`` gives."""
-    wiring, media = session.streamer.wiring, session.media
-    scores = _form(wiring.sampled[0]["scores"])
+    media = session.media
     height, width = (max(1, pixels // BLOCK) for pixels in media.agent_size)
-    unit = {
-        "tokens": Form(np.dtype(np.int32), (len(wiring.sampled),)),
-        "scores": Form(scores.dtype, (len(wiring.sampled), *scores.shape)),
-        "samples": _form(wiring.agent["samples"]),
+    unit = {name: Form.of(array) for name, array in session.probe().items()} | {
+        "samples": Form(np.dtype(np.float32), (media.unit_samples,)),
         "frames": Form(np.dtype(np.float32), (media.unit_frames, height, width, 3)),
-    } | {name: _form(buffer) for name, buffer in wiring.past.items()}
+    }
     wanted = {f"{index}.{name}": form for index in range(units) for name, form in unit.items()}
     return wanted | {f"end.{path}": Form(np.dtype(np.float64), (1,)) for path in _states(session)}
 
@@ -227,15 +224,9 @@ def replay(
     answers: dict[str, Array] = {}
     for index in range(units):
         response = session.step(made_unit(session.media, seed, index), None if tokens is None else tokens[index])
-        sampled = session.streamer.wiring.sampled
-        answers |= {
-            f"{index}.tokens": np.array([s["token"].host[0] for s in sampled], np.int32),
-            f"{index}.scores": np.stack([s["scores"].host for s in sampled]),
-            f"{index}.samples": response.samples.copy(),
-            f"{index}.frames": block_means(response.frames),
-        }
-        past = session.streamer.wiring.past
-        answers |= {f"{index}.{name}": session.engine.read(buffer) for name, buffer in past.items()}
+        samples, frames = response.both()
+        given = {"samples": samples.copy(), "frames": block_means(frames)}
+        answers |= {f"{index}.{name}": array for name, array in (session.probe() | given).items()}
     answers |= {f"end.{path}": array for path, array in state_norms(session).items()}
     return answers
 

@@ -114,7 +114,7 @@ def evaluate(
     result = Result(
         suite=suite.name, seed=wish.seed, cases=len(suite.cases), minutes=sum(c.seconds for c in suite.cases) / 60,
         bundle=bundle_facts(session), engine=session.engine.name,
-        steps=wish.steps or session.streamer.constants.default_steps, scores=score(main), ceiling=ceiling,
+        steps=wish.steps or session.program.default_steps or 0, scores=score(main), ceiling=ceiling,
         versions=versions(), machine=machine(),
         answers=[_answer(n, case, q) for n, case in enumerate(main) for q in case.questions],
     )  # fmt: skip

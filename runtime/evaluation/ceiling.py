@@ -12,7 +12,8 @@ from edge_streamer.runtime.evaluation.suite import Case
 from edge_streamer.runtime.evaluation.world.scene import Scene
 from edge_streamer.runtime.evaluation.world.script import UNIT
 from edge_streamer.runtime.programs.passes import run_carried
-from edge_streamer.runtime.programs.wan_streamer.program import take_in
+from edge_streamer.runtime.programs.wan_streamer.intake import take_in
+from edge_streamer.runtime.programs.wan_streamer.program import wan_streamer
 from edge_streamer.runtime.session.session import Session
 from edge_streamer.runtime.unit import Response, Unit
 
@@ -22,14 +23,14 @@ class Codec:
 
     def __init__(self, session: Session) -> None:
         self._session = session.twin()
-        self._input, self._encode = self._session.streamer.wiring.encode_agent()
+        self._input, self._encode = wan_streamer(self._session.program).wiring.encode_agent()
 
     def reset(self) -> None:
         self._session.reset()
 
     def through(self, unit: Unit) -> Unit:
         """The agent's picture and sound of one unit as the codec gives them back."""
-        store, wiring = self._session.place.store, self._session.streamer.wiring
+        store, wiring = self._session.place.store, wan_streamer(self._session.program).wiring
         take_in(self._input, unit)
         for name, sides in (("encode_agent", self._encode), ("decode", wiring.decode)):
             run_carried(store.carries[name], sides)

@@ -24,6 +24,7 @@ from edge_streamer.runtime.evaluation.world.backgrounds import WIDTH as CAMERA_W
 from edge_streamer.runtime.evaluation.world.scene import Scene, World
 from edge_streamer.runtime.evaluation.world.script import FRAME, RATE, UNIT, Said, Script, typed_text
 from edge_streamer.runtime.evaluation.world.sound import ECHO_TILT, Room, Sound, colour
+from edge_streamer.runtime.programs.wan_streamer.program import wan_streamer
 from edge_streamer.runtime.session.session import Session
 from edge_streamer.runtime.session.snapshot import Snapshot
 from edge_streamer.runtime.unit import Response, Unit
@@ -138,7 +139,7 @@ def run_case(agent: Agent, case: Case, scene: Scene, held_out: HeldOut, fresh: b
         sound, pictures = slice(k * UNIT, (k + 1) * UNIT), slice(k * 4, k * 4 + 4)
         made.heard[sound] = microphone.unit(k)
         response = agent.step(Unit(made.heard[sound].copy(), camera[pictures], typed.get(k, "")))
-        made.samples[sound], made.frames[pictures] = response.samples, response.frames
+        made.samples[sound], made.frames[pictures] = response.both()
         made.speaking[k], made.seconds[k] = response.tokens[0] == agent.speak_token, response.seconds
         made.text.append(response.text)
         microphone.hear(k, made.samples[sound])
@@ -169,21 +170,21 @@ class SessionAgent:
 
     def __init__(self, session: Session, world: World) -> None:
         self._session, self._world = session, world
-        self._constants = session.streamer.constants
+        self._program = wan_streamer(session.program)
         self._started: dict[int, Snapshot] = {}
-        self.speak_token = self._constants.token_speak
+        self.speak_token = self._program.constants.token_speak
 
     def begin(self, case: Case, scene: Scene, fresh: bool) -> None:
         if not fresh:
             return
         if case.identity not in self._started:
             self._session.reset()
-            places = self._constants.prefix_tokens // self._session.streamer.layout.agent
+            places = self._program.constants.prefix_tokens // self._program.layout.agent
             if units := prefix_units(self._world, case, min(PREFIX_UNITS, places)):
                 self._session.prefill(*units)
             self._started[case.identity] = self._session.snapshot()
         self._session.restore(self._started[case.identity])
-        self._session.streamer.noise_offset = 10_000 * (1 + case.number)  # no two cases share the solver's noise
+        self._program.noise_offset = 10_000 * (1 + case.number)  # no two cases share the solver's noise
 
     def step(self, unit: Unit) -> Response:
         return self._session.step(unit)

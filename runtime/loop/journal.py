@@ -83,8 +83,9 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 def digest(response: Response) -> str:
     """32 hexadecimal digits over every bit of an answer: samples, pictures, tokens."""
     found = hashlib.blake2b(digest_size=16)
-    found.update(response.samples.tobytes())
-    found.update(response.frames.tobytes())
+    for array in (response.samples, response.frames, *response.arrays.values()):
+        if array is not None:
+            found.update(array.tobytes())
     found.update(repr(response.tokens).encode())
     return found.hexdigest()
 

@@ -21,12 +21,13 @@ from dataclasses import replace
 import numpy as np
 
 from edge_streamer.runtime.errors import InputError, reason
+from edge_streamer.runtime.loop.concealment import Concealment
 from edge_streamer.runtime.loop.counters import Counters
 from edge_streamer.runtime.loop.ends import Event, LiveEnds, Settings, Turns
 from edge_streamer.runtime.loop.ladder import SUSTAINABLE, Ladder, rungs_for
-from edge_streamer.runtime.loop.media import Frames, Samples
+from edge_streamer.runtime.loop.media import Frames
 from edge_streamer.runtime.loop.playout import LARGEST_TARGET, Playout, is_quiet
-from edge_streamer.runtime.loop.recorded import BLACK, MOST_FAILURES, Settles, Steps
+from edge_streamer.runtime.loop.recorded import MOST_FAILURES, Settles, Steps
 from edge_streamer.runtime.timing import Clock
 from edge_streamer.runtime.unit import Response, Unit
 
@@ -93,9 +94,7 @@ class _LiveLoop:
         self._unit_seconds = media.unit_samples / media.sample_rate
         self._samples = np.zeros(media.unit_samples, np.float32)
         self._frames: Frames = np.zeros((media.unit_frames, *media.user_size, 3), np.uint8)
-        self._silence: Samples = np.zeros(media.unit_samples, np.float32)
-        self._held: Frames = np.full((*media.agent_size, 3), BLACK, np.uint8)
-        self._still: Frames = np.empty((media.unit_frames, *media.agent_size, 3), np.uint8)
+        self._concealment = Concealment(media)
         self._playout = Playout(ends.speaker, media.sample_rate, settings.target_seconds)
         self._ladder = Ladder(rungs_for(settings.knobs.steps), self._unit_seconds)
         self._steps = settings.knobs.steps
@@ -221,9 +220,8 @@ class _LiveLoop:
             self._unanswered = unit.text
             return self._conceal(why)
         self._failures = 0
-        self._held[:] = response.frames[-1]
         self._count_answer(took, response.engine_seconds)
-        return response
+        return self._concealment.complete(response)
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
@@ -257,31 +255,27 @@ class _LiveLoop:
         self._event("failed", why)
         if self._failures >= MOST_FAILURES:
             counters.stopped = f"{self._failures} units failed in a row, the last one with: {why}"
-        self._still[:] = self._held
-        return Response(
-            index=counters.units - 1, samples=self._silence, frames=self._still, text="", tokens=(),
-            seconds=0.0, engine_seconds=0.0,
-        )  # fmt: skip
+        return self._concealment.answer(counters.units - 1)
 
     # -- deliver
 
     def deliver(self, unit: Unit, response: Response) -> None:
         """Sound first, then the picture that belongs to it, then everything that records."""
-        ends, ready = self._ends, self._clock.now()
+        ends, ready, (samples, frames) = self._ends, self._clock.now(), response.both()
         stood_still = ready - self._due >= LARGEST_TARGET  # no buffer makes up for that
         excused = self._starved or self._failures > 0 or stood_still
         in_time = self.counters.unit_times.last < SUSTAINABLE * self._unit_seconds
-        margin, position = self._playout.write(response.samples, excused, in_time)
+        margin, position = self._playout.write(samples, excused, in_time)
         heard = ends.speaker.heard_at(position)
         self._measure(ready, heard)
         if self._ladder.rung.hold:
             self.counters.held += 1
         else:
             frame = 1 / self._media.frame_rate
-            ends.screen.show(response.frames, [heard + index * frame for index in range(len(response.frames))])
+            ends.screen.show(frames, [heard + index * frame for index in range(len(frames))])
         for late in ends.screen.lateness():
             self.counters.lip_offset.add(late)
-        self._judge(margin, is_quiet(response.samples))
+        self._judge(margin, is_quiet(samples))
         ends.recorders.write(unit, response)
         self.take_stock()
 

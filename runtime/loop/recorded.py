@@ -23,6 +23,7 @@ import numpy as np
 
 from edge_streamer.runtime.bundle.manifest import MediaSpec
 from edge_streamer.runtime.errors import StepError
+from edge_streamer.runtime.loop.concealment import Concealment
 from edge_streamer.runtime.loop.media import Camera, Display, Frames, Microphone, Speaker, TypedText, Watcher
 from edge_streamer.runtime.loop.report import RunReport
 from edge_streamer.runtime.timing import Clock
@@ -32,9 +33,6 @@ Pace = Literal["real", "fast"]
 
 MOST_FAILURES = 5
 """Units that may fail one after the other (0.8 s of concealment) before the loop gives up. Our choice."""
-
-BLACK = 0
-"""The picture held before there was one."""
 
 
 class Steps(Protocol):
@@ -101,9 +99,7 @@ class _Loop:
         self._session, self._ends, self._clock, self._pace = session, ends, clock, pace
         self._samples = np.zeros(media.unit_samples, np.float32)
         self._frames: Frames = np.zeros((media.unit_frames, *media.user_size, 3), np.uint8)
-        self._silence = np.zeros(media.unit_samples, np.float32)
-        self._held: Frames = np.full((*media.agent_size, 3), BLACK, np.uint8)
-        self._still: Frames = np.empty((media.unit_frames, *media.agent_size, 3), np.uint8)
+        self._concealment = Concealment(media)
         self._failures = 0
         self._held_up = 0.0
         """How far the loop is behind, in seconds, for no other reason than the time that recording took."""
@@ -138,12 +134,11 @@ class _Loop:
             return self._conceal(error)
         ready = self._clock.now()
         self._failures = 0
-        self._held[:] = response.frames[-1]
         available = self._available if self._pace == "real" else began
         self.report.add(
             step=ready - began, engine=response.engine_seconds, latency=ready - available, held_up=self._held_up
         )
-        return response
+        return self._concealment.complete(response)
 
     def _conceal(self, error: StepError) -> Response:
         """Silence and the last picture, for a unit that failed."""
@@ -151,19 +146,15 @@ class _Loop:
         self.report.conceal(str(error))
         if self._failures >= MOST_FAILURES:
             self.report.stopped = f"{self._failures} units failed in a row, the last one with: {error}"
-        self._still[:] = self._held
-        return Response(
-            index=self.report.units - 1, samples=self._silence, frames=self._still, text="", tokens=(),
-            seconds=0.0, engine_seconds=0.0,
-        )  # fmt: skip
+        return self._concealment.answer(self.report.units - 1)
 
     def deliver(self, unit: Unit, response: Response) -> None:
         """Hand unit k's answer to everything that records."""
-        ends, began = self._ends, self._clock.now()
+        ends, began, (samples, frames) = self._ends, self._clock.now(), response.both()
         if ends.speaker:
-            ends.speaker.write(response.samples)
+            ends.speaker.write(samples)
         if ends.display:
-            ends.display.write(response.frames, response.samples)
+            ends.display.write(frames, samples)
         for watcher in ends.watchers:
             watcher.write(unit, response)
         took = self._clock.now() - began

@@ -32,9 +32,9 @@ class Recorders:
         """Which ended before the conversation, and why."""
         self._running: dict[str, tuple[Output, Write]] = {}
         if voice:
-            self._running["voice"] = (voice, lambda unit, response: voice.write(response.samples))
+            self._running["voice"] = (voice, lambda unit, response: voice.write(response.both()[0]))
         if film:
-            self._running["film"] = (film, lambda unit, response: film.write(response.frames, response.samples))
+            self._running["film"] = (film, lambda unit, response: _film(film, response))
         for name, watcher in (watchers or {}).items():
             self._running[name] = (watcher, watcher.write)
 
@@ -57,3 +57,8 @@ class Recorders:
             self.stopped[name] += "; none of it is kept"
             self._tell(f"{name} given up", str(error))
             self._give_up(name)
+
+
+def _film(film: Display, response: Response) -> None:
+    samples, frames = response.both()
+    film.write(frames, samples)

@@ -6,7 +6,8 @@ from an earlier graph's output of the same name; that is all the wiring there is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from time import perf_counter
 
 import msgspec
 import numpy as np
@@ -14,9 +15,10 @@ import numpy as np
 from edge_streamer.runtime.bundle.arrays import Array
 from edge_streamer.runtime.bundle.manifest import Manifest, Name, TensorSpec
 from edge_streamer.runtime.engines.contract import Buffer, Side
-from edge_streamer.runtime.errors import BundleError
-from edge_streamer.runtime.programs.base import UnitIndex, Workplace, read_host
+from edge_streamer.runtime.errors import BundleError, InputError
+from edge_streamer.runtime.programs.base import Prefix, UnitIndex, Workplace, read_host
 from edge_streamer.runtime.programs.passes import Pass, free_inputs, free_outputs, run_carried, sizes
+from edge_streamer.runtime.unit import Knobs, Response, Unit
 
 
 class Constants(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -69,6 +71,9 @@ class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Chain:
     """Graphs in a row."""
 
+    default_steps = None
+    slots = token_count = 0
+
     def __init__(self, place: Workplace):
         self._place = place
         self._index = 0
@@ -102,23 +107,46 @@ class Chain:
             return "in"
         return "out" if tensor in self.constants.outputs else "inner"
 
-    def step(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """One step: the named inputs in, the named outputs out (live buffers, valid until the next step)."""
-        if inputs.keys() != set(self.constants.inputs):
-            raise ValueError(f"the step got inputs {sorted(inputs)}; wanted {sorted(self.constants.inputs)}")
-        for name, array in inputs.items():
-            wanted = self._buffers[name].host
-            if array.shape != wanted.shape or array.dtype != wanted.dtype:
-                raise ValueError(f"input {name!r} is {array.dtype} {array.shape}; wanted {wanted.dtype} {wanted.shape}")
-            np.copyto(wanted, array)
+    def step(self, unit: Unit, forced: Sequence[int] | None = None) -> Response:
+        start = perf_counter()
+        self._take_in(unit, forced)
         for name, sides in self._passes:
             carries = self._place.store.carries.get(name)
             if carries is None:
                 sides[0].run()
             else:
                 run_carried(carries, sides)
-        self._index += 1
-        return {name: self._buffers[name].host for name in self.constants.outputs}
+        index, self._index = self._index, self._index + 1
+        return Response(
+            index=index, samples=None, frames=None,
+            arrays={name: self._buffers[name].host for name in self.constants.outputs},
+            seconds=perf_counter() - start, engine_seconds=self._place.meter.engine_seconds,
+        )  # fmt: skip
+
+    def _take_in(self, unit: Unit, forced: Sequence[int] | None) -> None:
+        if forced:
+            raise ValueError(f"{len(forced)} tokens came; a chain chooses none")
+        if unit.samples is not None or unit.frames is not None or unit.text:
+            raise ValueError(f"{unit!r} came; a chain takes arrays alone: {sorted(self.constants.inputs)}")
+        if unit.arrays.keys() != set(self.constants.inputs):
+            raise ValueError(f"the unit has the arrays {sorted(unit.arrays)}; wanted {sorted(self.constants.inputs)}")
+        for name, array in unit.arrays.items():
+            wanted = self._buffers[name].host
+            if array.shape != wanted.shape or array.dtype != wanted.dtype:
+                raise ValueError(f"input {name!r} is {array.dtype} {array.shape}; wanted {wanted.dtype} {wanted.shape}")
+            np.copyto(wanted, array)
+
+    def settle(self) -> None:
+        """There is nothing to do ahead."""
+
+    def turn(self, knobs: Knobs) -> None:
+        """There is nothing to turn."""
+
+    def probe(self) -> dict[str, Array]:
+        return {}
+
+    def prefix(self) -> Prefix:
+        raise InputError("this bundle has no prefix; a chain takes none")
 
     def host(self) -> dict[str, object]:
         return {"unit": self._index}

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import overload
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from edge_streamer.runtime.engines.choose import AUTO, Choice, choose
 from edge_streamer.runtime.engines.contract import Engine, GraphFile, OpenGraph
 from edge_streamer.runtime.errors import BundleError, EngineError, InputError, StepError
 from edge_streamer.runtime.files import size_text
-from edge_streamer.runtime.programs.base import Workplace
+from edge_streamer.runtime.programs.base import Program, Workplace
 from edge_streamer.runtime.programs.chain import Chain
 from edge_streamer.runtime.programs.passes import Meter, Recorder
 from edge_streamer.runtime.programs.wan_streamer.program import WanStreamer
@@ -36,7 +36,7 @@ from edge_streamer.runtime.state.store import StateStore
 from edge_streamer.runtime.timing import Tell, untold
 from edge_streamer.runtime.unit import LAST_UNIT, Knobs, Response, Unit
 
-PROGRAMS: dict[str, Callable[[Workplace], WanStreamer | Chain]] = {"wan_streamer": WanStreamer, "chain": Chain}
+PROGRAMS: dict[str, Callable[[Workplace], Program]] = {"wan_streamer": WanStreamer, "chain": Chain}
 
 
 class Graphs:
@@ -67,6 +67,16 @@ def _check_fits(wanted: GraphSpec, graph: GraphFile) -> None:
         )
 
 
+class PrefixRoom(NamedTuple):
+    """Of a pinned prefix; a place per token."""
+
+    places: int
+    left: int
+    """Places that are still free."""
+    per_unit: int
+    """Places that a unit of picture and sound takes."""
+
+
 class Session:
     """One conversation. Not for several threads at once; sessions of one bundle do not disturb each other."""
 
@@ -88,7 +98,7 @@ class Session:
         try:
             self._store = StateStore(bundle.manifest.states, engine)
             self.place = Workplace(bundle, engine, graphs, self._store, self._meter, knobs)
-            self.program = PROGRAMS[bundle.manifest.program](self.place)
+            self.program: Program = PROGRAMS[bundle.manifest.program](self.place)
         except MemoryError:
             raise BundleError(
                 f"bundle {bundle.manifest.name!r} takes more memory than this machine has free; end other programs, or "
@@ -122,40 +132,20 @@ class Session:
 
     @property
     def media(self) -> MediaSpec:
-        """Rates and sizes of what goes in and comes out. BundleError where the bundle has no media (a chain)."""
+        """Rates and sizes of what goes in and comes out. BundleError where the bundle has no media."""
         if self.bundle.manifest.media is None:
             raise BundleError("this bundle has no media contract")
         return self.bundle.manifest.media
 
-    @property
-    def streamer(self) -> WanStreamer:
-        """The program, where it is a ``wan_streamer``. BundleError otherwise."""
-        self._check_open()
-        if not isinstance(self.program, WanStreamer):
-            raise BundleError(f"this needs a wan_streamer bundle; program {self.bundle.manifest.program!r} came")
-        return self.program
+    def step(self, unit: Unit, forced: Sequence[int] | None = None) -> Response:
+        """One unit through the bundle's program: what it takes of ``unit`` in, what it gives out.
 
-    @overload
-    def step(self, unit: Unit, tokens: Sequence[int] | None = None) -> Response: ...
-
-    @overload
-    def step(self, unit: Mapping[str, Array], tokens: None = None) -> dict[str, Array]: ...
-
-    def step(
-        self, unit: Unit | Mapping[str, Array], tokens: Sequence[int] | None = None
-    ) -> Response | dict[str, Array]:
-        """One unit through the bundle's program.
-
-        A wan_streamer takes a :class:`Unit` (``tokens`` forces the slots, for teacher forcing and replays) and gives a
-        :class:`Response`; a chain takes and gives arrays by name. What comes back lives in the session's own buffers
-        until the next step. Raises StepError where the unit failed and was rolled back, ValueError for wrong arrays.
+        ``forced`` are the tokens of all slots, instead of those that the model chooses (teacher forcing, replays). What
+        comes back lives in the session's own buffers until the next step. Raises StepError where the unit failed and
+        was rolled back, ValueError for wrong arrays.
         """
         with self._transaction():
-            if isinstance(unit, Unit):
-                return self.streamer.step(unit, tokens)
-            if isinstance(self.program, WanStreamer):
-                raise ValueError(f"a wan_streamer steps on a Unit; a {type(unit).__name__} came")
-            return self.program.step(unit)
+            return self.program.step(unit, forced)
 
     def settle(self) -> None:
         """Use idle time: commit the last response to the history now instead of with the next unit.
@@ -163,23 +153,28 @@ class Session:
         The same numbers up to float rounding: sums are taken in another order.
         """
         with self._transaction():
-            self.streamer.settle()
+            self.program.settle()
 
     def prefill(self, *parts: str | Unit) -> int:
         """Fill the pinned prefix before the conversation: text, or units of the agent's own picture and sound.
 
         Returns the places that are left. InputError where a part does not fit; then that part left no trace.
         """
-        from edge_streamer.runtime.programs.wan_streamer.prefill import Prefill
-
-        prefill = Prefill(self.streamer)
+        self._check_open()
+        prefix = self.program.prefix()
         for part in parts:
             with self._transaction():
                 if isinstance(part, Unit):
-                    prefill.unit(part)
+                    prefix.unit(part)
                 else:
-                    prefill.text(part)
-        return prefill.left
+                    prefix.text(part)
+        return prefix.left
+
+    def prefix_room(self) -> PrefixRoom:
+        """What the pinned prefix holds. InputError where the bundle has none, or where the conversation has begun."""
+        self._check_open()
+        prefix = self.program.prefix()
+        return PrefixRoom(prefix.places, prefix.left, prefix.places_per_unit)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -219,7 +214,13 @@ class Session:
 
     def turn(self, knobs: Knobs) -> None:
         """Take up new knobs from the next unit on. ValueError where the bundle cannot do what they ask."""
-        self.streamer.turn(knobs)
+        self._check_open()
+        self.program.turn(knobs)
+
+    def probe(self) -> dict[str, Array]:
+        """Copies of what the last unit computed beside its response, by name (see ``programs/base.py``)."""
+        self._check_open()
+        return self.program.probe()
 
     def twin(self, knobs: Knobs | None = None) -> Session:
         """A second, independent conversation that shares the loaded weights."""

@@ -25,6 +25,7 @@ from edge_streamer.runtime.evaluation.runner import SessionAgent, run_case
 from edge_streamer.runtime.evaluation.score import Scores, score
 from edge_streamer.runtime.evaluation.suite import duplex, scene_of
 from edge_streamer.runtime.evaluation.world.assets import load_assets
+from edge_streamer.runtime.programs.wan_streamer.program import wan_streamer
 from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.unit import Knobs, Response, Unit
 from tests.runtime.evaluation.controls import window_of
@@ -50,7 +51,7 @@ def rows(bundle: Path, quiet: Path | None, seed: int) -> dict[str, Callable[[], 
 
     def half() -> Session:
         session = fresh()
-        window_of(session.streamer.constants.window_units // 2)(session)
+        window_of(wan_streamer(session.program).constants.window_units // 2)(session)
         return session
 
     made: dict[str, Callable[[], tuple[Session, type[SessionAgent]]]] = {

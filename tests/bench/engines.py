@@ -30,6 +30,7 @@ from edge_streamer.runtime.engines.cpu import OrtEngine
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.programs.noise import SOLVER, Noise
 from edge_streamer.runtime.programs.wan_streamer.layout import read_constants
+from edge_streamer.runtime.programs.wan_streamer.program import wan_streamer
 from edge_streamer.runtime.programs.wan_streamer.text import TextIn
 from edge_streamer.runtime.session.session import open_session
 from edge_streamer.runtime.session.snapshot import Snapshot
@@ -138,7 +139,7 @@ class Ours:
     def step(self, unit: Unit) -> Answer:
         response = self.session.step(unit)
         self.engine_seconds = response.engine_seconds
-        past, read = self.session.streamer.wiring.past, self.session.engine.read
+        past, read = wan_streamer(self.session.program).wiring.past, self.session.engine.read
         video, audio = read(past["latents.video"]), read(past["latents.audio"])
         return Answer(response.tokens, response.samples, response.frames, video, audio)
 

@@ -19,6 +19,7 @@ from edge_streamer.export.wan_streamer.model import WanStreamer, build
 from edge_streamer.export.wan_streamer.streamer import TorchStreamer
 from edge_streamer.runtime.compare.golden import made_unit, relative_error
 from edge_streamer.runtime.programs.noise import Noise
+from edge_streamer.runtime.programs.wan_streamer.program import wan_streamer
 from edge_streamer.runtime.session.session import open_session
 from edge_streamer.runtime.unit import Unit
 from tests.bundles import SEED, exported_bundle
@@ -56,7 +57,7 @@ def test_three_ways_one_answer(preset: str, bundle: Path, model: WanStreamer, ea
     session = open_session(bundle)
     free = open_session(bundle)
     streamer = TorchStreamer(model, record=True)
-    ids = session.streamer.encode_text(PREFIX)
+    ids = wan_streamer(session.program).encode_text(PREFIX)
     for each in (session, free):
         each.prefill(PREFIX)
     streamer.prefill_text(ids)
@@ -69,12 +70,12 @@ def test_three_ways_one_answer(preset: str, bundle: Path, model: WanStreamer, ea
     for k in range(count):
         made = made_unit(session.media, 11, k)
         unit = Unit(made.samples, made.frames, "hi" if k % 4 == 0 else "")
-        text, waiting = session.streamer.text_in.take(waiting, unit.text)
+        text, waiting = wan_streamer(session.program).text_in.take(waiting, unit.text)
         output = streamer.step(unit_input(session, unit, text, noise, k))
         came = Recorded()
         came.passes.update(ahead)
         with session.recording(came):
-            session.step(unit, tokens=output.tokens)
+            session.step(unit, output.tokens)
         assert streamer.recording is not None
         wanted = numpy_passes(streamer.recording.units[-1].passes)
         for kind, error in compare_passes(k, came.passes, wanted).items():
@@ -101,6 +102,6 @@ def test_the_comparison_can_fail(tiny_bundle: Path) -> None:
     session, streamer = open_session(tiny_bundle), TorchStreamer(build(PRESETS["tiny"], SEED + 1), record=True)
     unit = made_unit(session.media, 11, 0)
     output = streamer.step(unit_input(session, unit, (), Noise(0), 0))
-    response = session.step(unit, tokens=output.tokens)
+    response = session.step(unit, output.tokens)
     assert relative_error(response.samples, output.samples.numpy()) > 100 * TOLERANCE
     assert np.abs(response.frames.astype(int) - output.frames.numpy()).max() > 1

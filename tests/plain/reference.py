@@ -38,13 +38,14 @@ import numpy as np
 from edge_streamer.runtime.bundle.arrays import Array
 from edge_streamer.runtime.compare.golden import made_unit
 from edge_streamer.runtime.errors import EdgeStreamerError
+from edge_streamer.runtime.programs.wan_streamer.program import wan_streamer
 from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.unit import Knobs
 
 
 def record(session: Session, knobs: Knobs, units: int, settle: bool = False, prefix: str = "") -> dict[str, Array]:
     """The file's arrays. ``session`` is freshly opened with ``knobs``."""
-    program = session.streamer
+    program = wan_streamer(session.program)
     if prefix:
         session.prefill(prefix)
     arrays = {

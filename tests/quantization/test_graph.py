@@ -15,6 +15,7 @@ from edge_streamer.quantization.schemes import CODECS, Plan, Scheme
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.bundle.shipped import bundle_path
 from edge_streamer.runtime.compare.golden import made_unit
+from edge_streamer.runtime.programs.wan_streamer.program import wan_streamer
 from edge_streamer.runtime.session.session import Session, open_session
 from tests.quantized import changed, latents
 
@@ -29,7 +30,7 @@ def spoiled(tiny_bundle: Path, tmp_path: Path) -> Path:
 def answers(session: Session) -> list[np.ndarray]:
     """Latents, samples and scores after some made-up units."""
     found = latents(session)
-    wiring, response = session.streamer.wiring, session.step(made_unit(session.media, 0, 3))
+    wiring, response = wan_streamer(session.program).wiring, session.step(made_unit(session.media, 0, 3))
     return [found, response.samples.copy(), np.stack([s["scores"].host for s in wiring.sampled])]
 
 

@@ -44,9 +44,10 @@ import sys
 import numpy as np
 import edge_streamer
 from edge_streamer.runtime.commands import cli
+from edge_streamer.runtime.unit import Unit
 session = edge_streamer.open(sys.argv[1])
 for step in range(1, 4):
-    z = session.step({"x": np.ones((1, 4), np.float32)})["z"]
+    z = session.step(Unit(arrays={"x": np.ones((1, 4), np.float32)})).arrays["z"]
     assert (z == 2 * step).all(), z
 assert cli.main(["inspect", sys.argv[1]]) == 0
 assert cli.main(["pack", sys.argv[1], "--out", sys.argv[2]]) == 0

@@ -37,7 +37,7 @@ DEVICES_MAY_IMPORT = {
 }
 """Of the runtime: the words, the media contract, the ports, and the tools of time that belong to no loop."""
 
-PUBLIC = {"edge_streamer.runtime.bundle.reader", "edge_streamer.runtime.session.session"}
+PUBLIC = {f"edge_streamer.runtime.{name}" for name in ("bundle.reader", "session.session", "session.fake")}
 """What the package hands on as its own, each on first use."""
 
 BY_NAME = {"edge_streamer.export.command"}

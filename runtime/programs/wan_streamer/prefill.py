@@ -8,24 +8,29 @@ a prefix takes and where it stands are not in the papers: our choice.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
-from edge_streamer.runtime.engines.contract import Side
+from edge_streamer.runtime.engines.contract import Buffer, Side
 from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.programs.base import Workplace
 from edge_streamer.runtime.programs.passes import Pass, run_carried
 from edge_streamer.runtime.programs.rotary import Rotary
 from edge_streamer.runtime.programs.wan_streamer.core_pass import CorePass, empty_rows
-from edge_streamer.runtime.programs.wan_streamer.layout import GROUP_AGENT
-from edge_streamer.runtime.programs.wan_streamer.program import WanStreamer, take_in
+from edge_streamer.runtime.programs.wan_streamer.intake import take_in
+from edge_streamer.runtime.programs.wan_streamer.layout import GROUP_AGENT, Constants, Layout
+from edge_streamer.runtime.programs.wan_streamer.wiring import Wiring
 from edge_streamer.runtime.unit import Unit
 
 
 class Prefill:
     """Passes that append to the prefix ring. Made only when a prefix is wanted: it opens ``encode_agent``."""
 
-    def __init__(self, program: WanStreamer):
-        self._program, self._place = program, program.place
-        c, layout = program.constants, program.layout
+    def __init__(self, place: Workplace, c: Constants, layout: Layout, wiring: Wiring,
+                 encode: Callable[[str], Sequence[int]], look_up: Callable[[Sequence[int], Buffer], None]):  # fmt: skip
+        self._place, self._constants, self._layout, self._wiring = place, c, layout, wiring
+        self._encode_text, self._look_up = encode, look_up
         if c.prefix_tokens == 0:
             raise InputError("this bundle has no prefix; export it with --prefix-tokens N")
         self._ring = self._place.store.rings["prefix"]
@@ -48,28 +53,34 @@ class Prefill:
         return core
 
     def _make_agent_passes(self) -> None:
-        place, wiring = self._place, self._program.wiring
+        place, wiring = self._place, self._wiring
         self._input, self._encode = wiring.encode_agent()
         latents, embeddings = wiring.latents | wiring.clean_time, {"embeddings": self._agent.embeddings}
         self._clean = Pass("clean", place.graph("solve_in"), latents, embeddings, place.meter)
 
     @property
+    def places(self) -> int:
+        return self._constants.prefix_tokens
+
+    @property
+    def places_per_unit(self) -> int:
+        return self._layout.agent
+
+    @property
     def left(self) -> int:
-        """Places that are still free."""
-        return self._program.constants.prefix_tokens - self._ring.units
+        return self._constants.prefix_tokens - self._ring.units
 
     def text(self, text: str) -> int:
-        """Append ``text``; returns how many places it took. InputError where it does not fit."""
-        ids = self._program.encode_text(text)
+        ids = self._encode_text(text)
         self._need(len(ids), f"the text has {len(ids)} tokens")
         for token in ids:
-            self._program.look_up((token,), self._token.embeddings)
+            self._look_up((token,), self._token.embeddings)
             self._append(self._token, 1)
         return len(ids)
 
     def unit(self, unit: Unit) -> int:
-        """Append one unit of the agent's own picture (agent's size) and sound; returns the places it took."""
-        length = self._program.layout.agent
+        """The picture is of the agent's size."""
+        length = self._layout.agent
         self._need(length, f"a unit of picture and sound takes {length} tokens")
         take_in(self._input, unit)
         run_carried(self._place.store.carries["encode_agent"], self._encode)
@@ -79,7 +90,7 @@ class Prefill:
 
     def _need(self, tokens: int, what: str) -> None:
         if tokens > self.left:
-            places = f"{self.left} of {self._program.constants.prefix_tokens} places left"
+            places = f"{self.left} of {self._constants.prefix_tokens} places left"
             raise InputError(
                 f"{what}; the prefix has {places}: shorten it or export the bundle with a larger --prefix-tokens"
             )

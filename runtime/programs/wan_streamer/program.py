@@ -14,7 +14,7 @@ stay hidden.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import prod
 from time import perf_counter
 from typing import Annotated
@@ -24,20 +24,18 @@ import numpy as np
 
 from edge_streamer.runtime.bundle.arrays import Array
 from edge_streamer.runtime.engines.contract import Buffer, between_runs
-from edge_streamer.runtime.errors import StepError
-from edge_streamer.runtime.programs.base import UnitIndex, Workplace, read_host
+from edge_streamer.runtime.errors import BundleError, StepError
+from edge_streamer.runtime.programs.base import Prefix, Program, UnitIndex, Workplace, read_host
 from edge_streamer.runtime.programs.noise import SLOTS, SOLVER, Noise
 from edge_streamer.runtime.programs.passes import run_carried
 from edge_streamer.runtime.programs.wan_streamer.contract import check_contract
 from edge_streamer.runtime.programs.wan_streamer.core_pass import CorePass
+from edge_streamer.runtime.programs.wan_streamer.intake import take_in
 from edge_streamer.runtime.programs.wan_streamer.layout import Layout, read_constants
+from edge_streamer.runtime.programs.wan_streamer.prefill import Prefill
 from edge_streamer.runtime.programs.wan_streamer.text import LONGEST_TAIL, TextIn, TextOut
 from edge_streamer.runtime.programs.wan_streamer.wiring import Wiring
 from edge_streamer.runtime.unit import Knobs, Response, Unit
-
-GREY = 128
-"""Every pixel where there is no camera."""
-
 
 Token = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -79,12 +77,23 @@ class WanStreamer:
         """Added to the unit index when noise is drawn: lets two runs at different hours share noise."""
         self.turn(place.knobs)
 
+    @property
+    def default_steps(self) -> int:
+        return self.constants.default_steps
+
+    @property
+    def slots(self) -> int:
+        return self.layout.slots
+
+    @property
+    def token_count(self) -> int:
+        return self._rows.count
+
     def turn(self, knobs: Knobs) -> None:
-        """Take up new knobs, from the next unit on."""
         if knobs.top_k > self.constants.candidates:
             raise ValueError(f"top_k is {knobs.top_k}; this bundle offers {self.constants.candidates} candidates")
         self._knobs = knobs
-        self._steps = knobs.steps or self.constants.default_steps
+        self._steps = knobs.steps or self.default_steps
         self._noise = Noise(knobs.seed)
         greedy = knobs.temperature == 0.0
         sampling = self.wiring.sampling
@@ -94,15 +103,12 @@ class WanStreamer:
 
     # -- one unit
 
-    def step(self, unit: Unit, tokens: Sequence[int] | None = None) -> Response:
-        """One unit. ``tokens`` forces the slots (teacher forcing); what the model chose is in ``wiring.sampled``.
-
-        Raises ValueError for arrays that are not the media contract's, StepError or EngineError from a pass; then
-        nothing is committed and the session rolls back.
-        """
+    def step(self, unit: Unit, forced: Sequence[int] | None = None) -> Response:
         start = perf_counter()
-        if tokens is not None and len(tokens) != self.layout.slots:
-            raise ValueError(f"{len(tokens)} tokens came; this bundle has {self.layout.slots} slots")
+        if forced is not None and len(forced) != self.slots:
+            raise ValueError(f"{len(forced)} tokens came; this bundle has {self.slots} slots")
+        if unit.arrays:
+            raise ValueError(f"the unit has the arrays {sorted(unit.arrays)}; this bundle takes none")
         wiring, store, k = self.wiring, self.place.store, self._host.unit
         take_in(wiring.user, unit)
         text, waiting = self.text_in.take(self._host.waiting, unit.text)
@@ -110,7 +116,7 @@ class WanStreamer:
         wiring.rotary.turn(k)
         run_carried(store.carries["encode"], wiring.encode)
         block = self._perceive()
-        spoken = self._speak(block, tokens, k)
+        spoken = self._speak(block, forced, k)
         self._solve(k)
         run_carried(store.carries["decode"], wiring.decode)
         words, tail = self._text_out.add(self._host.tail, spoken[1:])
@@ -130,7 +136,7 @@ class WanStreamer:
         )
 
     def settle(self) -> None:
-        """Commit y_{k-1} ahead of the next unit, in idle time. Does nothing where there is nothing to commit."""
+        """Commit y_{k-1} ahead of the next unit. Does nothing where there is nothing to commit."""
         if self._host.past:
             self.wiring.rotary.turn(self._host.unit - 1)
             self.wiring.clean.run()
@@ -196,10 +202,16 @@ class WanStreamer:
         """Embedding rows of ``ids`` into ``out`` [len(ids), width]."""
         self._rows.rows(ids, between_runs(out))
 
-    @property
-    def token_count(self) -> int:
-        """Tokens are 0 to one less."""
-        return self._rows.count
+    def probe(self) -> dict[str, Array]:
+        sampled, read = self.wiring.sampled, self.place.engine.read
+        return {
+            "tokens": np.array([slot["token"].host[0] for slot in sampled], np.int32),
+            "scores": np.stack([slot["scores"].host for slot in sampled]),
+            **{name: read(buffer) for name, buffer in self.wiring.past.items()},
+        }
+
+    def prefix(self) -> Prefix:
+        return Prefill(self.place, self.constants, self.layout, self.wiring, self.encode_text, self.look_up)
 
     # -- history as one value
 
@@ -225,23 +237,8 @@ class WanStreamer:
             self.place.engine.write(buffer, np.zeros(buffer.shape, buffer.dtype))
 
 
-def take_in(buffers: Mapping[str, Buffer], unit: Unit) -> None:
-    """Copy a unit's samples and frames into ``buffers``. ValueError for arrays outside the media contract."""
-    samples = buffers["samples"].host
-    _take(samples, unit.samples, 0, "samples")
-    _take(buffers["frames"].host, unit.frames, GREY, "frames")
-    if not np.isfinite(np.add.reduce(samples)):
-        raise ValueError("the unit's samples hold a NaN or an infinity; wanted full scale -1..1")
-
-
-def _take(buffer: Array, came: Array | None, missing: float, what: str) -> None:
-    if came is None:
-        buffer.fill(missing)
-    elif not isinstance(came, np.ndarray):
-        raise ValueError(f"the unit's {what} are a {type(came).__name__}; wanted a numpy array")
-    elif came.shape != buffer.shape or came.dtype != buffer.dtype:
-        raise ValueError(
-            f"the unit's {what} are {came.dtype} {came.shape}; this bundle wants {buffer.dtype} {buffer.shape}"
-        )
-    else:
-        np.copyto(buffer, came)
+def wan_streamer(program: Program) -> WanStreamer:
+    """``program`` itself, for what works with this one alone. BundleError where it is another."""
+    if not isinstance(program, WanStreamer):
+        raise BundleError(f"this needs a wan_streamer bundle; a {type(program).__name__} came")
+    return program

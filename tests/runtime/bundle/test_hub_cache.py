@@ -15,6 +15,7 @@ from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.bundle.shipped import bundle_path
 from edge_streamer.runtime.compare.check import check
 from edge_streamer.runtime.session.session import open_session
+from edge_streamer.runtime.unit import Unit
 from tests.bundles import refuses
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -40,7 +41,9 @@ def cached(bundle: Path, hub: Path, below: str = "") -> Path:
 def test_a_snapshot_opens_and_steps(made_counter: Path, tmp_path: Path, below: str) -> None:
     snapshot = cached(made_counter, tmp_path, below)
     session = open_session(snapshot)
-    np.testing.assert_array_equal(session.step({"x": np.ones((1, 4), np.float32)})["z"], 2 * np.ones((1, 4)))
+    np.testing.assert_array_equal(
+        session.step(Unit(arrays={"x": np.ones((1, 4), np.float32)})).arrays["z"], 2 * np.ones((1, 4))
+    )
     assert session.bundle.hash == Bundle.open(made_counter).hash
     pack(session.bundle, tmp_path / "a.tar")
     assert Bundle.open(tmp_path / "a.tar").hash == session.bundle.hash

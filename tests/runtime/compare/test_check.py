@@ -31,6 +31,7 @@ from edge_streamer.runtime.compare.golden import (
     seed_state,
 )
 from edge_streamer.runtime.errors import BundleError
+from edge_streamer.runtime.programs.wan_streamer.program import wan_streamer
 from edge_streamer.runtime.session.session import Session, open_session
 from tests.runtime.evaluation.controls import broken
 
@@ -87,7 +88,7 @@ def test_a_ring_that_forgets_too_early_is_found(spoiled: Path) -> None:
     oldest = (ring.units + 1) % (ring.window + 1) * ring.places
     ring.valid[0, oldest : oldest + ring.places] = -30000.0
     session.step(made_unit(session.media, golden.meta.seed, 0), [int(t) for t in golden.answers["0.tokens"]])
-    came = session.engine.read(session.streamer.wiring.past["latents.video"])
+    came = session.engine.read(wan_streamer(session.program).wiring.past["latents.video"])
     wanted = golden.answers["0.latents.video"]
     assert np.linalg.norm(came - wanted) / np.linalg.norm(wanted) > TOLERANCE["float32"]
 

@@ -280,7 +280,7 @@ def test_a_step_allocates_nothing(tiny_bundle: Path, made_counter: Path, units: 
     assert made > 50
     for k, unit in enumerate(units[:8]):
         session.step(unit)
-        chain.step({"x": ROW})
+        chain.step(Unit(arrays={"x": ROW}))
         if k % 3 == 1:
             session.settle()
     assert engine.made == made

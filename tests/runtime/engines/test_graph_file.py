@@ -62,7 +62,7 @@ def test_a_graph_from_another_file_shows_its_further_outputs(made_counter: Path,
     session = open_session(made_counter, graphs={"first": other})
     seen = []
     with session.recording(lambda name, inputs, outputs: seen.append({k: v.copy() for k, v in outputs.items()})):
-        np.testing.assert_array_equal(session.step({"x": ROW})["z"], 2 * ROW)
+        np.testing.assert_array_equal(session.step(Unit(arrays={"x": ROW})).arrays["z"], 2 * ROW)
     np.testing.assert_array_equal(seen[0]["copy of x"], ROW)
     assert "copy of x" not in seen[1]
 
@@ -134,7 +134,8 @@ def test_a_closed_session_says_so(made_counter: Path) -> None:
         snapshot = session.snapshot()
         engine = session.engine
     assert "closed" in repr(session)
-    for act in (lambda: session.step({"x": ROW}), session.snapshot, session.twin, session.reset, session.settle,
+    unit = Unit(arrays={"x": ROW})
+    for act in (lambda: session.step(unit), session.snapshot, session.twin, session.reset, session.settle,
                 lambda: session.restore(snapshot), lambda: session.state_bytes):  # fmt: skip
         with pytest.raises(ValueError, match="the session is closed"):
             act()
@@ -145,4 +146,6 @@ def test_a_closed_session_says_so(made_counter: Path) -> None:
 def test_an_engine_that_was_handed_in_stays_open(made_counter: Path) -> None:
     engine = OrtEngine(threads=1)
     open_session(made_counter, engine=engine).close()
-    np.testing.assert_array_equal(open_session(made_counter, engine=engine).step({"x": ROW})["z"], 2 * ROW)
+    np.testing.assert_array_equal(
+        open_session(made_counter, engine=engine).step(Unit(arrays={"x": ROW})).arrays["z"], 2 * ROW
+    )

@@ -26,6 +26,7 @@ from edge_streamer.runtime.evaluation.score import Scores, score
 from edge_streamer.runtime.evaluation.suite import Case, duplex, scene_of
 from edge_streamer.runtime.evaluation.world.assets import HeldOut, load_assets
 from edge_streamer.runtime.evaluation.world.scene import World
+from edge_streamer.runtime.programs.wan_streamer.program import wan_streamer
 from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.state.store import Carries, Ring
 from edge_streamer.runtime.unit import Knobs, Response
@@ -35,7 +36,7 @@ Break = Callable[[Session], None]
 
 def zeros_as_history(session: Session) -> None:
     """The agent's clean tokens are those of latents of zeros."""
-    program = session.streamer
+    program = wan_streamer(session.program)
     perceive = program._perceive
 
     def broken() -> Any:
@@ -119,11 +120,11 @@ def carries_become(kind: type[Carries], graph: str) -> Break:
 
 def wrong_time_on_commit(session: Session) -> None:
     """Clean latents enter the history as if they were half noise."""
-    session.streamer.wiring.clean_time["t"].host.fill(0.5)
+    wan_streamer(session.program).wiring.clean_time["t"].host.fill(0.5)
 
 
 def around_step(session: Session, change: Callable[[Callable[[], Response]], Response]) -> None:
-    program = session.streamer
+    program = wan_streamer(session.program)
     step = program.step
     program.step = lambda unit, tokens=None: change(lambda: step(unit, tokens))  # type: ignore[method-assign]
 
@@ -142,7 +143,7 @@ def always(token: str, silent: bool) -> Break:
     """A model whose state slot always says ``token``; ``silent``: and whose words and voice are nothing."""
 
     def broken(session: Session) -> None:
-        program = session.streamer
+        program = wan_streamer(session.program)
         state: int = getattr(program.constants, token)
 
         def change(step: Callable[[], Response]) -> Response:

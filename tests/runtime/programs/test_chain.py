@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from edge_streamer.runtime.engines.cpu import OrtEngine
-from edge_streamer.runtime.errors import BundleError, StepError
+from edge_streamer.runtime.errors import BundleError, InputError, StepError
 from edge_streamer.runtime.session.session import open_session
 from edge_streamer.runtime.session.snapshot import load_snapshot
-from edge_streamer.runtime.unit import Unit
+from edge_streamer.runtime.unit import Knobs, Unit
 from tests.bundles import rewrite, tally_bundle
 from tests.runtime.faults import CopyingEngine, FaultyEngine
 
@@ -22,55 +22,75 @@ ROW = np.array([[1, 2, 3, 4]], np.float32)
 def test_a_carry_is_carried(made_counter: Path, engine: type[OrtEngine]) -> None:
     session = open_session(made_counter, engine=engine(threads=1))
     for k in range(1, 6):
-        np.testing.assert_array_equal(session.step({"x": ROW})["z"], 2 * k * ROW)
+        np.testing.assert_array_equal(session.step(Unit(arrays={"x": ROW})).arrays["z"], 2 * k * ROW)
 
 
 def test_snapshot_and_reset(made_counter: Path) -> None:
     session = open_session(made_counter)
-    session.step({"x": ROW})
+    session.step(Unit(arrays={"x": ROW}))
     snapshot = session.snapshot()
-    session.step({"x": ROW})
+    session.step(Unit(arrays={"x": ROW}))
     session.restore(snapshot)
-    np.testing.assert_array_equal(session.step({"x": ROW})["z"], 4 * ROW)
+    np.testing.assert_array_equal(session.step(Unit(arrays={"x": ROW})).arrays["z"], 4 * ROW)
     session.reset()
-    np.testing.assert_array_equal(session.step({"x": ROW})["z"], 2 * ROW)
+    np.testing.assert_array_equal(session.step(Unit(arrays={"x": ROW})).arrays["z"], 2 * ROW)
 
 
 @pytest.mark.parametrize("engine", [OrtEngine, CopyingEngine])
 def test_one_graph_carries_floats_and_integers(tmp_path: Path, engine: type[OrtEngine]) -> None:
     session = open_session(tally_bundle(tmp_path / "tally"), engine=engine(threads=1))
     for k in range(1, 4):
-        np.testing.assert_allclose(session.step({"x": k * ROW})["y"], (k + 1) / 2 * ROW)
+        np.testing.assert_allclose(session.step(Unit(arrays={"x": k * ROW})).arrays["y"], (k + 1) / 2 * ROW)
     snapshot = session.snapshot()
     assert snapshot.arrays["carry/n"].tolist() == [3]
     snapshot.save(tmp_path / "at.npz")
-    np.testing.assert_allclose(session.step({"x": 4 * ROW})["y"], 2.5 * ROW)
+    np.testing.assert_allclose(session.step(Unit(arrays={"x": 4 * ROW})).arrays["y"], 2.5 * ROW)
     session.restore(load_snapshot(tmp_path / "at.npz"))
     with pytest.raises(StepError, match="'y'"):
-        session.step({"x": np.nan * ROW})
-    np.testing.assert_allclose(session.step({"x": 4 * ROW})["y"], 2.5 * ROW)
+        session.step(Unit(arrays={"x": np.nan * ROW}))
+    np.testing.assert_allclose(session.step(Unit(arrays={"x": 4 * ROW})).arrays["y"], 2.5 * ROW)
     session.reset()
-    np.testing.assert_allclose(session.step({"x": 6 * ROW})["y"], 6 * ROW)
+    np.testing.assert_allclose(session.step(Unit(arrays={"x": 6 * ROW})).arrays["y"], 6 * ROW)
 
 
 def test_a_failed_step_leaves_the_carry(made_counter: Path) -> None:
     engine = FaultyEngine()
     session = open_session(made_counter, engine=engine)
-    session.step({"x": ROW})
+    session.step(Unit(arrays={"x": ROW}))
     engine.arm("second", "z", np.nan)
     with pytest.raises(Exception, match="'z'"):
-        session.step({"x": ROW})
-    np.testing.assert_array_equal(session.step({"x": ROW})["z"], 4 * ROW)
+        session.step(Unit(arrays={"x": ROW}))
+    np.testing.assert_array_equal(session.step(Unit(arrays={"x": ROW})).arrays["z"], 4 * ROW)
 
 
 def test_wrong_inputs_are_refused(made_counter: Path) -> None:
     session = open_session(made_counter)
     with pytest.raises(ValueError, match="wanted"):
-        session.step({"y": ROW})
+        session.step(Unit(arrays={"y": ROW}))
     with pytest.raises(ValueError, match="float64"):
-        session.step({"x": ROW.astype(np.float64)})
-    with pytest.raises(BundleError, match="wan_streamer"):
+        session.step(Unit(arrays={"x": ROW.astype(np.float64)}))
+    with pytest.raises(ValueError, match=r"has the arrays \[\]; wanted \['x'\]"):
         session.step(Unit())
+    with pytest.raises(ValueError, match=r"'hello'.*takes arrays alone"):
+        session.step(Unit(text="hello", arrays={"x": ROW}))
+    with pytest.raises(ValueError, match="2 tokens came; a chain chooses none"):
+        session.step(Unit(arrays={"x": ROW}), forced=(1, 2))
+
+
+def test_a_chain_is_a_program_like_any_other(made_counter: Path) -> None:
+    session = open_session(made_counter)
+    response = session.step(Unit(arrays={"x": ROW}))
+    assert (response.index, response.samples, response.frames, response.tokens) == (0, None, None, ())
+    assert 0 < response.engine_seconds < response.seconds
+    assert repr(response).startswith("Response(unit 0, '', z float32 [1, 4], ")
+    kept = response.copy()
+    session.settle()
+    session.turn(Knobs(seed=3))
+    assert session.probe() == {}
+    np.testing.assert_array_equal(session.step(Unit(arrays={"x": ROW})).arrays["z"], 4 * ROW)
+    np.testing.assert_array_equal(kept.arrays["z"], 2 * ROW)
+    with pytest.raises(InputError, match="no prefix"):
+        session.prefill("somebody")
 
 
 def test_a_chain_that_does_not_hang_together_is_refused(counter: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from edge_streamer.runtime.compare.golden import made_unit, relative_error
 from edge_streamer.runtime.engines.cpu import OrtEngine
 from edge_streamer.runtime.errors import BundleError, EdgeStreamerError, InputError, MediaError
+from edge_streamer.runtime.programs.wan_streamer.program import wan_streamer
 from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.session.snapshot import load_snapshot
 from edge_streamer.runtime.unit import Knobs, Response, Unit
@@ -36,7 +37,7 @@ def test_response_has_the_media_contracts_shapes(session: Session, units: list[U
 
 
 def test_the_state_slot_tells_whether_the_agent_speaks(session: Session, units: list[Unit]) -> None:
-    constants = session.streamer.constants
+    constants = wan_streamer(session.program).constants
     rest = (constants.token_pad,) * (len(constants.slot_kinds) - 1)
     states = (constants.token_speak, constants.token_listen, constants.token_pad)
     heard = [session.step(unit, (state, *rest)).speaking for unit, state in zip(units, states, strict=False)]
@@ -118,7 +119,7 @@ def test_what_left_the_window_is_forgotten(shared: Session, units: list[Unit]) -
     run(far, [made_unit(shared.media, 50 + k, k) for k in range(3)] + units[:LONG_ENOUGH])
     visible = [far.place.store.rings[name].valid for name in ("main", "video")]
     run(near, units[:LONG_ENOUGH])
-    layout = shared.streamer.layout
+    layout = wan_streamer(shared.program).layout
     for row, name in zip(visible, ("main", "video"), strict=True):
         places = layout.window(name) * layout.places(name)  # type: ignore[arg-type]
         assert int((row == 0).sum()) == places
@@ -128,7 +129,7 @@ def test_early_and_late_commit_agree(session: Session, shared: Session, units: l
     late, early = run(session, units), []
     other = shared.twin()
     for unit, reference in zip(units, late, strict=True):
-        early.append(other.step(unit, tokens=reference.tokens).copy())
+        early.append(other.step(unit, reference.tokens).copy())
         other.settle()
         other.settle()  # a second time changes nothing
     for one, two in zip(late, early, strict=True):
@@ -146,7 +147,7 @@ def test_positions_are_exact_at_any_hour(shared: Session, units: list[Unit]) -> 
         host = {**snapshot.stamp.host, "unit": start}
         session.program.set_host(host)
         # The solver's noise depends on the index; give both runs the noise of the same unit.
-        session.streamer.noise_offset = -start
+        wan_streamer(session.program).noise_offset = -start
         tokens = None if not outputs else [r.tokens for r in outputs[0]]
         outputs.append([session.step(u, None if tokens is None else tokens[k]).copy() for k, u in enumerate(units)])
     for near, far in zip(*outputs, strict=True):
@@ -282,14 +283,14 @@ def test_top_k_and_top_p_narrow_the_choice(shared: Session, units: list[Unit]) -
     ranks = set()
     for unit in units:
         session.step(unit)
-        for sampled in session.streamer.wiring.sampled:
+        for sampled in wan_streamer(session.program).wiring.sampled:
             ranks.add(int(np.flatnonzero(sampled["candidates"].host == sampled["token"].host[0])[0]))
     assert ranks <= {0, 1, 2}
     assert len(ranks) > 1
     narrow = shared.twin(Knobs(temperature=5.0, top_p=1e-6, seed=4))
     for unit in units:
         narrow.step(unit)
-        for sampled in narrow.streamer.wiring.sampled:
+        for sampled in wan_streamer(narrow.program).wiring.sampled:
             assert sampled["candidates"].host[0] == sampled["token"].host[0]
 
 

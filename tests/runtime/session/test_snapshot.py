@@ -248,7 +248,7 @@ def test_what_cannot_be_read_is_not_written(tmp_path: Path) -> None:
 
 def test_a_chain_counts_its_steps_and_takes_no_other_history(counter: Path) -> None:
     session = open_session(counter)
-    session.step({"x": np.ones((1, 4), np.float32)})
+    session.step(Unit(arrays={"x": np.ones((1, 4), np.float32)}))
     good = session.snapshot()
     for host in ({"unit": -1}, {"unit": "1"}, {}, {"unit": 1, "past": True}):
         with pytest.raises(MediaError, match="history"):
