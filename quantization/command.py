@@ -134,10 +134,8 @@ def _show(report: Report, advice: Advice, args: argparse.Namespace, page: Path) 
     shown.add_row(
         "unit time, median", f"{slow:.1f} ms", f"{fast:.1f} ms", f"{report.unit_ratio:.2f}x, {report.timed_on}"
     )
-    for name in ("latents.audio", "latents.video", "samples", "frames"):
-        shown.add_row(
-            f"error, {name}", "", f"{forced.error_db[name]:.1f} dB", f"{forced.units} units, its own arithmetic"
-        )
+    for name, error in forced.error_db.items():
+        shown.add_row(f"error, {name}", "", f"{error:.1f} dB", f"{forced.units} units, its own arithmetic")
     shown.add_row("slots that agree", "", f"{forced.same_slots:.2%}", "its own arithmetic")
     shown.add_row("who speaks agrees", "", f"{free.same_states:.2%}", "on its own history")
     console = Console(file=sys.stdout)

@@ -65,7 +65,7 @@ def quantize(bundle: Bundle, scheme: Scheme | Mixture, observed: Observed, folde
     for spec in manifest.graphs:
         model = graph.load(bundle.file(spec.file))
         layers = rewrite(model, spec.name, scheme, observed.layers, tell)
-        if small_rings and spec.name == "core":
+        if small_rings and any(tensor.name.startswith("append.") for tensor in spec.outputs):
             rings.quantize_rings(model, manifest.states, observed.appended)
             spec = rings.described(spec)
         graph.save(model, folder / "graphs", spec.name)

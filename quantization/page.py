@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import cycle
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,8 +141,8 @@ def _first(report: Report, forced: Drift, free: Drift) -> str:
             else ()
         ),
         *(
-            (f"error of {WORDS[name]}", "", decibel_text(forced.error_db[name]), "", "its own arithmetic")
-            for name in WORDS
+            (f"error of {escape(WORDS.get(name, name))}", "", decibel_text(error), "", "its own arithmetic")
+            for name, error in forced.error_db.items()
         ),
         ("words that agree", "", f"{forced.same_slots:.2%}", "", "its own arithmetic"),
         ("who speaks agrees", "", f"{free.same_states:.2%}", "", "on its own history"),
@@ -178,11 +179,11 @@ def curves(curve_db: Mapping[str, Sequence[float]], bound: float, label: str) ->
     points = [" ".join(at(n, v) for n, v in enumerate(values)) for values in means.values()]
     lines = "".join(
         f"<polyline fill=none stroke='{colour}' stroke-width=1.5 points='{some}'/>"
-        for colour, some in zip(COLOURS, points, strict=False)
+        for colour, some in zip(cycle(COLOURS), points, strict=False)
     )
     lines += "".join(
         f"<circle cx={x} cy={y} r=3 fill='{colour}'/>"
-        for colour, some in zip(COLOURS, points if size == 1 else (), strict=False)
+        for colour, some in zip(cycle(COLOURS), points if size == 1 else (), strict=False)
         for x, y in (place.split(",") for place in some.split())
     )
     lines += _bound(height(bound), f"{label}, {bound:g} dB")
@@ -192,7 +193,8 @@ def curves(curve_db: Mapping[str, Sequence[float]], bound: float, label: str) ->
         for level in np.arange(low, high + 1, 10 if high - low <= 100 else 50) for y in [height(float(level))]
     )  # fmt: skip
     legend = " ".join(
-        f"<span style='color:{c}'>&#9644; {WORDS[n]}</span>" for c, n in zip(COLOURS, means, strict=False)
+        f"<span style='color:{c}'>&#9644; {escape(WORDS.get(n, n))}</span>"
+        for c, n in zip(cycle(COLOURS), means, strict=False)
     )
     return (
         f"<figure><svg viewBox='0 0 {WIDE + LABEL} {HIGH}' width={WIDE + LABEL}>{grid}{lines}"
@@ -220,6 +222,8 @@ def _pairs(kept: Kept) -> NDArray[np.uint8]:
 
 def _voices(kept: Kept) -> str:
     """The 12.8 s in which the two bundles say most; a sentence where neither says anything at all."""
+    if not kept.voices[0]:
+        return "<p>None.</p>"
     voices = [np.concatenate(voice) for voice in kept.voices]
     unit = len(kept.voices[0][0])
     spoke = [bool(loudness(voice).max() > AUDIBLE) for voice in voices]

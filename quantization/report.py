@@ -22,7 +22,7 @@ from edge_streamer.quantization.schemes import Mixture, Scheme
 from edge_streamer.quantization.streams import Stream
 from edge_streamer.quantization.vocabulary import ESTIMATOR, Estimator
 from edge_streamer.runtime.bundle.reader import Bundle
-from edge_streamer.runtime.compare.error_over_time import LATENTS, Drift, Mode, drift
+from edge_streamer.runtime.compare.error_over_time import Drift, Mode, drift, worst_db
 from edge_streamer.runtime.engines.choose import AUTO
 from edge_streamer.runtime.machine import machine, versions
 from edge_streamer.runtime.session.session import Session, open_session
@@ -82,8 +82,8 @@ class Report(msgspec.Struct, kw_only=True):
 
     @property
     def worst_db(self) -> float:
-        """Of the latents in forced mode: what --max-error bounds."""
-        return max(self.drifts[0].error_db[name] for name in LATENTS)
+        """In forced mode: what --max-error bounds."""
+        return worst_db(self.drifts[0].error_db)
 
 
 class Kept:
@@ -97,9 +97,10 @@ class Kept:
     def watch(self, unit: int, right: Response, came: Response) -> None:
         """One unit of the float bundle and its twin."""
         for voice, response in zip(self.voices, (right, came), strict=True):
-            voice.append(response.both()[0].copy())
-        if unit in self._wanted:
-            self.frames.append((right.both()[1][0].copy(), came.both()[1][0].copy()))
+            if response.samples is not None:
+                voice.append(response.samples.copy())
+        if unit in self._wanted and right.frames is not None and came.frames is not None:
+            self.frames.append((right.frames[0].copy(), came.frames[0].copy()))
 
 
 def measure(

@@ -88,7 +88,7 @@ class _Conversation:
     ) -> None:
         self._plan, self._session, self._opened, self._log = plan, session, opened, log
         self._signals, self._recorded = signals, recorded
-        self._knobs = replace(plan.knobs, steps=plan.knobs.steps or session.program.default_steps)
+        self._knobs = replace(plan.knobs, steps=plan.knobs.steps or session.program.default_steps or 1)
         voices = [VOICES] if is_demo(plan.bundle) else []
         self._line = StatusLine("\n".join([title(session), *voices, *opened.notes]))
         self._counters: Counters | None = None

@@ -9,7 +9,8 @@ Receives two sessions of one geometry and a stream of units; hands on :class:`Dr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -24,6 +25,8 @@ Mode = Literal["forced", "free"]
 LATENTS = ("latents.video", "latents.audio")
 HEARD_AND_SEEN = (*LATENTS, "samples", "frames")
 OUTPUTS = (*HEARD_AND_SEEN, "scores")
+"""Of a ``wan_streamer``; other programs have others."""
+TOKENS = "tokens"
 EXACT, NOT_FINITE = -200.0, 200.0
 """dB where :func:`decibels` ends: nothing differs, or a number is not finite."""
 
@@ -38,7 +41,7 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
     curve_db: dict[str, list[float]]
     """The same per unit, against the mean unit's energy: a silent unit has no energy of its own."""
     same_slots: float
-    """Share of slots in which the tested bundle would have chosen the reference's token."""
+    """Share of slots in which the tested bundle would have chosen the reference's token; 1 where nothing is chosen."""
     same_states: float
     """The same of the first slot alone: who speaks."""
 
@@ -52,15 +55,14 @@ def drift(
 
     InputError where their geometry differs or nothing came."""
     check_constants(tested, reference)
-    errors: dict[str, list[float]] = {name: [] for name in OUTPUTS}
-    energies: dict[str, list[float]] = {name: [] for name in OUTPUTS}
+    errors, energies = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
     same: list[list[bool]] = []
     for number, unit in enumerate(units):
         right = reference.step(unit)
-        answer = tested.step(unit, right.tokens if mode == "forced" else None)
+        answer = tested.step(unit, right.tokens if mode == "forced" and right.tokens else None)
         wanted, came = outputs(reference, right), outputs(tested, answer)
         same.append(agreement(came, right.tokens))
-        for name in OUTPUTS:
+        for name in (name for name in wanted if name != TOKENS):
             signal = wanted[name].astype(np.float64) - (128 if name == "frames" else 0)
             lost = came[name].astype(np.float64) - wanted[name].astype(np.float64)
             errors[name].append(float(np.sum(lost**2)))
@@ -71,11 +73,13 @@ def drift(
         tell(number + 1)
     if not same:
         raise InputError("the stream holds no unit; wanted a recording of at least some seconds")
-    agree, mean = np.array(same), {name: sum(energies[name]) / len(same) for name in OUTPUTS}
+    agree, mean = np.array(same), {name: sum(energies[name]) / len(same) for name in energies}
+    chooses = agree.size > 0
     return Drift(
-        mode=mode, units=len(same), same_slots=float(agree.mean()), same_states=float(agree[:, 0].mean()),
-        error_db={n: decibels(sum(errors[n]), sum(energies[n])) for n in OUTPUTS},
-        curve_db={n: [decibels(e, mean[n]) for e in errors[n]] for n in OUTPUTS},
+        mode=mode, units=len(same),
+        same_slots=float(agree.mean()) if chooses else 1.0, same_states=float(agree[:, 0].mean()) if chooses else 1.0,
+        error_db={n: decibels(sum(errors[n]), sum(energies[n])) for n in errors},
+        curve_db={n: [decibels(e, mean[n]) for e in errors[n]] for n in errors},
     )  # fmt: skip
 
 
@@ -95,12 +99,18 @@ def check_constants(tested: Session, reference: Session) -> None:
 def agreement(came: dict[str, Array], tokens: Sequence[int]) -> list[bool]:
     """Slot by slot, whether ``tokens`` would have been chosen in a unit with these :func:`outputs`, whatever was
     forced."""
-    return [bool(a == b) for a, b in zip(came["tokens"], tokens, strict=True)]
+    return [bool(a == b) for a, b in zip(came.get(TOKENS, ()), tokens, strict=True)]
 
 
 def outputs(session: Session, response: Response) -> dict[str, Array]:
-    """All of the last unit."""
-    return {**session.probe(), **dict(zip(("samples", "frames"), response.both(), strict=True))}
+    """All of the last unit, by name: what the program's probe shows, and what it answered."""
+    given = {"samples": response.samples, "frames": response.frames, **response.arrays}
+    return session.probe() | {name: array for name, array in given.items() if array is not None}
+
+
+def worst_db(error_db: Mapping[str, float]) -> float:
+    """Of the latents, which are what the model itself makes of a unit; where there are none, of everything."""
+    return max(value for name, value in error_db.items() if name in LATENTS or not set(LATENTS) & error_db.keys())
 
 
 def decibels(error: float, energy: float) -> float:
