@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from edge_streamer.runtime.bundle.arrays import Array, ArrayFile, Form, save_arrays
-from edge_streamer.runtime.bundle.manifest import MASKED, MediaSpec
+from edge_streamer.runtime.bundle.manifest import MediaSpec
 from edge_streamer.runtime.engines.contract import Buffer
 from edge_streamer.runtime.errors import BundleError, MediaError
 from edge_streamer.runtime.files import size_text
@@ -166,16 +166,11 @@ def seed_state(session: Session, seed: int) -> None:
         session.engine.write(buffer, _drawn(_form(buffer), noise, number, size))
     units = math.prod(ring.window + 1 for ring in store.rings.values()) - UNITS_TO_WRAP
     for ring in store.rings.values():
-        ring.valid.fill(0)
-        if ring.pinned:
-            ring.units = ring.places // 2
-            ring.valid[0, ring.units :] = MASKED
-        else:
-            ring.units = units
-            ring.valid[0, ring.base : ring.base + ring.places] = MASKED
+        ring.units = ring.places // 2 if ring.pinned else units
+        hidden = ring.valid()[0] != 0
         for path in ring.buffers:  # the slack is clean, as in a real run
             places = ring.read(path)
-            places[ring.valid[0] != 0] = 0
+            places[hidden] = 0
             ring.fill(path, places)
     store.commit()
     session.program.set_host({**session.program.host(), "past": True})
@@ -197,7 +192,7 @@ def _drawn(form: Form, noise: Noise, number: int, size: float) -> Array:
 def _states(session: Session) -> dict[str, Buffer]:
     states = {f"held/{path}": b for path, b in session.program.held().items()}
     for carries in session.place.store.carries.values():
-        states |= {f"carry/{path}": b for path, b in carries.committed().items()}
+        states |= {f"carry/{path}": b for path, b in carries.committed.items()}
     for ring in session.place.store.rings.values():
         states |= {f"ring/{path}": b for path, b in ring.buffers.items()}
     return states

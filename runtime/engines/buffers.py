@@ -5,12 +5,12 @@ own memory, and :func:`packed`.
 
     packed   [ a . . . | b b b b b b . . | c . . . ]      each starts at a multiple of the alignment; . is zero
 
-So one look at a piece finds a number that is not finite in any of its buffers (:func:`float_pieces`).
+So the whole piece is moved, or looked at, in one operation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from math import prod
 from weakref import ref
 
@@ -18,19 +18,25 @@ import numpy as np
 
 from edge_streamer.runtime.bundle.arrays import Array
 from edge_streamer.runtime.bundle.manifest import GraphSpec, TensorSpec
-from edge_streamer.runtime.engines.contract import Buffer, Engine, Shape, Side, between_runs
+from edge_streamer.runtime.engines.contract import Buffer, Engine, Shape, Side
 from edge_streamer.runtime.errors import EngineError
 
 ALIGNMENT = 256
 """Bytes; what the strictest engine (TensorRT) asks of an address, and a whole number of cache lines."""
-FLOATS = ("float16", "float32", "float64")
-"""What can hold a NaN."""
-
 Wanted = Mapping[str, tuple[Shape, str]]
 """Name -> (shape, dtype)."""
 
 
-def packed(engine: Engine, wanted: Wanted, side: Side = "inner") -> dict[str, Buffer]:
+class Packed(dict[str, Buffer]):
+    """Name -> buffer, of buffers in one piece of memory."""
+
+    def __init__(self, buffers: Mapping[str, Buffer], piece: Buffer):
+        super().__init__(buffers)
+        self.piece = piece
+        """All of them, and what lies between, as bytes [n] uint8: two that were packed alike can be copied whole."""
+
+
+def packed(engine: Engine, wanted: Wanted, side: Side = "inner") -> Packed:
     """Buffers of any shapes and dtypes in one piece of memory, in this order, each aligned."""
     places: dict[str, tuple[int, int]] = {}
     end = 0
@@ -39,7 +45,7 @@ def packed(engine: Engine, wanted: Wanted, side: Side = "inner") -> dict[str, Bu
         end = start + _size(shape, dtype)
         places[name] = start, end
     piece = engine.buffer((end,), "uint8", side)
-    return {name: piece.part(*places[name]).view(shape, dtype) for name, (shape, dtype) in wanted.items()}
+    return Packed({name: piece.part(*places[name]).view(*wanted[name]) for name in wanted}, piece)
 
 
 def _aligned(size: int, alignment: int) -> int:
@@ -51,7 +57,7 @@ def _size(shape: Shape, dtype: str) -> int:
 
 
 class HostBuffer:
-    """A :class:`~edge_streamer.runtime.engines.contract.Buffer` in the host's memory: ``host`` is it, of any side."""
+    """A :class:`~edge_streamer.runtime.engines.contract.Buffer` in the host's own memory."""
 
     def __init__(self, engine: HostMemory, piece: Array, start: int, shape: Shape, dtype: str, side: Side):
         """``piece``: bytes, of which these begin at ``start``."""
@@ -60,10 +66,17 @@ class HostBuffer:
         self.shape, self.dtype, self.side = shape, dtype, side
         self.nbytes = _size(shape, dtype)
         self.address = piece.ctypes.data + start
-        self.host: Array = np.ndarray(shape, np.dtype(dtype), piece.data, start)
+        self.array: Array = np.ndarray(shape, np.dtype(dtype), piece.data, start)
+        """What graphs read and write: for the engine, whatever the side."""
 
     def __repr__(self) -> str:
-        return f"HostBuffer({self.dtype} {list(self.shape)}, {self.side})"
+        return f"{type(self).__name__}({self.dtype} {list(self.shape)}, {self.side})"
+
+    @property
+    def host(self) -> Array:
+        if self.side == "inner":
+            raise EngineError(f"{self} is no memory of the host's: it is read and written by the engine")
+        return self.array
 
     def part(self, start: int, stop: int) -> HostBuffer:
         rows = self.shape[0] if self.shape else 0
@@ -76,25 +89,38 @@ class HostBuffer:
                 f"a multiple of {self.engine.alignment}"
             )
         shape = (stop - start, *self.shape[1:])
-        return HostBuffer(self.engine, self.piece, self.start + offset, shape, self.dtype, self.side)
+        return self.engine.within(self.piece, self.start + offset, shape, self.dtype, self.side)
 
     def view(self, shape: Shape, dtype: str | None = None) -> HostBuffer:
         dtype = dtype or self.dtype
         if _size(shape, dtype) != self.nbytes:
             raise EngineError(f"a buffer of {self.dtype} {list(self.shape)} cannot be seen as {dtype} {list(shape)}")
-        return HostBuffer(self.engine, self.piece, self.start, shape, dtype, self.side)
+        return self.engine.within(self.piece, self.start, shape, dtype, self.side)
 
 
 class HostStack:
     """A :class:`~edge_streamer.runtime.engines.contract.Stack` in the host's memory."""
 
     def __init__(self, engine: HostMemory, count: int, shape: Shape, dtype: str, axis: int, side: Side):
-        step = _aligned(_size(shape, dtype), engine.alignment)
-        piece = _zeroed(count * step, engine.alignment)
-        self.axis, self.nbytes = axis, count * _size(shape, dtype)
-        self._buffers = [HostBuffer(engine, piece, i * step, shape, dtype, side) for i in range(count)]
-        inner = np.empty(shape, dtype).strides
-        self.host: Array = np.ndarray((count, *shape), np.dtype(dtype), piece.data, 0, (step, *inner))
+        self._step = _aligned(_size(shape, dtype), engine.alignment)
+        self.piece = engine.zeroed(count * self._step)
+        self.engine, self.axis, self.side, self.nbytes = engine, axis, side, count * _size(shape, dtype)
+        self._buffers = [engine.within(self.piece, i * self._step, shape, dtype, side) for i in range(count)]
+        self._shape, self._dtype = (count, *shape), np.dtype(dtype)
+        self.array = self.over(self.piece)
+        """As :attr:`HostBuffer.array`."""
+
+    def over(self, piece: Array) -> Array:
+        """All of them, [count, *shape], in other bytes that lie alike."""
+        inner = np.empty(self._shape[1:], self._dtype).strides
+        seen: Array = np.ndarray(self._shape, self._dtype, piece.data, 0, (self._step, *inner))
+        return seen
+
+    @property
+    def host(self) -> Array:
+        if self.side == "inner":
+            raise EngineError(f"a stack of {self._shape[0]} buffers is inner: it is read and written by the engine")
+        return self.array
 
     def __len__(self) -> int:
         return len(self._buffers)
@@ -112,15 +138,24 @@ class HostMemory:
         self._pieces = list[tuple[ref[Array], int]]()
 
     def buffer(self, shape: Shape, dtype: str, side: Side = "inner") -> HostBuffer:
-        made = HostBuffer(self, _zeroed(_size(shape, dtype), self.alignment), 0, shape, dtype, side)
+        made = self.within(self.zeroed(_size(shape, dtype)), 0, shape, dtype, side)
         self._pieces.append((ref(made.piece), made.nbytes))
         return made
 
     def stack(self, count: int, shape: Shape, dtype: str, axis: int, side: Side = "inner") -> HostStack:
         made = HostStack(self, count, shape, dtype, axis, side)
-        if count:
-            self._pieces.append((ref(made[0].piece), made.nbytes))
+        self._pieces.append((ref(made.piece), made.nbytes))
         return made
+
+    def within(self, piece: Array, start: int, shape: Shape, dtype: str, side: Side) -> HostBuffer:
+        """A buffer in bytes that are there."""
+        return HostBuffer(self, piece, start, shape, dtype, side)
+
+    def zeroed(self, size: int) -> Array:
+        """Bytes whose address is a multiple of the alignment."""
+        raw: Array = np.zeros(size + self.alignment, np.uint8)
+        start = -raw.ctypes.data % self.alignment
+        return raw[start : start + size]
 
     def held_bytes(self) -> int:
         """Of all buffers that somebody still has."""
@@ -128,50 +163,15 @@ class HostMemory:
         return sum(size for _, size in self._pieces)
 
     def read(self, buffer: Buffer) -> Array:
-        _check_owner(self, buffer, "read")
-        copy: Array = buffer.host.copy()
+        copy: Array = own(self, buffer, "read").array.copy()
         return copy
 
     def write(self, buffer: Buffer, values: Array) -> None:
-        _check_owner(self, buffer, "written")
-        if values.shape != buffer.shape or values.dtype != buffer.host.dtype:
-            came, wanted = (f"{a.dtype} {list(a.shape)}" for a in (values, buffer.host))
+        target = own(self, buffer, "written").array
+        if values.shape != target.shape or values.dtype != target.dtype:
+            came, wanted = (f"{a.dtype} {list(a.shape)}" for a in (values, target))
             raise EngineError(f"{came} was to be written into a buffer of {wanted}")
-        np.copyto(buffer.host, values)
-
-
-def _zeroed(size: int, alignment: int) -> Array:
-    """Bytes whose address is a multiple of ``alignment``."""
-    raw = np.zeros(size + alignment, np.uint8)
-    start = -raw.ctypes.data % alignment
-    return raw[start : start + size]
-
-
-def float_pieces(buffers: Iterable[Buffer]) -> list[Array]:
-    """Flat arrays that together hold every float of ``buffers``, neighbours in one.
-
-    Between neighbours lies less than the alignment, which is padding, and so zero; in parts of one buffer it may be a
-    row that no one asked for.
-    """
-    floats = [buffer for buffer in buffers if buffer.dtype in FLOATS]
-    pieces: list[list[HostBuffer]] = []
-    for buffer in sorted((b for b in floats if isinstance(b, HostBuffer)), key=lambda b: b.address):
-        if pieces and _are_neighbours(pieces[-1][-1], buffer):
-            pieces[-1].append(buffer)
-        else:
-            pieces.append([buffer])
-    apart = [between_runs(buffer).reshape(-1) for buffer in floats if not isinstance(buffer, HostBuffer)]
-    return [_spanned(run[0], run[-1]) for run in pieces] + apart
-
-
-def _are_neighbours(left: HostBuffer, right: HostBuffer) -> bool:
-    gap = right.start - left.start - left.nbytes
-    return left.piece is right.piece and left.dtype == right.dtype and 0 <= gap < left.engine.alignment
-
-
-def _spanned(first: HostBuffer, last: HostBuffer) -> Array:
-    """From the start of one buffer to the end of another in its piece, flat."""
-    return first.piece[first.start : last.start + last.nbytes].view(first.dtype)
+        np.copyto(target, values)
 
 
 def check_buffers(
@@ -190,17 +190,24 @@ def check_buffers(
             raise EngineError(f"graph {spec.name!r}: {kind}s without a buffer: {missing}; not in the graph: {extra}")
         for tensor in specs:
             what = f"graph {spec.name!r}, {kind} {tensor.name!r}"
-            _check_owner(engine, buffers[tensor.name], f"bound to {what}")
+            check_owner(engine, buffers[tensor.name], f"bound to {what}")
             length = _check_buffer(what, tensor, buffers[tensor.name], engine.alignment, length)
     if spec.lengths and length not in spec.lengths:
         raise EngineError(f"graph {spec.name!r} was bound at T = {length}; it allows {spec.lengths}")
     return length
 
 
-def _check_owner(engine: object, buffer: Buffer, what: str) -> None:
+def check_owner(engine: object, memory: object, what: str) -> None:
     """An array is no buffer, and another engine's memory may not be reachable, or gone before the graph."""
-    if getattr(buffer, "engine", None) is not engine:
-        raise EngineError(f"a {type(buffer).__name__} that this engine did not make was to be {what}")
+    if getattr(memory, "engine", None) is not engine:
+        raise EngineError(f"a {type(memory).__name__} that this engine did not make was to be {what}")
+
+
+def own(engine: HostMemory, buffer: Buffer, what: str) -> HostBuffer:
+    """A buffer of this engine, as it made it. EngineError for another's."""
+    check_owner(engine, buffer, what)
+    assert isinstance(buffer, HostBuffer)
+    return buffer
 
 
 def _check_buffer(what: str, tensor: TensorSpec, buffer: Buffer, alignment: int, length: int | None) -> int | None:

@@ -1,20 +1,26 @@
-"""The engine contract: memory with a side, graphs bound to it once, run many times.
+"""The engine contract: memory with a side, graphs bound to it once, tapes of runs played many times.
 
-Receives a :class:`GraphFile`; hands on buffers and bound runs. Which file a graph is opened from is not the engine's to
-decide: whoever opens a session may name others (``open_session(..., graphs=...)``).
+Receives a :class:`GraphFile`; hands on buffers, bound runs, tables and tapes. Which file a graph is opened from is not
+the engine's to decide: whoever opens a session may name others (``open_session(..., graphs=...)``).
 
 Who owns what: the *engine* allocates every tensor that a graph reads or writes, because only it knows which memory its
 device reads without a copy and how that must be aligned; the *session* keeps every buffer for its whole life and
 decides what is written when; a *bound run* only remembers addresses. What the host may see of a buffer is its *side*.
 
-How an engine commits: carries are swapped by binding each graph twice (``swaps = True``), or, where captured
-CUDA graphs fix addresses, copied back after the step (``swaps = False``).
+When the host works: before a tape is played, and after. All that it decides for a unit it writes into ``in`` buffers
+first; all that it wants to know it reads from ``out`` buffers last. What lies between two runs (a copy, rows that go to
+a ring, a token that becomes its embedding row) is an operation of the tape, done by the engine. So an engine with
+memory of its own pushes once, waits once and pulls once per unit, and may capture a tape: nothing in it changes but
+what the buffers hold.
+
+    host    write "in" ┐                                          ┌ read "out"
+    engine             └ push │ run, copy, store, look up, run … │ pull ┘
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +29,7 @@ from typing import Literal, Protocol
 from edge_streamer.runtime.bundle.arrays import Array
 from edge_streamer.runtime.bundle.checksums import digest
 from edge_streamer.runtime.bundle.external import external_locations
-from edge_streamer.runtime.bundle.manifest import GraphSpec
+from edge_streamer.runtime.bundle.manifest import EmbeddingSpec, GraphSpec
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.timing import Tell
 
@@ -104,6 +110,10 @@ class Stack(Protocol):
     """
 
     @property
+    def engine(self) -> object:
+        """As :attr:`Buffer.engine`."""
+
+    @property
     def axis(self) -> int:
         """Of each buffer: along which the rows lie that are moved (a ring's places)."""
 
@@ -120,20 +130,18 @@ class Stack(Protocol):
     def __getitem__(self, number: int) -> Buffer: ...
 
 
-def between_runs(memory: Buffer | Stack) -> Array:
-    """``inner`` memory itself, for the host to look at or to move rows in between two runs.
-
-    Only an engine on host memory can give it: EngineError elsewhere. Such an engine costs nothing by it; each use is
-    work that an engine with memory of its own would have to do itself.
-    """
-    return memory.host
-
-
 class BoundRun(Protocol):
-    """A graph with every input and output tied to a buffer."""
+    """A graph with every input and output tied to a buffer. Only a tape of the same engine runs it."""
 
-    def run(self) -> None:
-        """Run once: reads the input buffers, fills the output buffers. Raises EngineError."""
+    @property
+    def graph(self) -> str:
+        """The graph's name."""
+
+    @property
+    def inputs(self) -> Mapping[str, Buffer]: ...
+
+    @property
+    def outputs(self) -> Mapping[str, Buffer]: ...
 
 
 class OpenGraph(Protocol):
@@ -149,14 +157,70 @@ class OpenGraph(Protocol):
         """
 
 
+class Table(Protocol):
+    """A token embedding table as the engine keeps it."""
+
+    @property
+    def engine(self) -> object:
+        """Who made it: only its tapes take it."""
+
+    @property
+    def rows(self) -> int:
+        """Tokens are 0 to one less."""
+
+    @property
+    def width(self) -> int: ...
+
+
+Recorder = Callable[[str, Mapping[str, Array], Mapping[str, Array]], None]
+"""Called after a run with its name, its inputs and its outputs (they may be live: copy what you keep)."""
+
+
+@dataclass(frozen=True)
+class Played:
+    """What came of one play."""
+
+    seconds: float
+    """That the engine took; what it did between the runs is counted where it cannot be told apart."""
+    not_finite: str | None = None
+    """The first run whose ``finite`` buffers held a NaN or an infinity; what follows it need not have run."""
+    runs: Mapping[str, float] = field(default_factory=dict)
+    """Seconds by run, of a play that was watched."""
+
+
+class Tape(Protocol):
+    """What an engine does between two decisions of the host, in this order. Written once, then only played; buffers are
+    checked as they are written down (EngineError)."""
+
+    def run(self, name: str, bound: BoundRun, finite: Sequence[Buffer] = ()) -> None:
+        """A graph, under a name that tells its runs apart. ``finite``: outputs that must hold no NaN and no
+        infinity; of those, only floats are looked at."""
+
+    def copy(self, target: Buffer, source: Buffer) -> None:
+        """``source`` into ``target``, of the same shape and dtype, elsewhere."""
+
+    def store(self, ring: Stack, appended: Stack, rows: slice, first: Buffer, place: int = 0) -> None:
+        """Of every buffer of ``appended`` the ``rows`` into the one of ``ring`` with the same number, at its places
+        from ``first[0] + place`` on; ``first``: int32 [1]. Both stacks lie along their axis."""
+
+    def look_up(self, table: Table, tokens: Buffer, rows: Buffer) -> None:
+        """The embedding rows of ``tokens`` (int32 [n]) into ``rows`` (float32 [n, width]). A token that the table does
+        not have gives zeros: whoever chose it looks at it after the play."""
+
+    def play(self, watch: Recorder | None = None) -> Played:
+        """Do it all, once, and come back when it is done. ``watch`` sees every run when it is over: the same numbers,
+        step by step. Raises EngineError; what was done until then stays done."""
+
+
 class Engine(Protocol):
     """Something that runs graphs."""
 
     name: str
     """For reports, with the library's version: ``onnxruntime 1.32.0 cpu``."""
-    swaps: bool
     alignment: int
     """Bytes: every address that is bound is a multiple of it."""
+    captures: bool
+    """Whether the first plays of a tape take longer than later ones: play it before time counts."""
 
     def buffer(self, shape: Shape, dtype: str, side: Side = "inner") -> Buffer:
         """Zeroed memory that this engine's graphs read and write in place."""
@@ -173,6 +237,12 @@ class Engine(Protocol):
     def open(self, graph: GraphFile, tell: Tell) -> OpenGraph:
         """Load a graph; an engine that builds may take minutes, and says how far it is by ``tell``, under the graph's
         name. Raises BundleError where the file contradicts its ``spec``."""
+
+    def table(self, path: Path, spec: EmbeddingSpec) -> Table:
+        """The embedding table in a file. Raises OSError where it cannot be read."""
+
+    def tape(self, name: str) -> Tape:
+        """An empty tape; ``name`` is for whoever waits for it."""
 
     def memory(self) -> dict[str, int]:
         """Bytes that the engine holds now, by kind: ``weights``, ``scratch``, ``state`` (buffers), ``tables``. What

@@ -12,17 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
+from pathlib import Path
 from time import perf_counter
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import onnxruntime as ort
 
-from edge_streamer.runtime.bundle.manifest import DYNAMIC, GraphSpec
+from edge_streamer.runtime.bundle.manifest import DYNAMIC, EmbeddingSpec, GraphSpec
 from edge_streamer.runtime.ending import deaf, underway
 from edge_streamer.runtime.engines.buffers import HostMemory, check_buffers
 from edge_streamer.runtime.engines.contract import Buffer, GraphFile
 from edge_streamer.runtime.engines.overflow import products_overflow
+from edge_streamer.runtime.engines.tape import HostTable, HostTape
 from edge_streamer.runtime.errors import BundleError, EngineError, one_line
 from edge_streamer.runtime.machine import cores
 from edge_streamer.runtime.streams import as_text
@@ -61,17 +63,20 @@ LONG_OPERATIONS = 2_000_000_000
 class OrtBoundRun:
     """A graph bound to buffers. Keeps them alive; owns none of them."""
 
-    def __init__(self, session: ort.InferenceSession, binding: ort.IOBinding, name: str, keep: tuple[Buffer, ...]):
+    def __init__(
+        self, session: ort.InferenceSession, binding: ort.IOBinding, graph: str,
+        inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer],
+    ):  # fmt: skip
         self._run = session.run_with_iobinding
         self._binding = binding
-        self._name = name
-        self._keep = keep
+        self.graph = graph
+        self.inputs, self.outputs = dict(inputs), dict(outputs)
 
     def run(self) -> None:
         try:
             self._run(self._binding)
         except RuntimeError as error:  # the base of every exception that the binding raises
-            raise EngineError(f"ONNX Runtime failed in graph {self._name!r}: {one_line(error)}") from error
+            raise EngineError(f"ONNX Runtime failed in graph {self.graph!r}: {one_line(error)}") from error
 
 
 class OrtGraph:
@@ -82,8 +87,7 @@ class OrtGraph:
         self._session, self._memory = session, engine
 
     def bind(self, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]) -> OrtBoundRun:
-        keep = (*inputs.values(), *outputs.values())
-        return OrtBoundRun(self._session, self._binding(inputs, outputs), self.spec.name, keep)
+        return OrtBoundRun(self._session, self._binding(inputs, outputs), self.spec.name, inputs, outputs)
 
     def _binding(self, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]) -> ort.IOBinding:
         """The checked buffers, tied."""
@@ -117,7 +121,7 @@ class OrtEngine(HostMemory):
     on an idle machine, but 64 to 127 with it beside one busy process. More than two cores have not been measured.
     """
 
-    swaps = True
+    captures = False
 
     def __init__(self, threads: int | None = None):
         super().__init__()
@@ -145,9 +149,16 @@ class OrtEngine(HostMemory):
             options.add_session_config_entry(key, value)
         return options
 
+    def table(self, path: Path, spec: EmbeddingSpec) -> HostTable:
+        return HostTable(self, path, spec)
+
+    def tape(self, name: str) -> HostTape:
+        return HostTape(self, name)
+
     def memory(self) -> dict[str, int]:
         """Weights as the manifest counts them (ONNX Runtime's packed copies may be a little larger), and buffers. What
-        ONNX Runtime takes to compute with it does not tell; tables are mapped files, and the host's."""
+        ONNX Runtime takes to compute with it does not tell; tables are mapped files, whose pages the machine takes back
+        when it wants."""
         return {"weights": sum(self._weights.values()), "state": self.held_bytes()}
 
     def close(self) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 from edge_streamer.runtime.evaluation.suite import Case
 from edge_streamer.runtime.evaluation.world.scene import Scene
 from edge_streamer.runtime.evaluation.world.script import UNIT
-from edge_streamer.runtime.programs.passes import run_carried
 from edge_streamer.runtime.programs.wan_streamer.intake import take_in
 from edge_streamer.runtime.programs.wan_streamer.program import wan_streamer
 from edge_streamer.runtime.session.session import Session
@@ -23,7 +22,7 @@ class Codec:
 
     def __init__(self, session: Session) -> None:
         self._session = session.twin()
-        self._input, self._encode = wan_streamer(self._session.program).wiring.encode_agent()
+        self._input, self._script = wan_streamer(self._session.program).wiring.through_codec()
 
     def reset(self) -> None:
         self._session.reset()
@@ -32,8 +31,7 @@ class Codec:
         """The agent's picture and sound of one unit as the codec gives them back."""
         store, wiring = self._session.place.store, wan_streamer(self._session.program).wiring
         take_in(self._input, unit)
-        for name, sides in (("encode_agent", self._encode), ("decode", wiring.decode)):
-            run_carried(store.carries[name], sides)
+        self._script.play()
         store.commit()
         return Unit(wiring.agent["samples"].host.copy(), wiring.agent["frames"].host.copy())
 

@@ -17,7 +17,7 @@ from edge_streamer.runtime.bundle.manifest import Manifest, Name, TensorSpec
 from edge_streamer.runtime.engines.contract import Buffer, Side
 from edge_streamer.runtime.errors import BundleError, InputError
 from edge_streamer.runtime.programs.base import Prefix, UnitIndex, Workplace, read_host
-from edge_streamer.runtime.programs.passes import Pass, free_inputs, free_outputs, run_carried, sizes
+from edge_streamer.runtime.programs.passes import Pass, Script, free_inputs, free_outputs, sizes
 from edge_streamer.runtime.unit import Knobs, Response, Unit
 
 
@@ -85,9 +85,11 @@ class Chain:
             raise BundleError(f"a chain cannot fill rings, the bundle has {sorted(place.store.rings)}")
         check_wiring(self.constants, place.bundle.manifest)
         self._buffers: dict[str, Buffer] = {}
-        self._passes = [self._link(name) for name in self.constants.order]
+        self._script = Script("chain", place.meter)
+        for name in self.constants.order:
+            self._script.run(name, self._link(name))
 
-    def _link(self, name: str) -> tuple[str, tuple[Pass, ...]]:
+    def _link(self, name: str) -> Pass:
         place = self._place
         graph = place.graph(name)
         for tensor, (shape, dtype) in sizes([*free_inputs(graph.spec), *free_outputs(graph.spec)]).items():
@@ -95,12 +97,7 @@ class Chain:
                 self._buffers[tensor] = place.engine.buffer(shape, dtype, self._side(tensor))
         ins = {t.name: self._buffers[t.name] for t in free_inputs(graph.spec)}
         outs = {t.name: self._buffers[t.name] for t in free_outputs(graph.spec)}
-        carries = place.store.carries.get(name)
-        if carries is None:
-            return name, (Pass(name, graph, ins, outs, place.meter),)
-        return name, tuple(
-            Pass(name, graph, ins | carries.reads(front), outs | carries.writes(front), place.meter) for front in (0, 1)
-        )
+        return Pass(graph, ins, outs, place.engine, place.store.carries.get(name))
 
     def _side(self, tensor: str) -> Side:
         if tensor in self.constants.inputs:
@@ -110,12 +107,7 @@ class Chain:
     def step(self, unit: Unit, forced: Sequence[int] | None = None) -> Response:
         start = perf_counter()
         self._take_in(unit, forced)
-        for name, sides in self._passes:
-            carries = self._place.store.carries.get(name)
-            if carries is None:
-                sides[0].run()
-            else:
-                run_carried(carries, sides)
+        self._script.play()
         index, self._index = self._index, self._index + 1
         return Response(
             index=index, samples=None, frames=None,

@@ -1,99 +1,99 @@
-"""One run of one graph, checked: the smallest thing a program is made of.
+"""One run of one graph, and tapes of them, checked: the smallest things a program is made of.
 
-Receives a bound graph and the outputs it fills; hands on :class:`Pass`, whose ``run`` measures the engine's time, looks
-at every float output for NaN and infinity before anything is committed, and shows the tensors to whoever records.
+Receives a graph, and the buffers it reads and fills; hands on :class:`Pass`, a graph bound to them, and
+:class:`Script`, a tape whose runs are passes: it counts the engine's time, shows the tensors to whoever records, and
+raises where an output is NaN or infinite, before anything is committed.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from time import perf_counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy import add
 
-from edge_streamer.runtime.bundle.arrays import Array
 from edge_streamer.runtime.bundle.manifest import GraphSpec, TensorSpec
-from edge_streamer.runtime.ending import underway
-from edge_streamer.runtime.engines.buffers import FLOATS, float_pieces
-from edge_streamer.runtime.engines.contract import BoundRun, Buffer, Engine, OpenGraph, Shape, between_runs
+from edge_streamer.runtime.engines.contract import Buffer, Engine, OpenGraph, Played, Shape, Stack
+from edge_streamer.runtime.engines.contract import Recorder as Recorder
 from edge_streamer.runtime.errors import StepError
-from edge_streamer.runtime.state.store import Carries
-
-Recorder = Callable[[str, Mapping[str, Array], Mapping[str, Array]], None]
-"""Called after each run with the pass's name, its inputs and its outputs (live buffers: copy what you keep)."""
+from edge_streamer.runtime.state.store import Carries, Ring
 
 
 class Meter:
-    """What all passes of a session share: their engine, its time in this step, and who records."""
+    """What all scripts of a session share: their engine, its time in this step, and who records."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.engine_seconds = 0.0
         self.recorder: Recorder | None = None
+        self.last = Played(0.0)
+        """What came of the last play."""
 
 
 class Pass:
-    """A graph bound to buffers, run by name.
+    """A graph bound to buffers. ``carries``: its own, where it has some.
 
-    Outputs that are neighbours in memory are looked at in one piece. Quantized and integer ones cannot hold a NaN.
     Outputs of the graph that ``outputs`` lacks are there for recorders: each gets a buffer here.
     """
 
-    def __init__(self, name: str, graph: OpenGraph, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer],
-                 meter: Meter):  # fmt: skip
-        self.name = name
-        self._inputs, self._outputs = dict(inputs), dict(outputs)
+    def __init__(self, graph: OpenGraph, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer], engine: Engine,
+                 carries: Carries | None = None):  # fmt: skip
+        if carries is not None:
+            inputs, outputs = {**inputs, **carries.reads()}, {**outputs, **carries.writes()}
         more = [tensor for tensor in graph.spec.outputs if tensor.name not in outputs]
-        for output, (shape, dtype) in sizes(more, _length(graph.spec, inputs)).items():
-            self._outputs[output] = meter.engine.buffer(shape, dtype, "out")
-        self._graph = graph.spec.name
-        self._told = f"graph {self._graph!r}"
-        self._bound: BoundRun = graph.bind(inputs, self._outputs)
+        unasked = {
+            name: engine.buffer(shape, dtype, "out")
+            for name, (shape, dtype) in sizes(more, _length(graph.spec, inputs)).items()
+        }
+        self.carries, self.finite = carries, tuple(outputs.values())
+        self.bound = graph.bind(inputs, {**outputs, **unasked})
+
+
+class Script:
+    """A tape of passes, each run under a name of its own."""
+
+    def __init__(self, name: str, meter: Meter):
+        self.tape = meter.engine.tape(name)
         self._meter = meter
-        self._pieces = float_pieces(outputs.values())
+        self._passes: dict[str, Pass] = {}
+        self._rings: list[Ring] = []
 
-    def run(self, name: str | None = None) -> None:
-        """Run the graph, as ``name`` for recorders and errors where a pass runs several times per unit.
+    def run(self, name: str, one: Pass) -> None:
+        """Run a pass."""
+        self._passes[name] = one
+        self.tape.run(name, one.bound, one.finite)
 
-        Raises StepError naming the output that is not finite, EngineError from the engine.
-        """
-        start = perf_counter()
-        underway.begin(self._told, start)
-        try:
-            self._bound.run()
-        finally:
-            underway.end()
-        self._meter.engine_seconds += perf_counter() - start
-        if self._meter.recorder is not None:
-            self._meter.recorder(name or self.name, _seen(self._inputs), _seen(self._outputs))
-        # A sum is finite only if every addend is; one that overflows is settled by looking closer.
-        total = 0.0
-        for piece in self._pieces:
-            total += add.reduce(piece)
-        if not math.isfinite(total):
-            self._look_closer(name or self.name)
+    def store(self, ring: Ring, appended: Stack, rows: slice, place: int) -> None:
+        """Put rows of what a pass appended into a ring, from ``place`` of the unit in progress on (see
+        :meth:`Ring.aim`)."""
+        self._rings.append(ring)
+        self.tape.store(ring.stack, appended, rows, ring.first, place)
 
-    def _look_closer(self, run: str) -> None:
-        for name, array in _seen(self._outputs).items():
-            if array.dtype.name in FLOATS and not np.isfinite(array).all():
+    def play(self) -> None:
+        """Do it all. Raises StepError naming the output that is not finite, EngineError from the engine, ValueError
+        where a graph with carries ran already in this unit."""
+        for one in self._passes.values():
+            if one.carries is not None:
+                one.carries.mark_run()
+        for ring in self._rings:
+            ring.written = True
+        meter = self._meter
+        meter.last = played = self.tape.play(meter.recorder)
+        meter.engine_seconds += played.seconds
+        if played.not_finite is not None:
+            raise StepError(f"{self._look_closer(played.not_finite)}; the unit was rolled back")
+
+    def _look_closer(self, name: str) -> str:
+        """What is wrong with the outputs of a run, as far as a later run has not written over them."""
+        bound, read = self._passes[name].bound, self._meter.engine.read
+        for output, buffer in bound.outputs.items():
+            array = read(buffer)
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
                 bad = array[~np.isfinite(array)]
-                raise StepError(
-                    f"graph {self._graph!r} (pass {run}) gave {bad[0]} in output {name!r}, "
-                    f"{bad.size} of {array.size} values; the unit was rolled back"
+                return (
+                    f"graph {bound.graph!r} (pass {name}) gave {bad[0]} in output {output!r}, {bad.size} of "
+                    f"{array.size} values"
                 )
-
-
-def run_carried(carries: Carries, sides: Sequence[Pass]) -> None:
-    """Run a graph with carries, bound once per side: the pass that reads what is committed. ValueError where it ran
-    already in this unit."""
-    carries.mark_run()
-    sides[carries.front].run()
-
-
-def _seen(buffers: Mapping[str, Buffer]) -> dict[str, Array]:
-    return {name: between_runs(buffer) for name, buffer in buffers.items()}
+        return f"graph {bound.graph!r} (pass {name}) gave a NaN or an infinity"
 
 
 def _length(spec: GraphSpec, inputs: Mapping[str, Buffer]) -> int | None:

@@ -17,7 +17,6 @@ import msgspec
 import numpy as np
 
 from edge_streamer.runtime.bundle.arrays import Array, ArrayFile, Form, forms, save_arrays
-from edge_streamer.runtime.bundle.manifest import MASKED
 from edge_streamer.runtime.engines.contract import Buffer
 from edge_streamer.runtime.errors import MediaError
 from edge_streamer.runtime.files import size_text
@@ -76,11 +75,14 @@ def take(store: StateStore, program: Program, bundle: str, name: str) -> Snapsho
     read = store.engine.read
     arrays = {f"held/{path}": read(buffer) for path, buffer in program.held().items()}
     for carries in store.carries.values():
-        arrays |= {f"carry/{path}": read(buffer) for path, buffer in carries.committed().items()}
+        arrays |= {f"carry/{path}": read(buffer) for path, buffer in carries.committed.items()}
     for ring in store.rings.values():
         used = _used(ring, ring.units)
-        arrays |= {f"ring/{path}": _visible(ring, path, used) for path in ring.buffers}
-        arrays[f"valid/{ring.name}"] = ring.valid.copy()
+        valid = arrays[f"valid/{ring.name}"] = ring.valid()
+        hidden = np.flatnonzero(valid[0, :used] != 0)
+        for path in ring.buffers:
+            arrays[f"ring/{path}"] = ring.read(path)[:used].copy()
+            arrays[f"ring/{path}"][hidden] = 0  # what no unit can see is not part of the state
     rings = {name: ring.units for name, ring in store.rings.items()}
     return Snapshot(Stamp(bundle=bundle, name=name, host=program.host(), rings=rings), arrays)
 
@@ -101,8 +103,7 @@ def put_back(snapshot: Snapshot, store: StateStore, program: Program, bundle: st
         wanted = _wanted(stamp.rings, store, program)
         _check_forms(snapshot.arrays, wanted)
         arrays = {path: _finite(path, snapshot.arrays[path]) for path in wanted}
-        for ring in store.rings.values():
-            _check_valid(ring, stamp.rings[ring.name], arrays[f"valid/{ring.name}"])
+        ahead = {ring.name: _ahead(ring, stamp.rings[ring.name], arrays) for ring in store.rings.values()}
         try:
             program.set_host(stamp.host)
         except ValueError as error:
@@ -114,8 +115,7 @@ def put_back(snapshot: Snapshot, store: StateStore, program: Program, bundle: st
     for ring in store.rings.values():
         for path in ring.buffers:
             ring.fill(path, arrays[f"ring/{path}"])
-        ring.valid[...] = arrays[f"valid/{ring.name}"]
-        ring.units = stamp.rings[ring.name]
+        ring.units, ring.ahead = stamp.rings[ring.name], ahead[ring.name]
     store.commit()
 
 
@@ -131,10 +131,10 @@ def _naming_file(arrays: Mapping[str, Array]) -> Iterator[None]:
 
 
 def _whole(store: StateStore, program: Program) -> dict[str, Buffer]:
-    """The buffer of every array that is not a ring's. ``reset`` puts the carries' piece 0 in front."""
+    """The buffer of every array that is not a ring's."""
     buffers = {f"held/{path}": buffer for path, buffer in program.held().items()}
     for carries in store.carries.values():
-        buffers |= {f"carry/{path}": buffer for path, buffer in carries.pieces[0].items()}
+        buffers |= {f"carry/{path}": buffer for path, buffer in carries.committed.items()}
     return buffers
 
 
@@ -146,7 +146,7 @@ def _wanted(units: dict[str, int], store: StateStore, program: Program) -> dict[
         for path, buffer in ring.buffers.items():
             shape = (used, *buffer.shape[:axis], *buffer.shape[axis + 1 :])
             wanted[f"ring/{path}"] = Form(np.dtype(buffer.dtype), shape)
-        wanted[f"valid/{ring.name}"] = Form.of(ring.valid)
+        wanted[f"valid/{ring.name}"] = Form(np.dtype(np.float32), (1, ring.capacity))
     return wanted
 
 
@@ -154,7 +154,7 @@ def _check_cursors(units: dict[str, int], rings: dict[str, Ring]) -> None:
     if units.keys() != rings.keys():
         raise MediaError(f"the snapshot has the rings {sorted(units)}; this bundle has {sorted(rings)}")
     for name, ring in rings.items():
-        last = ring.valid.shape[1] if ring.pinned else LAST_UNIT
+        last = ring.capacity if ring.pinned else LAST_UNIT
         if not 0 <= units[name] <= last:
             raise MediaError(f"the snapshot's ring {name!r} stands at {units[name]}; wanted 0 to {last}")
 
@@ -175,23 +175,18 @@ def _finite(path: str, array: Array) -> Array:
     return array
 
 
-def _check_valid(ring: Ring, units: int, valid: Array) -> None:
-    """Places are visible or hidden, and none that no unit has filled is visible."""
-    visible = valid[0] == 0.0
-    filled = _used(ring, units)
-    if not (visible | (valid[0] == np.float32(MASKED))).all() or visible[filled:].any():
-        raise MediaError(f"the snapshot's valid/{ring.name} shows places that ring {ring.name!r} has not filled")
-
-
-def _visible(ring: Ring, path: str, used: int) -> Array:
-    """A copy of the first ``used`` places, hidden ones as zeros: what no unit can see is not part of the state."""
-    places: Array = ring.read(path)[:used].copy()
-    places[ring.valid[0, :used] != 0] = 0
-    return places
+def _ahead(ring: Ring, units: int, arrays: Mapping[str, Array]) -> bool:
+    """Whether the snapshot's ring was filled ahead: the places that it shows are those it shows in one of the cases."""
+    came = arrays[f"valid/{ring.name}"]
+    for ahead in (False, True):
+        if np.array_equal(came, ring.valid(units, ahead)):
+            return ahead
+    raise MediaError(
+        f"the snapshot's valid/{ring.name} shows places that ring {ring.name!r} has not filled, or hides others"
+    )
 
 
 def _used(ring: Ring, units: int) -> int:
     """Places that may differ from zero after ``units``: the blocks begun so far (the next one may hold an early
     commit)."""
-    capacity = ring.valid.shape[1]
-    return units if ring.pinned else min(capacity, (units + 1) * ring.places)
+    return units if ring.pinned else min(ring.capacity, (units + 1) * ring.places)

@@ -15,10 +15,10 @@ from edge_streamer.runtime.bundle.arrays import Array
 from edge_streamer.runtime.engines.contract import Buffer, Engine
 from edge_streamer.runtime.errors import BundleError
 from edge_streamer.runtime.programs.base import Workplace
-from edge_streamer.runtime.programs.passes import Pass, sizes
+from edge_streamer.runtime.programs.passes import Pass, Script, sizes
 from edge_streamer.runtime.programs.rotary import Rotary
 from edge_streamer.runtime.programs.wan_streamer.layout import AGENT, USER, Constants, Layout
-from edge_streamer.runtime.state.store import Ring, Route
+from edge_streamer.runtime.state.store import Ring
 
 Float32 = NDArray[np.float32]
 
@@ -102,10 +102,13 @@ def _deal(dealt: list[tuple[Array, Float32]]) -> None:
 
 
 class CorePass:
-    """``core`` bound at one length. ``commit`` writes what it appended into the rings."""
+    """``core`` bound at one length; knows where its new keys and values belong."""
 
-    def __init__(self, place: Workplace, name: str, embeddings: Buffer, rotary: RotaryRows, groups: Float32):
-        """``embeddings`` [T, width] and ``rotary`` are the caller's, bound as they are; ``groups`` [T] is copied."""
+    def __init__(
+        self, place: Workplace, embeddings: Buffer, rotary: RotaryRows, groups: Float32, valid: dict[str, Buffer]
+    ):
+        """``embeddings`` [T, width], ``rotary`` and ``valid`` are the caller's, bound as they are; ``groups`` [T] is
+        copied."""
         core, engine = place.graph("core"), place.engine
         length, width = embeddings.shape
         self.embeddings, self.rotary = embeddings, rotary
@@ -122,26 +125,26 @@ class CorePass:
         inputs["group"] = group
         if "prefix" in place.store.rings:
             inputs |= {"prefix_cos": rotary.prefix_cos, "prefix_sin": rotary.prefix_sin}
-        self._pass = Pass(name, core, inputs | place.store.ring_inputs(), outputs, place.meter)
-        self._routes: list[Route] = []
+        self._pass = Pass(core, inputs | valid | place.store.ring_inputs(), outputs, engine)
+        self._routes: list[tuple[Ring, slice, int]] = []
 
-    def run(self, name: str | None = None) -> None:
-        """Run the Transformer over this pass's tokens; nothing is written to the rings yet."""
-        self._pass.run(name)
+    def run(self, script: Script, name: str) -> None:
+        """Write down a run of the Transformer over this pass's tokens; nothing goes to the rings yet."""
+        script.run(name, self._pass)
 
-    def commit(self) -> None:
-        """Write the new keys and values into the rings and make them visible."""
-        for route in self._routes:
-            route.write()
+    def store(self, script: Script) -> None:
+        """Write down that the new keys and values go to the rings."""
+        for ring, rows, place in self._routes:
+            script.store(ring, self._stack, rows, place)
 
-    def add_route(self, ring: Ring, rows: slice, place: slice) -> None:
-        """Tokens ``rows`` of this pass go to ``place`` inside the ring's places of one unit.
+    def add_route(self, ring: Ring, rows: slice, place: int) -> None:
+        """Tokens ``rows`` of this pass go to the ring's places of one unit from ``place`` on.
 
         BundleError where the graph lists its appends in another order than the manifest its states.
         """
         if [spec.append for spec in ring.specs] != self._appends:
             raise BundleError(f"core lists its appends in another order than ring {ring.name!r} its states")
-        self._routes.append(Route(ring, self._stack, rows, place))
+        self._routes.append((ring, rows, place))
 
 
 def add_unit_routes(core: CorePass, layout: Layout, rings: dict[str, Ring], names: tuple[str, ...]) -> None:
@@ -160,4 +163,4 @@ def add_unit_routes(core: CorePass, layout: Layout, rings: dict[str, Ring], name
             rows, place = slice(before_rows.start, rows.stop), slice(before_place.start, place.stop)
         merged.append((segment.ring, rows, place))
     for ring, rows, place in merged:
-        core.add_route(rings[ring], rows, place)
+        core.add_route(rings[ring], rows, place.start)

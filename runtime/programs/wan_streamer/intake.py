@@ -5,12 +5,12 @@ Receives a :class:`~edge_streamer.runtime.unit.Unit`; hands on nothing: the buff
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from edge_streamer.runtime.bundle.arrays import Array
-from edge_streamer.runtime.engines.contract import Buffer
+from edge_streamer.runtime.engines.contract import Buffer, Table
 from edge_streamer.runtime.unit import Unit
 
 GREY = 128
@@ -37,3 +37,10 @@ def _take(buffer: Array, came: Array | None, missing: float, what: str) -> None:
         )
     else:
         np.copyto(buffer, came)
+
+
+def check_tokens(tokens: Sequence[int], table: Table) -> None:
+    """ValueError for one without an embedding row."""
+    for token in tokens:
+        if not 0 <= token < table.rows:
+            raise ValueError(f"token {token} is outside the embedding table of {table.rows} rows")

@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from edge_streamer.runtime.engines.contract import Buffer, Side
+from edge_streamer.runtime.engines.contract import Table
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.programs.base import Workplace
-from edge_streamer.runtime.programs.passes import Pass, run_carried
+from edge_streamer.runtime.programs.passes import Pass, Script
 from edge_streamer.runtime.programs.rotary import Rotary
 from edge_streamer.runtime.programs.wan_streamer.core_pass import CorePass, empty_rows
-from edge_streamer.runtime.programs.wan_streamer.intake import take_in
+from edge_streamer.runtime.programs.wan_streamer.intake import check_tokens, take_in
 from edge_streamer.runtime.programs.wan_streamer.layout import GROUP_AGENT, Constants, Layout
 from edge_streamer.runtime.programs.wan_streamer.wiring import Wiring
 from edge_streamer.runtime.unit import Unit
@@ -28,9 +28,9 @@ class Prefill:
     """Passes that append to the prefix ring. Made only when a prefix is wanted: it opens ``encode_agent``."""
 
     def __init__(self, place: Workplace, c: Constants, layout: Layout, wiring: Wiring,
-                 encode: Callable[[str], Sequence[int]], look_up: Callable[[Sequence[int], Buffer], None]):  # fmt: skip
+                 table: Table, encode: Callable[[str], Sequence[int]]):  # fmt: skip
         self._place, self._constants, self._layout, self._wiring = place, c, layout, wiring
-        self._encode_text, self._look_up = encode, look_up
+        self._table, self._encode_text = table, encode
         if c.prefix_tokens == 0:
             raise InputError("this bundle has no prefix; export it with --prefix-tokens N")
         self._ring = self._place.store.rings["prefix"]
@@ -40,23 +40,34 @@ class Prefill:
         self._rotary = Rotary(c.rope_base, c.head_size, offsets, c.positions_per_unit)
         self._cos, self._sin = (np.empty((c.prefix_tokens, c.head_size // 2), np.float32) for _ in range(2))
         self._rotary.rows(0, self._cos, self._sin)
-        self._token = self._core_pass(1, c.width, c.head_size, "in")
-        self._agent = self._core_pass(layout.agent, c.width, c.head_size, "inner")
-        self._make_agent_passes()
+        self._make_text()
+        self._make_media(layout.agent)
 
-    def _core_pass(self, length: int, width: int, head_size: int, side: Side) -> CorePass:
-        engine = self._place.engine
+    def _core_pass(self, length: int) -> CorePass:
+        engine, c = self._place.engine, self._constants
         groups = np.full((length,), GROUP_AGENT, np.float32)
-        rows, embeddings = empty_rows(engine, length, head_size), engine.buffer((length, width), "float32", side)
-        core = CorePass(self._place, "prefix", embeddings, rows, groups)
-        core.add_route(self._ring, slice(0, length), slice(0, length))
+        rows, embeddings = empty_rows(engine, length, c.head_size), engine.buffer((length, c.width), "float32")
+        core = CorePass(self._place, embeddings, rows, groups, self._wiring.validity.inputs(0))
+        core.add_route(self._ring, slice(0, length), 0)
         return core
 
-    def _make_agent_passes(self) -> None:
+    def _make_text(self) -> None:
+        self._token = self._place.engine.buffer((1,), "int32", "in")
+        self._word, self._text = self._core_pass(1), Script("prefix", self._place.meter)
+        self._text.tape.look_up(self._table, self._token, self._word.embeddings)
+        self._word.run(self._text, "prefix")
+        self._word.store(self._text)
+
+    def _make_media(self, length: int) -> None:
+        """Opens ``encode_agent``, which no step runs."""
         place, wiring = self._place, self._wiring
-        self._input, self._encode = wiring.encode_agent()
+        self._agent, self._media = self._core_pass(length), Script("prefix", place.meter)
+        self._input, encode = wiring.encode_agent()
         latents, embeddings = wiring.latents | wiring.clean_time, {"embeddings": self._agent.embeddings}
-        self._clean = Pass("clean", place.graph("solve_in"), latents, embeddings, place.meter)
+        self._media.run("encode_agent", encode)
+        self._media.run("clean", Pass(place.graph("solve_in"), latents, embeddings, place.engine))
+        self._agent.run(self._media, "prefix")
+        self._agent.store(self._media)
 
     @property
     def places(self) -> int:
@@ -73,9 +84,10 @@ class Prefill:
     def text(self, text: str) -> int:
         ids = self._encode_text(text)
         self._need(len(ids), f"the text has {len(ids)} tokens")
+        check_tokens(ids, self._table)
         for token in ids:
-            self._look_up((token,), self._token.embeddings)
-            self._append(self._token, 1)
+            self._token.host[0] = token
+            self._append(self._word, self._text)
         return len(ids)
 
     def unit(self, unit: Unit) -> int:
@@ -83,9 +95,7 @@ class Prefill:
         length = self._layout.agent
         self._need(length, f"a unit of picture and sound takes {length} tokens")
         take_in(self._input, unit)
-        run_carried(self._place.store.carries["encode_agent"], self._encode)
-        self._clean.run()
-        self._append(self._agent, length)
+        self._append(self._agent, self._media)
         return length
 
     def _need(self, tokens: int, what: str) -> None:
@@ -95,11 +105,11 @@ class Prefill:
                 f"{what}; the prefix has {places}: shorten it or export the bundle with a larger --prefix-tokens"
             )
 
-    def _append(self, core: CorePass, length: int) -> None:
-        rotary, first = core.rotary, self._ring.units
+    def _append(self, core: CorePass, script: Script) -> None:
+        rotary, first, length = core.rotary, self._ring.units, core.embeddings.shape[0]
         for rows, table in ((rotary.cos, self._cos), (rotary.sin, self._sin),
                             (rotary.prefix_cos, self._cos), (rotary.prefix_sin, self._sin)):  # fmt: skip
             rows.host[...] = table[first : first + length]
-        core.run()
-        core.commit()
+        self._wiring.validity.turn(past=False)
+        script.play()
         self._ring.units += length

@@ -7,6 +7,9 @@ Receives a :class:`~edge_streamer.runtime.unit.Unit` (what the user said and sho
                                                                                                   │
     response ◄─ decode ◄─ y_k clean ◄─ N x (solve_in ─► core solve ─► solve_out) ◄─ noise ────────┘
 
+All of it is one tape: what the host decides (sound, pictures and words, noise, angles, which places of the rings are
+to be seen) is prepared before it is played, and what it wants to know is read after.
+
 The clean pass of y_{k-1} rides in the block, or runs ahead in the idle time after unit k-1 (:meth:`settle`): same
 groups, places and window, so the same numbers up to float rounding. In the first unit there is no y_{-1}: its places
 stay hidden.
@@ -23,14 +26,12 @@ import msgspec
 import numpy as np
 
 from edge_streamer.runtime.bundle.arrays import Array
-from edge_streamer.runtime.engines.contract import Buffer, between_runs
+from edge_streamer.runtime.engines.contract import Buffer
 from edge_streamer.runtime.errors import BundleError, StepError
 from edge_streamer.runtime.programs.base import Prefix, Program, UnitIndex, Workplace, read_host
 from edge_streamer.runtime.programs.noise import SLOTS, SOLVER, Noise
-from edge_streamer.runtime.programs.passes import run_carried
 from edge_streamer.runtime.programs.wan_streamer.contract import check_contract
-from edge_streamer.runtime.programs.wan_streamer.core_pass import CorePass
-from edge_streamer.runtime.programs.wan_streamer.intake import take_in
+from edge_streamer.runtime.programs.wan_streamer.intake import check_tokens, take_in
 from edge_streamer.runtime.programs.wan_streamer.layout import Layout, read_constants
 from edge_streamer.runtime.programs.wan_streamer.prefill import Prefill
 from edge_streamer.runtime.programs.wan_streamer.text import LONGEST_TAIL, TextIn, TextOut
@@ -64,9 +65,10 @@ class WanStreamer:
         tokenizer = place.bundle.tokenizer()
         self.text_in = TextIn(tokenizer, self.layout.segment("user.text").count, self.constants.token_pad)
         self._text_out = TextOut(tokenizer)
-        self._rows = place.bundle.embedding_rows()
-        self.wiring = Wiring(place, self.constants, self.layout)
-        self.look_up((self.constants.token_start,), self.wiring.start)
+        embedding = place.bundle.manifest.embedding
+        assert embedding is not None  # or the contract does not hold
+        self.table = place.engine.table(place.bundle.file(embedding.file), embedding)
+        self.wiring = Wiring(place, self.constants, self.layout, self.table)
         (video, audio), slots = (self.constants.video_latent, self.constants.audio_latent), self.layout.slots
         self._solver_noise = np.empty(prod(video) + prod(audio), np.float32)
         """One draw, dealt out to picture and sound in this order."""
@@ -87,13 +89,14 @@ class WanStreamer:
 
     @property
     def token_count(self) -> int:
-        return self._rows.count
+        return self.table.rows
 
     def turn(self, knobs: Knobs) -> None:
         if knobs.top_k > self.constants.candidates:
             raise ValueError(f"top_k is {knobs.top_k}; this bundle offers {self.constants.candidates} candidates")
         self._knobs = knobs
         self._steps = knobs.steps or self.default_steps
+        self.wiring.solver(self._steps)
         self._noise = Noise(knobs.seed)
         greedy = knobs.temperature == 0.0
         sampling = self.wiring.sampling
@@ -110,17 +113,10 @@ class WanStreamer:
         if unit.arrays:
             raise ValueError(f"the unit has the arrays {sorted(unit.arrays)}; this bundle takes none")
         wiring, store, k = self.wiring, self.place.store, self._host.unit
-        take_in(wiring.user, unit)
-        text, waiting = self.text_in.take(self._host.waiting, unit.text)
-        self.look_up(text, wiring.user_text)
-        wiring.rotary.turn(k)
-        run_carried(store.carries["encode"], wiring.encode)
-        block = self._perceive()
-        spoken = self._speak(block, forced, k)
-        self._solve(k)
-        run_carried(store.carries["decode"], wiring.decode)
+        waiting = self._prepare(unit, forced, k)
+        wiring.unit(self._host.past, self._steps, forced is not None).play()
+        spoken = tuple(forced) if forced is not None else self._chosen()
         words, tail = self._text_out.add(self._host.tail, spoken[1:])
-        wiring.keep_latents()
         for ring in ("main", "video"):
             store.rings[ring].finish_unit()
         self._host = Host(unit=k + 1, past=True, waiting=waiting, tail=tail)
@@ -139,68 +135,49 @@ class WanStreamer:
         """Commit y_{k-1} ahead of the next unit. Does nothing where there is nothing to commit."""
         if self._host.past:
             self.wiring.rotary.turn(self._host.unit - 1)
-            self.wiring.clean.run()
-            self.wiring.settle.run()
-            self.wiring.settle.commit()
+            self.wiring.validity.turn(past=False)
+            self.wiring.settle.play()
+            for ring in ("main", "video"):
+                self.place.store.rings[ring].ahead = True
             self._host = msgspec.structs.replace(self._host, past=False)
 
-    def _perceive(self) -> CorePass:
-        """The block: what the agent last said and showed, what the user says and shows now."""
-        block = self.wiring.settled_block
-        if self._host.past:
-            self.wiring.clean.run()
-            block = self.wiring.block
-        block.run()
-        block.commit()
-        return block
-
-    def _speak(self, block: CorePass, forced: Sequence[int] | None, k: int) -> tuple[int, ...]:
-        """The slots, one token at a time; each is committed before the next is chosen."""
-        wiring = self.wiring
+    def _prepare(self, unit: Unit, forced: Sequence[int] | None, k: int) -> tuple[int, ...]:
+        """Write down all that the host decides for unit ``k``; returns the tokens of typed text that still wait."""
+        wiring, index = self.wiring, k + self.noise_offset
+        take_in(wiring.user, unit)
+        text, waiting = self.text_in.take(self._host.waiting, unit.text)
+        check_tokens(text, self.table)
+        wiring.text.host[:-1] = text
+        if forced is not None:
+            check_tokens(forced, self.table)
+            wiring.forced.host[:, 0] = forced
+        wiring.rotary.turn(k)
+        wiring.validity.turn(self._host.past)
         if self._knobs.temperature > 0.0:
-            self._noise.gumbel(SLOTS, k + self.noise_offset, self._slot_noise)
+            self._noise.gumbel(SLOTS, index, self._slot_noise)
             wiring.slot_noise.host[...] = self._slot_noise
-        spoken = []
-        for s, core in enumerate(wiring.slots):
-            (wiring.tokens[s - 1] if s else wiring.first_token[block]).run()
-            token = forced[s] if forced is not None else self._chosen(s)
-            spoken.append(token)
-            self.look_up((token,), core.embeddings)
-            core.run()
-            core.commit()
-        return tuple(spoken)
-
-    def _chosen(self, s: int) -> int:
-        token, rows = int(self.wiring.sampled[s]["token"].host[0]), self._rows.count
-        if not 0 <= token < rows:
-            raise StepError(
-                f"slot {s} gave token {token}; the embedding table has {rows} rows; the unit was rolled back"
-            )
-        return token
-
-    def _solve(self, k: int) -> None:
-        """From noise at t = 1 to clean latents at t = 0 in equal Euler steps."""
-        wiring, n = self.wiring, self._steps
-        self._noise.normal(SOLVER, k + self.noise_offset, self._solver_noise)
+        self._noise.normal(SOLVER, index, self._solver_noise)
         start = 0
-        for latents in wiring.latents.values():
-            latents.host[...] = self._solver_noise[start : start + latents.host.size].reshape(latents.shape)
-            start += latents.host.size
-        wiring.time["dt"].host[:] = 1.0 / n
-        for i in range(n):
-            wiring.time["t"].host[:] = 1.0 - i / n
-            wiring.solve_in.run(f"solve.{i}.in")
-            wiring.solve.run(f"solve.{i}")
-            wiring.solve_out.run(f"solve.{i}.out")
-            wiring.take_step()
+        for latents in wiring.noise.values():
+            size = latents.host.size
+            latents.host[...] = self._solver_noise[start : start + size].reshape(latents.shape)
+            start += size
+        return waiting
+
+    def _chosen(self) -> tuple[int, ...]:
+        """The slots' tokens. StepError for one without an embedding row."""
+        tokens = tuple(sampled["token"].host.item() for sampled in self.wiring.sampled)
+        for s, token in enumerate(tokens):
+            if not 0 <= token < self.table.rows:
+                raise StepError(
+                    f"slot {s} gave token {token}; the embedding table has {self.table.rows} rows; the unit was rolled "
+                    "back"
+                )
+        return tokens
 
     def encode_text(self, text: str) -> tuple[int, ...]:
         """Token numbers of ``text``."""
         return self.text_in.encode(text)
-
-    def look_up(self, ids: Sequence[int], out: Buffer) -> None:
-        """Embedding rows of ``ids`` into ``out`` [len(ids), width]."""
-        self._rows.rows(ids, between_runs(out))
 
     def probe(self) -> dict[str, Array]:
         sampled, read = self.wiring.sampled, self.place.engine.read
@@ -211,7 +188,7 @@ class WanStreamer:
         }
 
     def prefix(self) -> Prefix:
-        return Prefill(self.place, self.constants, self.layout, self.wiring, self.encode_text, self.look_up)
+        return Prefill(self.place, self.constants, self.layout, self.wiring, self.table, self.encode_text)
 
     # -- history as one value
 

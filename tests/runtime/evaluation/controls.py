@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,37 +35,27 @@ Break = Callable[[Session], None]
 
 def zeros_as_history(session: Session) -> None:
     """The agent's clean tokens are those of latents of zeros."""
-    program = wan_streamer(session.program)
-    perceive = program._perceive
 
-    def broken() -> Any:
-        engine, held = session.engine, program.held().values()
-        kept = [engine.read(buffer) for buffer in held]
-        for buffer in held:
-            engine.write(buffer, np.zeros(buffer.shape, buffer.dtype))
-        try:
-            return perceive()
-        finally:
-            for buffer, values in zip(held, kept, strict=True):
-                engine.write(buffer, values)
+    def change(step: Callable[[], Response]) -> Response:
+        for buffer in session.program.held().values():
+            session.engine.write(buffer, np.zeros(buffer.shape, buffer.dtype))
+        return step()
 
-    program._perceive = broken  # type: ignore[method-assign]
+    around_step(session, change)
 
 
 class OffByOne(Ring):
     """Writes a unit one block too far."""
 
-    def write(self, rows: NDArray[Any], place: slice) -> None:
-        base = (self.units + 1) % (self.window + 1) * self.places
-        self._places_first[base + place.start : base + place.stop] = rows
-        self.valid[0, base + place.start : base + place.stop] = 0.0
+    def aim(self) -> None:
+        self.first.host[0] = (self.units + 1) % (self.window + 1) * self.places
 
 
 class NeverEvicts(Ring):
     """Leaves the oldest unit visible while the next one takes its place."""
 
-    def finish_unit(self) -> None:
-        self.units += 1
+    def mark(self, rows: NDArray[np.float32], block: NDArray[np.float32]) -> None:
+        super().mark(rows, block if self.units <= self.window else np.zeros_like(block))
 
 
 class ShortWindow(Ring):
@@ -74,12 +63,12 @@ class ShortWindow(Ring):
 
     remembered = 4
 
-    def finish_unit(self) -> None:
-        super().finish_unit()
+    def mark(self, rows: NDArray[np.float32], block: NDArray[np.float32]) -> None:
+        super().mark(rows, block)
         blocks = self.window + 1
-        kept = {(self.units - 1 - i) % blocks for i in range(min(self.remembered, self.units))}
-        for block in set(range(blocks)) - kept:
-            self.valid[0, block * self.places : (block + 1) * self.places] = MASKED
+        kept = {(self.units - i) % blocks for i in range(min(self.remembered, self.units) + 1)}
+        for lost in set(range(blocks)) - kept:
+            rows[:, lost * self.places : (lost + 1) * self.places] = MASKED
 
 
 def rings_become(kind: type[Ring]) -> Break:
@@ -100,15 +89,15 @@ class OneTailLost(Carries):
 
     def commit(self) -> None:
         super().commit()
-        first = next(iter(self.committed().values()))
+        first = next(iter(self.committed.values()))
         self._engine.write(first, np.zeros(first.shape, first.dtype))
 
 
 class NeverSwapped(Carries):
     """What a unit wrote is not what the next one reads."""
 
-    def commit(self) -> None:
-        self.ran = False
+    def mark_run(self) -> None:
+        """It never ran, so nothing is copied."""
 
 
 def carries_become(kind: type[Carries], graph: str) -> Break:
@@ -133,7 +122,7 @@ def prefix_lost(session: Session) -> None:
     """The pinned prefix is evicted."""
 
     def change(step: Callable[[], Response]) -> Response:
-        session.place.store.rings["prefix"].valid.fill(MASKED)
+        session.place.store.rings["prefix"].units = 0
         return step()
 
     around_step(session, change)

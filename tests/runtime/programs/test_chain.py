@@ -13,12 +13,13 @@ from edge_streamer.runtime.session.session import open_session
 from edge_streamer.runtime.session.snapshot import load_snapshot
 from edge_streamer.runtime.unit import Knobs, Unit
 from tests.bundles import rewrite, tally_bundle
-from tests.runtime.faults import CopyingEngine, FaultyEngine
+from tests.runtime.engines.split import CapturedEngine, SplitEngine
+from tests.runtime.faults import FaultyEngine
 
 ROW = np.array([[1, 2, 3, 4]], np.float32)
 
 
-@pytest.mark.parametrize("engine", [OrtEngine, CopyingEngine])
+@pytest.mark.parametrize("engine", [OrtEngine, SplitEngine, CapturedEngine])
 def test_a_carry_is_carried(made_counter: Path, engine: type[OrtEngine]) -> None:
     session = open_session(made_counter, engine=engine(threads=1))
     for k in range(1, 6):
@@ -36,7 +37,7 @@ def test_snapshot_and_reset(made_counter: Path) -> None:
     np.testing.assert_array_equal(session.step(Unit(arrays={"x": ROW})).arrays["z"], 2 * ROW)
 
 
-@pytest.mark.parametrize("engine", [OrtEngine, CopyingEngine])
+@pytest.mark.parametrize("engine", [OrtEngine, SplitEngine, CapturedEngine])
 def test_one_graph_carries_floats_and_integers(tmp_path: Path, engine: type[OrtEngine]) -> None:
     session = open_session(tally_bundle(tmp_path / "tally"), engine=engine(threads=1))
     for k in range(1, 4):

@@ -16,7 +16,7 @@ from edge_streamer.runtime.programs.wan_streamer.program import wan_streamer
 from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.session.snapshot import load_snapshot
 from edge_streamer.runtime.unit import Knobs, Response, Unit
-from tests.runtime.faults import CopyingEngine
+from tests.runtime.engines.split import CapturedEngine, SplitEngine
 from tests.runtime.session.conversation import LONG_ENOUGH, assert_same, differs, run
 
 FAR_POSITION = 1e-3
@@ -117,7 +117,7 @@ def test_what_left_the_window_is_forgotten(shared: Session, units: list[Unit]) -
     """Two pasts, the same last units: K/V of old units are gone, only what deeper layers made of them fades."""
     far, near = shared.twin(), shared.twin()
     run(far, [made_unit(shared.media, 50 + k, k) for k in range(3)] + units[:LONG_ENOUGH])
-    visible = [far.place.store.rings[name].valid for name in ("main", "video")]
+    visible = [far.place.store.rings[name].valid() for name in ("main", "video")]
     run(near, units[:LONG_ENOUGH])
     layout = wan_streamer(shared.program).layout
     for row, name in zip(visible, ("main", "video"), strict=True):
@@ -257,9 +257,12 @@ def test_two_sessions_do_not_disturb_each_other(
         assert_same(response, alone[k])
 
 
-def test_an_engine_that_commits_by_copy_gives_the_same(tiny_bundle: Path, session: Session, units: list[Unit]) -> None:
-    copying = open_session(tiny_bundle, engine=CopyingEngine(threads=1))
-    for one, two in zip(run(session, units), run(copying, units), strict=True):
+@pytest.mark.parametrize("engine", [SplitEngine, CapturedEngine])
+def test_an_engine_with_memory_of_its_own_gives_the_same(
+    tiny_bundle: Path, session: Session, units: list[Unit], engine: type[SplitEngine]
+) -> None:
+    split = open_session(tiny_bundle, engine=engine())
+    for one, two in zip(run(session, units), run(split, units), strict=True):
         assert_same(one, two)
 
 

@@ -1,0 +1,191 @@
+"""The tape of an engine whose graphs compute in the host's memory: a prepared list of calls, nothing decided later.
+
+Receives buffers, bound runs and tables of such an engine; hands on :class:`HostTape`. What lies between two runs is
+numpy on views that were made when the tape was written down.
+
+How a number that is not finite is found: a sum is finite only if every addend is, so each run costs one sum per piece
+of memory (:func:`float_pieces`); one that overflows is settled by looking closer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy import add
+
+from edge_streamer.runtime.bundle.arrays import Array
+from edge_streamer.runtime.bundle.embedding import EmbeddingRows
+from edge_streamer.runtime.bundle.manifest import EmbeddingSpec
+from edge_streamer.runtime.ending import underway
+from edge_streamer.runtime.engines.buffers import HostBuffer, HostMemory, HostStack, check_owner, own
+from edge_streamer.runtime.engines.contract import BoundRun, Buffer, Played, Recorder, Stack, Table
+from edge_streamer.runtime.errors import EngineError
+
+FLOATS = ("float16", "float32", "float64")
+"""What can hold a NaN."""
+
+Act = Callable[[], None]
+
+
+class HostRun(Protocol):
+    """A bound run that such an engine can run by itself."""
+
+    graph: str
+    inputs: Mapping[str, Buffer]
+    outputs: Mapping[str, Buffer]
+
+    def run(self) -> None:
+        """Once. Raises EngineError."""
+
+
+class HostTable:
+    """The table in its file's pages, read as they are needed."""
+
+    def __init__(self, engine: HostMemory, path: Path, spec: EmbeddingSpec):
+        self.engine, self.rows, self.width = engine, spec.rows, spec.width
+        self._table = EmbeddingRows(path, spec)
+
+    def fill(self, tokens: list[int], rows: Array) -> None:
+        """The rows of ``tokens`` [n] into ``rows`` [n, width]; zeros where there is none."""
+        if all(0 <= token < self.rows for token in tokens):
+            self._table.rows(tokens, rows)
+            return
+        for token, row in zip(tokens, rows, strict=True):
+            if 0 <= token < self.rows:
+                self._table.rows((token,), row[None])
+            else:
+                row.fill(0)
+
+
+class _Step(NamedTuple):
+    """A run, and what comes before it."""
+
+    before: tuple[Act, ...]
+    name: str
+    told: str
+    run: Act
+    pieces: tuple[Array, ...]
+    finite: tuple[Array, ...]
+    bound: HostRun
+
+
+class HostTape:
+    """A :class:`~edge_streamer.runtime.engines.contract.Tape` of numpy calls and runs in place."""
+
+    def __init__(self, engine: HostMemory, name: str):
+        self.name = name
+        self._engine = engine
+        self._steps: list[_Step] = []
+        self._acts: list[Act] = []
+        """Since the last run."""
+
+    def run(self, name: str, bound: BoundRun, finite: Sequence[Buffer] = ()) -> None:
+        for buffer in (*bound.inputs.values(), *bound.outputs.values(), *finite):
+            check_owner(self._engine, buffer, f"in a run of graph {bound.graph!r}")
+        floats = [b for b in (own(self._engine, b, "looked at") for b in finite) if b.dtype in FLOATS]
+        self._steps.append(
+            _Step(
+                tuple(self._acts), name, f"graph {bound.graph!r}", bound.run, tuple(float_pieces(floats)),  # type: ignore[attr-defined]
+                tuple(buffer.array for buffer in floats), bound,  # type: ignore[arg-type]
+            )
+        )  # fmt: skip
+        self._acts = []
+
+    def copy(self, target: Buffer, source: Buffer) -> None:
+        to, of = (own(self._engine, buffer, "copied").array for buffer in (target, source))
+        if (to.shape, to.dtype) != (of.shape, of.dtype):
+            raise EngineError(f"{source!r} was to be copied into {target!r}; wanted the same shape and dtype")
+        self._acts.append(lambda: np.copyto(to, of))
+
+    def store(self, ring: Stack, appended: Stack, rows: slice, first: Buffer, place: int = 0) -> None:
+        cursor = own(self._engine, first, "a cursor").array
+        if (first.shape, first.dtype) != ((1,), "int32"):
+            raise EngineError(f"{first!r} was to be a cursor; wanted int32 [1]")
+        to, of = (_places_first(self._engine, stack) for stack in (ring, appended))
+        came = of[rows]
+        if (to.shape[1:], to.dtype) != (came.shape[1:], came.dtype):
+            raise EngineError(
+                f"rows of {came.dtype} {list(came.shape[1:])} were to be stored among {to.dtype} {list(to.shape[1:])}"
+            )
+        count = len(came)
+
+        def act() -> None:
+            start = cursor.item() + place
+            to[start : start + count] = came
+
+        self._acts.append(act)
+
+    def look_up(self, table: Table, tokens: Buffer, rows: Buffer) -> None:
+        check_owner(self._engine, table, "looked up in")
+        assert isinstance(table, HostTable)
+        numbers, out = (own(self._engine, buffer, "looked up").array for buffer in (tokens, rows))
+        if (tokens.dtype, rows.dtype, rows.shape) != ("int32", "float32", (*tokens.shape, table.width)):
+            raise EngineError(f"rows of the tokens {tokens!r} were to be put into {rows!r}; wanted int32, float32")
+        fill = table.fill
+        self._acts.append(lambda: fill(numbers.tolist(), out))
+
+    def play(self, watch: Recorder | None = None) -> Played:
+        seconds, runs = 0.0, dict[str, float]()
+        for before, name, told, run, pieces, finite, bound in self._steps:
+            for act in before:
+                act()
+            start = perf_counter()
+            underway.begin(told, start)
+            try:
+                run()
+            finally:
+                underway.end()
+            taken = perf_counter() - start
+            seconds += taken
+            if watch is not None:
+                runs[name] = taken
+                watch(name, _seen(bound.inputs), _seen(bound.outputs))
+            total = 0.0
+            for piece in pieces:
+                total += add.reduce(piece)
+            if not math.isfinite(total) and not all(np.isfinite(array).all() for array in finite):
+                return Played(seconds, name, runs)
+        for act in self._acts:
+            act()
+        return Played(seconds, None, runs)
+
+
+def _places_first(engine: HostMemory, stack: Stack) -> Array:
+    """All of a stack, [places, count, ...]."""
+    check_owner(engine, stack, "stored")
+    assert isinstance(stack, HostStack)
+    return np.moveaxis(stack.array, stack.axis + 1, 0)
+
+
+def _seen(buffers: Mapping[str, Buffer]) -> dict[str, Array]:
+    return {name: buffer.array for name, buffer in buffers.items() if isinstance(buffer, HostBuffer)}
+
+
+def float_pieces(buffers: Iterable[HostBuffer]) -> list[Array]:
+    """Flat arrays that together hold every float of ``buffers``, neighbours in one.
+
+    Between neighbours lies less than the alignment, which is padding, and so zero; in parts of one buffer it may be a
+    row that no one asked for.
+    """
+    pieces: list[list[HostBuffer]] = []
+    for buffer in sorted((b for b in buffers if b.dtype in FLOATS), key=lambda b: b.address):
+        if pieces and _are_neighbours(pieces[-1][-1], buffer):
+            pieces[-1].append(buffer)
+        else:
+            pieces.append([buffer])
+    return [_spanned(run[0], run[-1]) for run in pieces]
+
+
+def _are_neighbours(left: HostBuffer, right: HostBuffer) -> bool:
+    gap = right.start - left.start - left.nbytes
+    return left.piece is right.piece and left.dtype == right.dtype and 0 <= gap < left.engine.alignment
+
+
+def _spanned(first: HostBuffer, last: HostBuffer) -> Array:
+    """From the start of one buffer to the end of another in its piece, flat."""
+    return first.piece[first.start : last.start + last.nbytes].view(first.dtype)
