@@ -26,7 +26,7 @@ from edge_streamer.export.wan_streamer.config import constants, media
 from edge_streamer.export.wan_streamer.graphs import GraphPlan, plan_graphs, plan_states
 from edge_streamer.export.wan_streamer.model import WanStreamer
 from edge_streamer.runtime.bundle.listed import MANIFEST
-from edge_streamer.runtime.bundle.manifest import FORMAT, EmbeddingSpec, GraphSpec, Manifest, Provenance
+from edge_streamer.runtime.bundle.manifest import FORMAT, TEXT, EmbeddingSpec, GraphSpec, Manifest, Provenance
 from edge_streamer.runtime.bundle.reader import Bundle, write_bundle
 from edge_streamer.runtime.compare.golden import Golden, Meta
 from edge_streamer.runtime.files import new_folder
@@ -113,12 +113,12 @@ def _write_embedding(model: WanStreamer, folder: Path) -> EmbeddingSpec:
     config = model.config
     if model.embedding is not None:
         np.ascontiguousarray(model.embedding.detach().numpy(), "<f4").tofile(folder / "embedding.f32")
-        return EmbeddingSpec(file="embedding.f32", offset=0, dtype="float32", rows=config.vocabulary,
+        return EmbeddingSpec(name=TEXT, file="embedding.f32", offset=0, dtype="float32", rows=config.vocabulary,
                              width=config.transformer.width, layout="row")  # fmt: skip
     shape = (config.transformer.width, config.vocabulary)
     (offset,) = (o for o, s in offsets(folder / "graphs" / "slot.onnx").values() if s == shape)
-    return EmbeddingSpec(file="graphs/slot.weights", offset=offset, dtype="float32", rows=shape[1], width=shape[0],
-                         layout="column")  # fmt: skip
+    return EmbeddingSpec(name=TEXT, file="graphs/slot.weights", offset=offset, dtype="float32", rows=shape[1],
+                         width=shape[0], layout="column")  # fmt: skip
 
 
 def _manifest(model: WanStreamer, specs: list[GraphSpec], embedding: EmbeddingSpec, origin: Origin) -> Manifest:
@@ -132,7 +132,7 @@ def _manifest(model: WanStreamer, specs: list[GraphSpec], embedding: EmbeddingSp
         graphs=tuple(specs),
         states=tuple(plan_states(model)),
         files=(),
-        embedding=embedding,
+        embeddings=(embedding,),
         tokenizer="tokenizer.json",
         provenance=Provenance(
             made_by=f"edge-streamer {version('edge-streamer')}",

@@ -36,8 +36,8 @@ def test_the_base_install_is_all_there_is() -> None:
 
 def test_what_ships_is_quantized_and_small() -> None:
     shipped, floats = (edge_streamer.open(bundle_path(floats=f)).bundle for f in (False, True))
-    assert {g.precision for g in floats.manifest.graphs} == {"float32"}
-    assert {g.precision for g in shipped.manifest.graphs} == {"int8 dynamic", "int8 weights"}
+    assert {g.precision.words for g in floats.manifest.graphs} == {"float32"}
+    assert {g.precision.words for g in shipped.manifest.graphs} == {"int8 dynamic", "int8 weights"}
     assert shipped.size + floats.size < 35e6
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edge_streamer.runtime.bundle.manifest import CarrySpec, Manifest, MediaSpec, RingSpec, TensorSpec
+from edge_streamer.runtime.bundle.manifest import TEXT, CarrySpec, Manifest, MediaSpec, RingSpec, TensorSpec
 from edge_streamer.runtime.engines.buffers import ALIGNMENT
 from edge_streamer.runtime.errors import BundleError
 from edge_streamer.runtime.programs.wan_streamer.layout import Layout
@@ -157,9 +157,14 @@ def _check_rings(layout: Layout, manifest: Manifest) -> None:
 
 
 def _check_tokens(layout: Layout, manifest: Manifest) -> None:
-    c, table = layout.constants, manifest.embedding
+    c, table = layout.constants, manifest.embedding(TEXT)
     if table is None or manifest.tokenizer is None:
-        raise BundleError("manifest.json has no embedding or no tokenizer; a wan_streamer bundle needs both")
+        raise BundleError(
+            f"manifest.json has no embedding table {TEXT!r} or no tokenizer; a wan_streamer bundle needs both"
+        )
+    if len(manifest.embeddings) > 1:
+        names = ", ".join(table.name for table in manifest.embeddings)
+        raise BundleError(f"manifest.json has the embedding tables {names}; a wan_streamer bundle has {TEXT} alone")
     if table.width != c.width:
         raise BundleError(f"the embedding table is {table.width} wide; the constants say {c.width}")
     for name in ("token_pad", "token_start", "token_listen", "token_speak"):

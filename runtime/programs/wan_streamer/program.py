@@ -23,6 +23,8 @@ import msgspec
 import numpy as np
 
 from edge_streamer.runtime.bundle.arrays import Array
+from edge_streamer.runtime.bundle.consistency import STATIC
+from edge_streamer.runtime.bundle.manifest import TEXT, Manifest
 from edge_streamer.runtime.engines.contract import Buffer, between_runs
 from edge_streamer.runtime.errors import StepError
 from edge_streamer.runtime.programs.base import UnitIndex, Workplace, read_host
@@ -66,7 +68,7 @@ class WanStreamer:
         tokenizer = place.bundle.tokenizer()
         self.text_in = TextIn(tokenizer, self.layout.segment("user.text").count, self.constants.token_pad)
         self._text_out = TextOut(tokenizer)
-        self._rows = place.bundle.embedding_rows()
+        self._rows = place.bundle.embedding_rows(TEXT)
         self.wiring = Wiring(place, self.constants, self.layout)
         self.look_up((self.constants.token_start,), self.wiring.start)
         (video, audio), slots = (self.constants.video_latent, self.constants.audio_latent), self.layout.slots
@@ -202,6 +204,23 @@ class WanStreamer:
         return self._rows.count
 
     # -- history as one value
+
+    @staticmethod
+    def runs(manifest: Manifest) -> dict[tuple[str, str], int]:
+        """(graph, length) -> runs per unit: one block, a pass per slot, one per solver step at the default number."""
+        layout = Layout(read_constants(manifest.constants))
+        slots, steps = layout.slots, layout.constants.default_steps
+        return {
+            ("encode", STATIC): 1,
+            ("encode_agent", STATIC): 0,  # fills prefixes only
+            ("solve_in", STATIC): steps + 1,  # once more for the clean history
+            ("solve_out", STATIC): steps,
+            ("slot", STATIC): slots,
+            ("core", str(layout.agent + layout.user + 1)): 1,
+            ("core", "1"): slots,
+            ("core", str(layout.agent)): steps,
+            ("decode", STATIC): 1,
+        }
 
     def host(self) -> dict[str, object]:
         value: dict[str, object] = msgspec.to_builtins(self._host)

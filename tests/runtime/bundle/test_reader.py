@@ -118,6 +118,10 @@ def test_an_unreadable_size_of_manifest_is_refused(tmp_path: Path) -> None:
     refuses(tmp_path, "is larger than 16.0 MB; it is no manifest")
 
 
+TABLE: dict[str, Any] = dict(
+    name="text", file="graphs/first.onnx", offset=0, dtype="float32", rows=1, width=1, layout="row"
+)
+
 BAD: dict[str, tuple[Change, str]] = {
     "newer format": (lambda m: m.update(format=2), "has format 2, this edge-streamer reads format 1; upgrade"),
     "older format": (lambda m: m.update(format=0), "has format 0, this edge-streamer reads format 1; export"),
@@ -148,7 +152,19 @@ BAD: dict[str, tuple[Change, str]] = {
     ),
     "tokenizer not listed": (lambda m: m.update(tokenizer="t.json"), "tokenizer is the file 't.json', which files"),
     "golden not listed": (lambda m: m.update(golden="g.npz"), "golden is the file 'g.npz', which files"),
-    "prefix not listed": (lambda m: m.update(prefixes={"cafe": "p.npz"}), "prefix cafe is the file 'p.npz', which"),
+    "a key of the draft": (
+        lambda m: m.update(prefixes={}, embedding=None),
+        "manifest.json has 'embedding' and 'prefixes': it is of a draft of format 1, from before its first release; "
+        "export the bundle again",
+    ),
+    "two tables of one name": (
+        lambda m: m.update(embeddings=[TABLE, TABLE | {"offset": 32}]),
+        "embeddings has 'text' 2 times; wanted each name once",
+    ),
+    "table not listed": (
+        lambda m: m.update(embeddings=[TABLE | {"file": "t.f32"}]),
+        "embedding text is the file 't.f32', which files does not list",
+    ),
     "two graphs of one name": (
         lambda m: m["graphs"].append(m["graphs"][0]),
         "graphs has 'first' 2 times; wanted each name once",
@@ -211,14 +227,12 @@ BAD: dict[str, tuple[Change, str]] = {
         "wanted positive heights and widths",
     ),
     "embedding beyond its file": (
-        lambda m: m.update(embedding=dict(file="graphs/first.onnx", offset=0, dtype="float32", rows=1000, width=8,
-                                          layout="row")),
-        "embedding wants 1000 x 8 float32 from byte 0 of graphs/first.onnx, up to byte 32000; the file has",
+        lambda m: m.update(embeddings=[TABLE | {"name": "other"}, TABLE | {"rows": 1000, "width": 8}]),
+        "embedding text wants 1000 x 8 float32 from byte 0 of graphs/first.onnx, up to byte 32000; the file has",
     ),
     "embedding before its file": (
-        lambda m: m.update(embedding=dict(file="graphs/first.onnx", offset=-4, dtype="float32", rows=1, width=1,
-                                          layout="row")),
-        "embedding wants 1 x 1 float32 from byte -4",
+        lambda m: m.update(embeddings=[TABLE | {"offset": -4}]),
+        "embedding text wants 1 x 1 float32 from byte -4",
     ),
 }  # fmt: skip
 
@@ -308,8 +322,8 @@ def test_a_file_that_is_not_listed_is_not_handed_out(counter: Path) -> None:
     bundle = Bundle.open(counter)
     with pytest.raises(BundleError, match=r"lists no file 'manifest\.json'"):
         bundle.file("manifest.json")
-    with pytest.raises(BundleError, match="has no embedding table"):
-        bundle.embedding_rows()
+    with pytest.raises(BundleError, match="has no embedding table 'text'; it has none"):
+        bundle.embedding_rows("text")
     with pytest.raises(BundleError, match="has no tokenizer"):
         bundle.tokenizer()
 
@@ -320,7 +334,7 @@ def test_embedding_rows_are_the_tables_rows_in_both_layouts(tmp_path: Path, layo
     table = np.random.default_rng(0).standard_normal((7, 3)).astype(np.float32)
     stored = table if layout == "row" else table.T
     (tmp_path / "table").write_bytes(bytes(offset) + stored.tobytes() + bytes(8))
-    spec = EmbeddingSpec(file="table", offset=offset, dtype="float32", rows=7, width=3, layout=layout)
+    spec = EmbeddingSpec(name="text", file="table", offset=offset, dtype="float32", rows=7, width=3, layout=layout)
     rows = EmbeddingRows(tmp_path / "table", spec)
     ids, out = np.array([6, 0, 6, 3], np.int64), np.empty((4, 3), np.float32)
     rows.rows(ids, out)
@@ -340,13 +354,15 @@ def test_embedding_rows_in_fewer_bits(tmp_path: Path, layout: Any) -> None:
     scales = np.linspace(0.1, 0.7, 7, dtype=np.float32)
     stored = codes if layout == "row" else codes.T
     (tmp_path / "table").write_bytes(stored.tobytes() + bytes(3) + scales.tobytes())
-    spec = EmbeddingSpec(file="table", offset=0, dtype="int8", scales_offset=24, rows=7, width=3, layout=layout)
+    spec = EmbeddingSpec(
+        name="text", file="table", offset=0, dtype="int8", scales_offset=24, rows=7, width=3, layout=layout
+    )
     out = np.empty((2, 3), np.float32)
     EmbeddingRows(tmp_path / "table", spec).rows([6, 0], out)
     np.testing.assert_allclose(out, codes[[6, 0]] * scales[[6, 0], None], rtol=1e-6)
     half = codes.astype("<f2") / 4
     (tmp_path / "table").write_bytes((half if layout == "row" else half.T).tobytes())
-    spec = EmbeddingSpec(file="table", offset=0, dtype="float16", rows=7, width=3, layout=layout)
+    spec = EmbeddingSpec(name="text", file="table", offset=0, dtype="float16", rows=7, width=3, layout=layout)
     EmbeddingRows(tmp_path / "table", spec).rows([6, 0], out)
     np.testing.assert_array_equal(out, codes[[6, 0]] / 4)
 
@@ -362,15 +378,14 @@ def test_a_table_whose_scales_are_not_there_is_refused(
 ) -> None:
     with_tokenizer(counter, b"{}")
     manifest = Bundle.open(counter).manifest
-    assert manifest.embedding is not None
-    table = msgspec.structs.replace(manifest.embedding, dtype=dtype, scales_offset=scales)
+    table = msgspec.structs.replace(manifest.embeddings[0], dtype=dtype, scales_offset=scales)
     (counter / "manifest.json").unlink()
-    changed = msgspec.structs.replace(manifest, files=(), embedding=table)
+    changed = msgspec.structs.replace(manifest, files=(), embeddings=(table,))
     if says:
         with pytest.raises(BundleError, match=says):
             write_bundle(counter, changed)
     else:
-        assert write_bundle(counter, changed).embedding_rows().count == 2
+        assert write_bundle(counter, changed).embedding_rows("text").count == 2
 
 
 def with_tokenizer(counter: Path, text: bytes) -> Path:
@@ -378,8 +393,8 @@ def with_tokenizer(counter: Path, text: bytes) -> Path:
     manifest = Bundle.open(counter).manifest
     (counter / "tokenizer.json").write_bytes(text)
     (counter / "table.bin").write_bytes(bytes(2 * 4 * 4))
-    table = EmbeddingSpec(file="table.bin", offset=0, dtype="float32", rows=2, width=4, layout="row")
-    write_bundle(counter, msgspec.structs.replace(manifest, files=(), tokenizer="tokenizer.json", embedding=table))
+    table = EmbeddingSpec(name="text", file="table.bin", offset=0, dtype="float32", rows=2, width=4, layout="row")
+    write_bundle(counter, msgspec.structs.replace(manifest, files=(), tokenizer="tokenizer.json", embeddings=(table,)))
     return counter
 
 
@@ -387,7 +402,7 @@ def test_the_tokenizer_is_loaded(counter: Path) -> None:
     text = Tokenizer(WordLevel({"yes": 0, "no": 1}, "no")).to_str().encode()
     bundle = Bundle.open(with_tokenizer(counter, text))
     assert bundle.tokenizer().encode("yes").ids == [0]
-    assert bundle.embedding_rows().count == 2
+    assert bundle.embedding_rows("text").count == 2
 
 
 def test_a_tokenizer_that_cannot_be_used_is_refused(counter: Path) -> None:

@@ -49,7 +49,7 @@ def narrow(m: dict[str, Any], width: int) -> None:
     for tensors in (g[side] for g in m["graphs"] for side in ("inputs", "outputs")):
         for tensor in tensors:
             tensor["shape"] = [width if n == before else n for n in tensor["shape"]]
-    m["constants"]["width"] = m["embedding"]["width"] = width
+    m["constants"]["width"] = m["embeddings"][0]["width"] = width
 
 
 WRONG: dict[str, tuple[Change, str]] = {
@@ -60,9 +60,9 @@ WRONG: dict[str, tuple[Change, str]] = {
         "constants and media say uint8 [8, 64, 96, 3]",
     ),
     "no media": (lambda m: m.update(media=None), "has no media"),
-    "no table": (lambda m: m.update(embedding=None), "has no embedding or no tokenizer"),
-    "no tokenizer": (lambda m: m.update(tokenizer=None), "has no embedding or no tokenizer"),
-    "table of another width": (lambda m: m["embedding"].update(width=64), "the embedding table is 64 wide"),
+    "no table": (lambda m: m.update(embeddings=[]), "has no embedding table 'text' or no tokenizer"),
+    "no tokenizer": (lambda m: m.update(tokenizer=None), "has no embedding table 'text' or no tokenizer"),
+    "table of another width": (lambda m: m["embeddings"][0].update(width=64), "the embedding table is 64 wide"),
     "pad beyond the table": (constants(token_pad=320), "token_pad is 320; wanted a row of the embedding table, which"),
     "start beyond the table": (constants(token_start=2**31 - 1), "token_start is 2147483647"),
     "start of 400 digits": (constants(token_start=10**400), "Expected `int` <="),
