@@ -24,7 +24,6 @@ from edge_streamer.quantization.emulate import stand_ins
 from edge_streamer.quantization.formats import FP16, INT8, Matrix, in_half, to_nearest
 from edge_streamer.quantization.schemes import CODECS, Mixture, Plan, Scheme
 from edge_streamer.quantization.vocabulary import Estimator
-from edge_streamer.runtime.bundle.listed import MANIFEST
 from edge_streamer.runtime.bundle.manifest import EmbeddingSpec, GraphSpec, Precision
 from edge_streamer.runtime.bundle.reader import Bundle, write_bundle
 from edge_streamer.runtime.compare.error_over_time import decibels
@@ -69,18 +68,17 @@ def quantize(bundle: Bundle, scheme: Scheme | Mixture, observed: Observed, folde
         if small_rings and spec.name == "core":
             rings.quantize_rings(model, manifest.states, observed.appended)
             spec = rings.described(spec)
+        if layers:
+            spec = _described(spec, model, scheme.precision(spec.name))
+            model.metadata_props[graph.PRECISION] = spec.precision.words
         graph.save(model, folder / "graphs", spec.name)
-        specs.append(_described(spec, model, scheme.precision(spec.name)) if layers else spec)
+        specs.append(spec)
         done += layers
     dtype: Literal["float16", "int8"] = "float16" if scheme.name in ("fp16", "bf16") else "int8"
     embeddings = write_tables(bundle, dtype, folder)
     states = rings.described_states(manifest.states) if small_rings else manifest.states
     manifest = msgspec.structs.replace(manifest, graphs=tuple(specs), states=states, files=(), embeddings=embeddings)
-    unproven = write_bundle(folder, manifest)
-    if manifest.golden is not None:
-        _answer_anew(unproven, manifest.golden)
-        (folder / MANIFEST).unlink()
-        write_bundle(folder, manifest)
+    write_bundle(folder, manifest, then=_answer_anew if manifest.golden else None)
     return done
 
 
@@ -123,9 +121,11 @@ def _write_table(bundle: Bundle, spec: EmbeddingSpec, dtype: Literal["int8", "fl
     )  # fmt: skip
 
 
-def _answer_anew(bundle: Bundle, name: str) -> None:
+def _answer_anew(bundle: Bundle) -> str:
     """The golden units' answers become this bundle's own: `check` says whether a machine computes what it should, and
     a rounding that is meant would hide one that is not. Words stay the float bundle's."""
+    name = bundle.manifest.golden
+    assert name is not None
     golden = load_golden(bundle.path / name)
     units = golden.meta.units
     words = {f"{i}.tokens": golden.answers[f"{i}.tokens"] for i in range(units)}
@@ -133,6 +133,7 @@ def _answer_anew(bundle: Bundle, name: str) -> None:
         session = open_session(bundle, graphs=graphs, engine="cpu", verify=False)
         answers = replay(session, golden.meta.seed, units, golden.tokens)
     Golden(golden.meta, answers | words).save(bundle.path / name)
+    return name
 
 
 def rewrite(

@@ -62,8 +62,8 @@ class FakeSession:
         """Units answered when ``settle`` was called."""
         self.steps = self.answered = 0
         self._clock, self._times, self._failing, self._during = clock, step_seconds, set(failing), during
-        self._samples = np.zeros(media.unit_samples, np.float32)
-        self._frames = np.zeros((media.unit_frames, *media.agent_size, 3), np.uint8)
+        self._samples = np.zeros(media.hears.unit_samples, np.float32)
+        self._frames = np.zeros((media.sees.unit_frames, *media.shows.size, 3), np.uint8)
 
     def step(self, unit: Unit) -> Response:
         step, self.steps = self.steps, self.steps + 1

@@ -236,7 +236,7 @@ int main(int count, char** arguments) {
     Streamer streamer(arguments[1]);
     Floats prefix = in("in.prefix"), samples = in("in.samples"), frames = in("in.frames"), text = in("in.text");
     for (size_t m = 0; m < prefix.size(); ++m) streamer.pin(m, prefix[m]);
-    size_t units = samples.size() / streamer.manifest["media"]["unit_samples"].get<size_t>();
+    size_t units = samples.size() / streamer.manifest["media"]["sound_in"]["unit_samples"].get<size_t>();
     Arrays answers;
     for (size_t i = 0; i < units; ++i) {
         auto now = [&](const Floats& all) { return part(all, i * (all.size() / units), all.size() / units); };

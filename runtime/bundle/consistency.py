@@ -15,7 +15,8 @@ The rules:
 5. Rings that share a cursor share ``places_per_unit``, ``window_units``, ``reset`` and capacity.
 6. A graph has no ``state.``, ``state_next.``, ``append.`` or ``valid.`` tensor that no state accounts for.
 7. Every file that the manifest speaks of is among ``files``.
-8. The media contract's samples and frames per unit are its rates times the unit's seconds.
+8. Every part of the media contract is a tensor that its graph has, of the part's type and size; samples and frames per
+   unit are rates times the unit's seconds.
 9. Only a graph whose inputs become integers takes their ranges anew in every run.
 10. No path is both a file and the folder of another; a carry's start is a number of its dtype.
 
@@ -33,10 +34,10 @@ from edge_streamer.runtime.bundle.manifest import (
     CarrySpec,
     GraphSpec,
     Manifest,
-    MediaSpec,
     RingSpec,
     TensorSpec,
 )
+from edge_streamer.runtime.bundle.media_parts import check_media
 from edge_streamer.runtime.errors import BundleError
 
 LENGTH = "T"
@@ -74,7 +75,7 @@ def check_consistency(manifest: Manifest) -> None:
     _check_listed(manifest)
     _check_folders({file.path for file in manifest.files})
     if manifest.media:
-        _check_media(manifest.media)
+        check_media(manifest)
 
 
 def _own_names(what: str, names: Iterable[str]) -> None:
@@ -252,29 +253,6 @@ def _check_folders(files: set[str]) -> None:
         for folder in PurePosixPath(path).parents:
             if str(folder) in files:
                 raise BundleError(f"manifest.json: files has {str(folder)!r} and {path!r}; wanted no file as a folder")
-
-
-def _check_media(media: MediaSpec) -> None:
-    for key, count, rate in (
-        ("unit_samples", media.unit_samples, media.sample_rate),
-        ("unit_frames", media.unit_frames, media.frame_rate),
-    ):
-        # A ten-thousandth of a sample is far below what any count could be off by, and far above rounding.
-        if min(count, rate) < 1 or abs(rate * media.unit_seconds - count) > 1e-4:
-            raise BundleError(
-                f"manifest.json: media.{key} is {count}; wanted {rate} per second x {media.unit_seconds} s = "
-                f"{rate * media.unit_seconds:g}, a whole number"
-            )
-    if not 1000 <= media.sample_rate <= 384_000 or media.frame_rate > 1000:
-        raise BundleError(
-            f"manifest.json: media has {media.sample_rate} samples and {media.frame_rate} frames per second; wanted "
-            "1000 to 384000 and at most 1000"
-        )
-    if min(*media.user_size, *media.agent_size) < 1:
-        raise BundleError(
-            f"manifest.json: media has user_size {list(media.user_size)} and agent_size {list(media.agent_size)}; "
-            "wanted positive heights and widths"
-        )
 
 
 def _rings(manifest: Manifest) -> Iterator[RingSpec]:

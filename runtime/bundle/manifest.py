@@ -17,7 +17,8 @@ One word per idea: a *state* is read by a graph as ``state.<path>``. A *carry* c
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from fractions import Fraction
+from typing import Annotated, Literal, NoReturn
 
 import msgspec
 from msgspec import Meta
@@ -164,20 +165,76 @@ class FileSpec(_Strict, frozen=True, kw_only=True):
     size: Count
 
 
-class MediaSpec(_Strict, frozen=True, kw_only=True):
-    """What goes in and comes out per unit: rates, sizes, colour order, ranges."""
+class SoundSpec(_Strict, frozen=True, kw_only=True):
+    """Sound of one channel, one way: full scale -1..1, float32."""
 
-    unit_seconds: float
+    graph: Name
+    tensor: Name
+    """The input (of what is heard) or output (of what is said) of ``graph`` that is a unit of it."""
     sample_rate: Number
-    """Samples per second, both ways, one channel, full scale -1..1 float32."""
+    """Samples per second."""
     unit_samples: Number
+
+
+class PicturesSpec(_Strict, frozen=True, kw_only=True):
+    """Pictures, one way: uint8 [unit_frames, height, width, 3], 0..255, row by row."""
+
+    graph: Name
+    tensor: Name
+    """The input or output of ``graph`` that is a unit of them."""
     frame_rate: Number
     unit_frames: Number
-    user_size: tuple[Number, Number]
-    """(height, width) of the camera picture, in pixels; uint8, row by row, RGB."""
-    agent_size: tuple[Number, Number]
-    """(height, width) of the agent's picture, in pixels; uint8, row by row, RGB."""
+    size: tuple[Number, Number]
+    """(height, width), in pixels."""
     colour: Literal["RGB"] = "RGB"
+
+
+class TextSpec(_Strict, frozen=True, kw_only=True):
+    """Text, one way, as tokens of the bundle's tokenizer."""
+
+    graph: Name
+    tensor: Name
+    """The input that takes the tokens, or their rows of the table ``text``; the output that is a token."""
+    unit_tokens: Number
+    """Tokens of text per unit, at most."""
+
+
+class MediaSpec(_Strict, frozen=True, kw_only=True):
+    """What goes in and comes out per unit, in parts; None where a model has no such part."""
+
+    unit_seconds: float
+    sound_in: SoundSpec | None = None
+    sound_out: SoundSpec | None = None
+    pictures_in: PicturesSpec | None = None
+    pictures_out: PicturesSpec | None = None
+    text_in: TextSpec | None = None
+    text_out: TextSpec | None = None
+
+    @property
+    def unit(self) -> Fraction:
+        """Seconds of a unit, exactly."""
+        return Fraction(self.unit_seconds).limit_denominator(1_000_000)
+
+    @property
+    def hears(self) -> SoundSpec:
+        """``sound_in``, for whoever needs it. BundleError where there is none; so for the others."""
+        return self.sound_in or _lacking("sound_in")
+
+    @property
+    def says(self) -> SoundSpec:
+        return self.sound_out or _lacking("sound_out")
+
+    @property
+    def sees(self) -> PicturesSpec:
+        return self.pictures_in or _lacking("pictures_in")
+
+    @property
+    def shows(self) -> PicturesSpec:
+        return self.pictures_out or _lacking("pictures_out")
+
+
+def _lacking(part: str) -> NoReturn:
+    raise BundleError(f"the bundle has no {part}: media.{part} of its manifest is null; this needs it")
 
 
 class EmbeddingSpec(_Strict, frozen=True, kw_only=True):

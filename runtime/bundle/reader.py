@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -112,12 +113,19 @@ class Bundle:
         return sum(file.size for file in self.manifest.files)
 
 
-def write_bundle(folder: Path, manifest: Manifest) -> Bundle:
+def write_bundle(folder: Path, manifest: Manifest, then: Callable[[Bundle], str] | None = None) -> Bundle:
     """Make a folder that already holds its files into a bundle; ``manifest.files`` must be empty.
 
-    Lists and hashes every file, writes ``manifest.json`` and opens the result strictly. Raises BundleError where the
-    device could not read it. Meant to run inside :func:`~edge_streamer.runtime.files.new_folder`.
+    Lists and hashes every file, writes ``manifest.json`` and opens the result strictly. ``then`` is given the bundle as
+    it stands, to prove it: it writes golden units into the folder and hands back their path within it, and the bundle
+    is written again with them. Raises BundleError where the device could not read it. Meant to run inside
+    :func:`~edge_streamer.runtime.files.new_folder`.
     """
+    made = _write(folder, manifest)
+    return made if then is None else _write(folder, msgspec.structs.replace(manifest, golden=then(made)))
+
+
+def _write(folder: Path, manifest: Manifest) -> Bundle:
     if manifest.files:
         raise ValueError(f"manifest.files has {len(manifest.files)} entries; wanted none, they are filled in here")
     checksums = Checksums()

@@ -167,11 +167,17 @@ def _media(manifest: Manifest) -> str:
     media = manifest.media
     if media is None:
         return "none"
-    (rows_in, columns_in), (rows_out, columns_out) = media.user_size, media.agent_size
-    return (
-        f"{media.unit_seconds * 1000:g} ms: {media.unit_samples} samples at {media.sample_rate} Hz, "
-        f"{media.unit_frames} frames at {media.frame_rate} Hz, {columns_in}x{rows_in} in, {columns_out}x{rows_out} out"
-    )
+    ways = []
+    for way in ("in", "out"):
+        sound, pictures, text = (getattr(media, f"{kind}_{way}") for kind in ("sound", "pictures", "text"))
+        parts = [
+            sound and f"{sound.unit_samples} samples at {sound.sample_rate} Hz",
+            pictures
+            and f"{pictures.unit_frames} frames at {pictures.frame_rate} Hz, {pictures.size[1]}x{pictures.size[0]}",
+            text and f"{text.unit_tokens} tokens of text",
+        ]
+        ways.append(f"{way}: {', '.join(filter(None, parts)) or 'none'}")
+    return f"{media.unit_seconds * 1000:g} ms, {'; '.join(ways)}"
 
 
 def _graph_table(inspection: Inspection) -> Any:

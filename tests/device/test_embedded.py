@@ -53,12 +53,12 @@ def test_the_embedded_bundle_can_be_inspected(bundle: Path, capsys: pytest.Captu
 def test_the_embedded_bundle_steps_and_answers_in_its_media_contract(bundle: Path) -> None:
     session = edge_streamer.open(bundle)
     media = session.media
-    silence = np.zeros(media.unit_samples, np.float32)
+    silence = np.zeros(media.hears.unit_samples, np.float32)
     for index in range(3):
         response = session.step(edge_streamer.Unit(samples=silence, text="hello"))
         assert response.index == index
-        assert response.samples.shape == (media.unit_samples,)
-        assert response.frames.shape == (media.unit_frames, *media.agent_size, 3)
+        assert response.samples.shape == (media.hears.unit_samples,)
+        assert response.frames.shape == (media.sees.unit_frames, *media.shows.size, 3)
         assert np.isfinite(response.samples).all()
 
 

@@ -84,7 +84,7 @@ def test_stored_weights_are_the_codes(spoiled: Path, name: str) -> None:
         for layer in graph.layers(model):
             qdq.store(model, layer, to_nearest(layer.matrix, INT8))
 
-    wanted, came = latents_of(other, name, floats), latents_of(spoiled, name, store, "int8 weights")
+    wanted, came = latents_of(other, name, floats), latents_of(spoiled, name, store, Precision(weights="int8"))
     assert np.linalg.norm(came - wanted) < 1e-4 * np.linalg.norm(wanted)
 
 

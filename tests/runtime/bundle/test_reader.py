@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,14 @@ TABLE: dict[str, Any] = dict(
     name="text", file="graphs/first.onnx", offset=0, dtype="float32", rows=1, width=1, layout="row"
 )
 
+SOUND: dict[str, Any] = dict(graph="first", tensor="x", sample_rate=16000, unit_samples=4)
+PICTURES: dict[str, Any] = dict(graph="first", tensor="x", frame_rate=4, unit_frames=4, size=[8, 8])
+
+
+def media(unit_seconds: float = 0.00025, **parts: Any) -> Change:
+    return lambda m: m.update(media={"unit_seconds": unit_seconds, **parts})
+
+
 BAD: dict[str, tuple[Change, str]] = {
     "newer format": (lambda m: m.update(format=2), "has format 2, this edge-streamer reads format 1; upgrade"),
     "older format": (lambda m: m.update(format=0), "has format 0, this edge-streamer reads format 1; export"),
@@ -216,16 +225,38 @@ BAD: dict[str, tuple[Change, str]] = {
         lambda m: m["graphs"][0].update(operations={"7": 1}),
         "graph first gives operations for 7; wanted them for static",
     ),
-    "media that does not add up": (
-        lambda m: m.update(media=dict(unit_seconds=0.16, sample_rate=16000, unit_samples=2561, frame_rate=25,
-                                      unit_frames=4, user_size=[8, 8], agent_size=[8, 8])),
-        "media.unit_samples is 2561; wanted 16000 per second x 0.16 s = 2560",
+    "sound that does not add up": (
+        media(sound_in=SOUND | {"unit_samples": 5}),
+        "media.sound_in.unit_samples is 5; wanted 16000 per second x 0.00025 s = 4, a whole number",
     ),
-    "media without a picture": (
-        lambda m: m.update(media=dict(unit_seconds=0.16, sample_rate=16000, unit_samples=2560, frame_rate=25,
-                                      unit_frames=4, user_size=[0, 8], agent_size=[8, 8])),
-        "wanted positive heights and widths",
+    "sound of another size than its tensor": (
+        media(0.0005, sound_in=SOUND | {"unit_samples": 8}),
+        "media.sound_in is float32 [8] per unit, but 'x' is float32 [1, 4]; wanted the same",
     ),
+    "sound at no rate": (
+        media(4.0, sound_in=SOUND | {"sample_rate": 1}),
+        "media.sound_in.unit_samples: the rate is 1 per second; wanted 1000 to 384000",
+    ),
+    "sound in that is an output": (
+        media(sound_in=SOUND | {"tensor": "y"}),
+        "media.sound_in is input 'y' of graph 'first', which has none of that name",
+    ),
+    "sound of no graph": (media(sound_out=SOUND | {"graph": "third"}), "the bundle has no graph 'third'"),
+    "sound that is pictures": (
+        media(1.0, pictures_in=PICTURES),
+        "media.pictures_in is uint8 [4, 8, 8, 3] per unit, but 'x' is float32 [1, 4]; wanted the same",
+    ),
+    "pictures that do not add up": (
+        media(1.0, pictures_out=PICTURES | {"tensor": "y", "unit_frames": 3}),
+        "media.pictures_out.unit_frames is 3; wanted 4 per second x 1.0 s = 4, a whole number",
+    ),
+    "blue before red": (media(1.0, pictures_in=PICTURES | {"colour": "BGR"}), "Invalid enum value 'BGR'"),
+    "no text": (
+        media(text_in=dict(graph="first", tensor="x", unit_tokens=0)),
+        "media.text_in.unit_tokens is 0; wanted 1 or more",
+    ),
+    "a unit without end": (media(1e9), "media.unit_seconds is 1e+09; wanted above 0 to 3600"),
+    "a unit of no time": (media(0.0), "media.unit_seconds is 0; wanted above 0 to 3600"),
     "embedding beyond its file": (
         lambda m: m.update(embeddings=[TABLE | {"name": "other"}, TABLE | {"rows": 1000, "width": 8}]),
         "embedding text wants 1000 x 8 float32 from byte 0 of graphs/first.onnx, up to byte 32000; the file has",
@@ -242,6 +273,15 @@ def test_a_manifest_that_cannot_be_right_is_refused(counter: Path, case: str) ->
     change, says = BAD[case]
     rewrite(counter, change)
     refuses(counter, says)
+
+
+def test_a_model_may_have_some_parts_of_media_alone(counter: Path) -> None:
+    rewrite(counter, media(sound_in=SOUND, sound_out=SOUND | {"graph": "second", "tensor": "z"}))
+    found = Bundle.open(counter).manifest.media
+    assert found is not None
+    assert (found.hears.sample_rate, found.says.tensor, found.unit) == (16000, "z", Fraction(1, 4000))
+    with pytest.raises(BundleError, match=r"the bundle has no pictures_in: media\.pictures_in of its manifest is null"):
+        _ = found.sees
 
 
 BAD_RINGS: dict[str, tuple[Change, str]] = {
