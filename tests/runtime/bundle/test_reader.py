@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from edge_streamer.runtime.bundle.embedding import EmbeddingRows
-from edge_streamer.runtime.bundle.manifest import FORMAT, EmbeddingSpec, parse, render
+from edge_streamer.runtime.bundle.manifest import FORMAT, EmbeddingSpec, Precision, parse, render
 from edge_streamer.runtime.bundle.reader import Bundle, write_bundle
 from edge_streamer.runtime.errors import BundleError
 from edge_streamer.runtime.files import new_folder
@@ -356,6 +356,29 @@ def test_write_bundle_refuses_what_the_device_could_not_read(counter: Path, tmp_
     assert not out.exists()
     with pytest.raises(ValueError, match=r"manifest\.files has 2 entries; wanted none"):
         write_bundle(counter, Bundle.open(counter).manifest)
+
+
+def test_a_bundle_is_written_again_with_what_proves_it(counter: Path) -> None:
+    seen: list[Bundle] = []
+
+    def proven(bundle: Bundle) -> str:
+        seen.append(bundle)
+        (counter / "units.npz").write_bytes(b"answers")
+        return "units.npz"
+
+    made = write_bundle(counter, msgspec.structs.replace(Bundle.open(counter).manifest, files=()), then=proven)
+    assert ([b.manifest.golden for b in seen], made.manifest.golden) == ([None], "units.npz")
+    assert Bundle.open(counter).file("units.npz").read_bytes() == b"answers"
+
+
+@pytest.mark.parametrize(
+    ("weights", "activations", "dynamic", "words"),
+    [("float32", "float32", False, "float32"), ("int8", "int8", True, "int8 dynamic"), ("fp16", "fp16", False, "fp16"),
+     ("int8", "float32", False, "int8 weights"), ("mixed", "mixed", True, "mixed dynamic"),
+     ("int4", "int8", True, "int4 weights, int8 dynamic")],
+)  # fmt: skip
+def test_a_precision_in_words(weights: Any, activations: Any, dynamic: bool, words: str) -> None:
+    assert Precision(weights=weights, activations=activations, dynamic=dynamic).words == words
 
 
 def test_a_file_that_is_not_listed_is_not_handed_out(counter: Path) -> None:
