@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import msgspec
@@ -45,15 +47,30 @@ def fresh_names(preset: str) -> Listed:
 
 
 def by_value(bundle: Bundle, listed: Listed) -> Names:
-    """The names for the nodes of a float bundle, whose operators must be the same in the same order."""
+    """The names for the nodes of a float bundle, whose operators must be the same; a few may stand in another order."""
     names = {}
     for spec in bundle.manifest.graphs:
         nodes = list(graphs.load(bundle.file(spec.file)).graph)
-        if [node.op_type for node in nodes] != [operator for operator, _ in listed[spec.name]]:
-            raise SystemExit(f"graph {spec.name}: an export of today has other operators; its names do not fit")
-        for node, (_, name) in zip(nodes, listed[spec.name], strict=True):
-            names[spec.name, str(node.outputs[0].name)] = name
+        for at, name in aligned([node.op_type for node in nodes], listed[spec.name]):
+            names[spec.name, str(nodes[at].outputs[0].name)] = name
     return names
+
+
+def aligned(operators: list[str], fresh: list[tuple[str, str]]) -> Iterator[tuple[int, str]]:
+    """(place, name): first those in runs that are the same, then of each operator those left, in their order."""
+    if Counter(operators) != Counter(operator for operator, _ in fresh):
+        raise SystemExit("an export of today has other operators; its names do not fit")
+    old, new = [*range(len(operators))], [*range(len(fresh))]
+    blocks = SequenceMatcher(None, operators, [operator for operator, _ in fresh], False).get_matching_blocks()
+    for block in blocks:
+        for step in range(block.size):
+            old.remove(block.a + step)
+            new.remove(block.b + step)
+            yield block.a + step, fresh[block.b + step][1]
+    for at in old:
+        other = next(n for n in new if fresh[n][0] == operators[at])
+        new.remove(other)
+        yield at, fresh[other][1]
 
 
 def redress(bundle: Bundle, names: Names, out: Path) -> Bundle:
