@@ -2,16 +2,18 @@
 
 Receives a :class:`~edge_streamer.export.wan_streamer.graphs.GraphPlan`; hands on a file of IR version 10, opset 21,
 standard operators only, with its weights beside it as external data (each tensor once, mappable), its inputs and
-outputs named and shaped exactly as the manifest will say, and nothing of the machine that made it (no traces, no
-paths).
+outputs named and shaped exactly as the manifest will say, its nodes called by the modules that they come from, what it
+is in its metadata (metadata.py), and nothing of the machine that made it (no traces, no paths).
 """
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 import logging
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,13 +22,16 @@ import onnx_ir as ir
 import torch
 from onnx_ir.passes import common as passes
 
+from edge_streamer.export.metadata import describe
 from edge_streamer.export.wan_streamer.graphs import GraphPlan
 from edge_streamer.quantization.graph import save
-from edge_streamer.runtime.bundle.manifest import TensorSpec
+from edge_streamer.runtime.bundle.manifest import Manifest, TensorSpec
 from edge_streamer.runtime.errors import EdgeStreamerError
 
 IR_VERSION, OPSET = 10, 21
 """The newest that ONNX Runtime 1.23 (JetPack 6's last) loads."""
+SCOPES = "pkg.torch.onnx.name_scopes"
+"""Where torch's exporter leaves the modules that a node comes from, outermost first, and its own name."""
 PORTABLE = frozenset((
     "Add", "ArgMax", "Cast", "Clip", "Concat", "Conv", "ConvTranspose", "Cos", "DepthToSpace",
     "Div", "Expand", "Gather", "Gemm", "Less", "LessOrEqual", "Log", "MatMul", "Mul", "Neg",
@@ -41,17 +46,24 @@ class ExportError(EdgeStreamerError):
     """A graph could not be exported, or does not reproduce the torch model."""
 
 
-def write_graph(plan: GraphPlan, folder: Path) -> tuple[ir.Model, list[TensorSpec]]:
-    """Export ``plan`` to ``folder/<name>.onnx`` and ``<name>.weights``.
+def write_graph(plan: GraphPlan, folder: Path, manifest: Manifest) -> tuple[ir.Model, list[TensorSpec]]:
+    """Export ``plan`` to ``folder/<name>.onnx`` and ``<name>.weights``, as a graph of the bundle of ``manifest``.
 
     ExportError where an operator is not standard.
     """
-    inputs, outputs = [i.spec() for i in plan.inputs], plan.output_specs()
-    model = _trace(plan)
-    _dress(model, inputs, outputs)
+    outputs = plan.output_specs()
+    model = fresh(plan)
+    describe(model, plan.name, plan.role, plan.lengths, manifest)
     _check(plan.name, model)
     save(model, folder, plan.name)
     return model, outputs
+
+
+def fresh(plan: GraphPlan) -> ir.Model:
+    """``plan`` as a model of named nodes, with the manifest's inputs and outputs."""
+    model = _trace(plan)
+    _dress(model, [i.spec() for i in plan.inputs], plan.output_specs())
+    return model
 
 
 def offsets(path: Path) -> dict[str, tuple[int, tuple[int, ...]]]:
@@ -99,13 +111,24 @@ def _dress(model: ir.Model, inputs: list[TensorSpec], outputs: list[TensorSpec])
     """Names and shapes as in the manifest, no traces of the machine, the IR version that old runtimes read."""
     passes.DeduplicateInitializersPass()(model)
     passes.RemoveUnusedNodesPass()(model)
+    name_nodes(model)
     passes.ClearMetadataAndDocStringPass()(model)
     for values, specs in ((model.graph.inputs, inputs), (model.graph.outputs, outputs)):
         for value, spec in zip(values, specs, strict=True):
             value.shape = ir.Shape(spec.shape)
     model.ir_version = IR_VERSION
-    model.producer_name, model.producer_version = "edge-streamer", ""
-    model.graph.name = "graph"
+
+
+def name_nodes(model: ir.Model) -> None:
+    """Nodes are called by the module that they come from and their operator: ``layers.0.attention.qkv.MatMul``, the
+    second of a module ``..._1``; those of no module by their operator alone."""
+    counts = Counter[str]()
+    for node in model.graph:
+        scopes = ast.literal_eval(node.metadata_props.get(SCOPES, "[]"))[:-1]
+        module = next((scope for scope in reversed(scopes) if scope.startswith("model.")), "").removeprefix("model.")
+        name = f"{module}.{node.op_type}" if module else node.op_type
+        node.name = f"{name}_{counts[name]}" if counts[name] else name
+        counts[name] += 1
 
 
 def _check(name: str, model: ir.Model) -> None:

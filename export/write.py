@@ -21,18 +21,18 @@ from tokenizers import Tokenizer
 
 from edge_streamer.export import count
 from edge_streamer.export.onnx_files import offsets, write_graph
-from edge_streamer.export.prove import GOLDEN_SEED, GOLDEN_UNITS, prove
+from edge_streamer.export.prove import GOLDEN_SEED, GOLDEN_UNITS, Proof, prove
 from edge_streamer.export.wan_streamer.config import constants, media
 from edge_streamer.export.wan_streamer.graphs import GraphPlan, plan_graphs, plan_states
 from edge_streamer.export.wan_streamer.model import WanStreamer
-from edge_streamer.runtime.bundle.listed import MANIFEST
-from edge_streamer.runtime.bundle.manifest import FORMAT, EmbeddingSpec, GraphSpec, Manifest, Provenance
+from edge_streamer.runtime.bundle.manifest import FORMAT, TEXT, EmbeddingSpec, GraphSpec, Manifest, Provenance
 from edge_streamer.runtime.bundle.reader import Bundle, write_bundle
 from edge_streamer.runtime.compare.golden import Golden, Meta
 from edge_streamer.runtime.files import new_folder
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many of the steps are done, and how many there are."""
+GOLDEN = "golden/units.npz"
 TOOLS = ("torch", "onnx", "onnx-ir", "onnxscript", "numpy", "onnxruntime")
 
 
@@ -69,28 +69,33 @@ def export_bundle(
     steps = len(plans) + 3
     with new_folder(out) as folder:
         (folder / "graphs").mkdir()
-        specs = []
+        specs, manifest = [], _manifest(model, origin)
         for done, plan in enumerate(plans):
             progress(f"graph {plan.name}", done, steps)
-            specs.append(_write_graph(plan, folder / "graphs"))
+            specs.append(_write_graph(plan, folder / "graphs", manifest))
         progress("embedding table and tokenizer", len(plans), steps)
-        manifest = _manifest(model, specs, _write_embedding(model, folder), origin)
+        table = _write_embedding(model, folder)
+        manifest = msgspec.structs.replace(manifest, graphs=tuple(specs), embeddings=(table,))
         (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), "utf-8")
-        unproven = write_bundle(folder, manifest)
-        progress("proof against the torch model", len(plans) + 1, steps)
-        proof = prove(model, unproven)
-        (folder / "golden").mkdir()
-        golden = Golden(Meta(program="wan_streamer", seed=GOLDEN_SEED, units=GOLDEN_UNITS), proof.answers)
-        golden.save(folder / "golden" / "units.npz")
-        progress("checksums", len(plans) + 2, steps)
-        (folder / MANIFEST).unlink()
-        write_bundle(folder, msgspec.structs.replace(manifest, golden="golden/units.npz"))
+        proofs: list[Proof] = []
+
+        def proven(bundle: Bundle) -> str:
+            progress("proof against the torch model", len(plans) + 1, steps)
+            proofs.append(prove(model, bundle))
+            (folder / "golden").mkdir()
+            golden = Golden(Meta(program="wan_streamer", seed=GOLDEN_SEED, units=GOLDEN_UNITS), proofs[0].answers)
+            golden.save(folder / GOLDEN)
+            progress("checksums", len(plans) + 2, steps)
+            return GOLDEN
+
+        write_bundle(folder, manifest, then=proven)
         progress("done", steps, steps)
+    (proof,) = proofs
     return Exported(out, Bundle.open(out, verify=False), proof.errors, proof.seconds_per_unit)
 
 
-def _write_graph(plan: GraphPlan, folder: Path) -> GraphSpec:
-    model, outputs = write_graph(plan, folder)
+def _write_graph(plan: GraphPlan, folder: Path, manifest: Manifest) -> GraphSpec:
+    model, outputs = write_graph(plan, folder, manifest)
     inputs = [i.spec() for i in plan.inputs]
     parameters, weights = count.weight_bytes(model)
     lengths: Sequence[int | None] = plan.lengths or (None,)
@@ -113,15 +118,16 @@ def _write_embedding(model: WanStreamer, folder: Path) -> EmbeddingSpec:
     config = model.config
     if model.embedding is not None:
         np.ascontiguousarray(model.embedding.detach().numpy(), "<f4").tofile(folder / "embedding.f32")
-        return EmbeddingSpec(file="embedding.f32", offset=0, dtype="float32", rows=config.vocabulary,
+        return EmbeddingSpec(name=TEXT, file="embedding.f32", offset=0, dtype="float32", rows=config.vocabulary,
                              width=config.transformer.width, layout="row")  # fmt: skip
     shape = (config.transformer.width, config.vocabulary)
     (offset,) = (o for o, s in offsets(folder / "graphs" / "slot.onnx").values() if s == shape)
-    return EmbeddingSpec(file="graphs/slot.weights", offset=offset, dtype="float32", rows=shape[1], width=shape[0],
-                         layout="column")  # fmt: skip
+    return EmbeddingSpec(name=TEXT, file="graphs/slot.weights", offset=offset, dtype="float32", rows=shape[1],
+                         width=shape[0], layout="column")  # fmt: skip
 
 
-def _manifest(model: WanStreamer, specs: list[GraphSpec], embedding: EmbeddingSpec, origin: Origin) -> Manifest:
+def _manifest(model: WanStreamer, origin: Origin) -> Manifest:
+    """All but graphs, token table, golden units and files."""
     now = datetime.datetime.now(datetime.timezone.utc)
     return Manifest(
         format=FORMAT,
@@ -129,10 +135,9 @@ def _manifest(model: WanStreamer, specs: list[GraphSpec], embedding: EmbeddingSp
         program="wan_streamer",
         constants=msgspec.to_builtins(constants(model.config)),
         media=media(model.config),
-        graphs=tuple(specs),
+        graphs=(),
         states=tuple(plan_states(model)),
         files=(),
-        embedding=embedding,
         tokenizer="tokenizer.json",
         provenance=Provenance(
             made_by=f"edge-streamer {version('edge-streamer')}",

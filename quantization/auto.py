@@ -25,7 +25,7 @@ import msgspec
 from edge_streamer.quantization import graph
 from edge_streamer.quantization.calibrate import Key, Seen
 from edge_streamer.quantization.emulate import stand_in
-from edge_streamer.quantization.make import copy_files, rewrite, write_table
+from edge_streamer.quantization.make import copy_files, rewrite, write_tables
 from edge_streamer.quantization.schemes import BOARDS, CODECS, Mixture, Plan, Scheme
 from edge_streamer.quantization.streams import Stream
 from edge_streamer.quantization.vocabulary import ESTIMATOR, SCHEMES, TARGETS, Estimator, Target
@@ -114,8 +114,8 @@ class Trials:
     def _with_small_table(self) -> Bundle:
         """The bundle with the token table that every mixture has."""
         copy_files(self.source, self.folder, graphs=True)
-        embedding = write_table(self.source, "int8", self.folder)
-        manifest = msgspec.structs.replace(self.source.manifest, files=(), embedding=embedding)
+        embeddings = write_tables(self.source, "int8", self.folder)
+        manifest = msgspec.structs.replace(self.source.manifest, files=(), embeddings=embeddings)
         return write_bundle(self.folder, manifest)
 
     def mixture(self, plans: Mapping[Key, Plan | None]) -> Mixture:

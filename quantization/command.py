@@ -102,9 +102,11 @@ def _check_source(bundle: Bundle) -> None:
         raise InputError(
             f"{bundle.path} is a bundle of program {manifest.program!r}; quantize takes wan_streamer bundles"
         )
-    other = next((g for g in manifest.graphs if g.precision != "float32"), None)
+    other = next((g for g in manifest.graphs if g.precision.words != "float32"), None)
     if other is not None:
-        raise InputError(f"graph {other.name!r} of {bundle.path} is {other.precision} already; wanted a float32 bundle")
+        raise InputError(
+            f"graph {other.name!r} of {bundle.path} is {other.precision.words} already; wanted a float32 bundle"
+        )
 
 
 class _Counted:

@@ -29,6 +29,8 @@ SHALLOW = 4
 """Layers of a Transformer from which on its ends are told apart."""
 OUTPUT_AXIS = {"MatMul": 1, "Conv": 0, "ConvTranspose": 1}
 """Of the operators that are quantized: the weight's axis of outputs."""
+PRECISION = "edge_streamer.precision"
+"""Of a model's metadata_props: what its graph is kept and computed in, for people."""
 EXTERNAL_BYTES = 1024
 """Tensors from this size on lie in the .weights file."""
 

@@ -7,6 +7,7 @@ SmoothQuant's for products of integers, AWQ's for 4-bit weights. Rounding itself
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -23,15 +24,14 @@ from edge_streamer.quantization.emulate import stand_ins
 from edge_streamer.quantization.formats import FP16, INT8, Matrix, in_half, to_nearest
 from edge_streamer.quantization.schemes import CODECS, Mixture, Plan, Scheme
 from edge_streamer.quantization.vocabulary import Estimator
-from edge_streamer.runtime.bundle.listed import MANIFEST
-from edge_streamer.runtime.bundle.manifest import EmbeddingSpec, GraphSpec
+from edge_streamer.runtime.bundle.manifest import EmbeddingSpec, GraphSpec, Precision
 from edge_streamer.runtime.bundle.reader import Bundle, write_bundle
 from edge_streamer.runtime.compare.error_over_time import decibels
 from edge_streamer.runtime.compare.golden import Golden, load_golden, replay
 from edge_streamer.runtime.session.session import open_session
 from edge_streamer.runtime.timing import Tell, untold
 
-TABLES = {"int8": "embedding.i8", "float16": "embedding.f16"}
+ENDINGS = {"int8": "i8", "float16": "f16"}
 ROWS_AT_ONCE = 4096
 SMOOTHING = 0.5
 """SmoothQuant's share of the inputs' size that goes to the weights."""
@@ -68,37 +68,41 @@ def quantize(bundle: Bundle, scheme: Scheme | Mixture, observed: Observed, folde
         if small_rings and any(tensor.name.startswith("append.") for tensor in spec.outputs):
             rings.quantize_rings(model, manifest.states, observed.appended)
             spec = rings.described(spec)
+        if layers:
+            spec = _described(spec, model, scheme.precision(spec.name))
+            model.metadata_props[graph.PRECISION] = spec.precision.words
         graph.save(model, folder / "graphs", spec.name)
-        specs.append(_described(spec, model, scheme.precision(spec.name)) if layers else spec)
+        specs.append(spec)
         done += layers
-    embedding = write_table(bundle, "float16" if scheme.name in ("fp16", "bf16") else "int8", folder)
+    dtype: Literal["float16", "int8"] = "float16" if scheme.name in ("fp16", "bf16") else "int8"
+    embeddings = write_tables(bundle, dtype, folder)
     states = rings.described_states(manifest.states) if small_rings else manifest.states
-    manifest = msgspec.structs.replace(manifest, graphs=tuple(specs), states=states, files=(), embedding=embedding)
-    unproven = write_bundle(folder, manifest)
-    if manifest.golden is not None:
-        _answer_anew(unproven, manifest.golden)
-        (folder / MANIFEST).unlink()
-        write_bundle(folder, manifest)
+    manifest = msgspec.structs.replace(manifest, graphs=tuple(specs), states=states, files=(), embeddings=embeddings)
+    write_bundle(folder, manifest, then=_answer_anew if manifest.golden else None)
     return done
 
 
 def copy_files(bundle: Bundle, folder: Path, graphs: bool) -> None:
-    """The bundle's files, with its ``graphs`` or without, but for a token table's own file: it is written anew."""
-    table = bundle.manifest.embedding.file if bundle.manifest.embedding else None
+    """The bundle's files, with its ``graphs`` or without, but for token tables' own files: they are written anew."""
+    tables = {table.file for table in bundle.manifest.embeddings}
     for path in (file.path for file in bundle.manifest.files):
-        if graphs if path.startswith("graphs/") else path != table:
+        if graphs if path.startswith("graphs/") else path not in tables:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(bundle.file(path), folder / path)
 
 
-def write_table(bundle: Bundle, dtype: Literal["int8", "float16"], folder: Path) -> EmbeddingSpec | None:
-    """The token table in fewer bits, a file of its own also where it lay in the weights of a tied head: the head's
+def write_tables(bundle: Bundle, dtype: Literal["int8", "float16"], folder: Path) -> tuple[EmbeddingSpec, ...]:
+    """The token tables in fewer bits."""
+    names = (f"embedding{number or ''}.{ENDINGS[dtype]}" for number in itertools.count())
+    return tuple(_write_table(bundle, table, dtype, folder / next(names)) for table in bundle.manifest.embeddings)
+
+
+def _write_table(bundle: Bundle, spec: EmbeddingSpec, dtype: Literal["int8", "float16"], path: Path) -> EmbeddingSpec:
+    """A token table in fewer bits, a file of its own also where it lay in the weights of a tied head: the head's
     numbers are others now. In int8 each row has a scale, and the scales follow the rows."""
-    if bundle.manifest.embedding is None:
-        return None
-    table, scales = bundle.embedding_rows(), []
-    rows, name = np.empty((ROWS_AT_ONCE, table.width), np.float32), TABLES[dtype]
-    with (folder / name).open("wb") as file:
+    table, scales = bundle.embedding_rows(spec.name), []
+    rows = np.empty((ROWS_AT_ONCE, table.width), np.float32)
+    with path.open("wb") as file:
         for first in range(0, table.count, ROWS_AT_ONCE):
             some = rows[: min(ROWS_AT_ONCE, table.count - first)]
             table.rows(range(first, first + len(some)), some)
@@ -112,14 +116,16 @@ def write_table(bundle: Bundle, dtype: Literal["int8", "float16"], folder: Path)
         padding = -size % 4 if scales else 0  # scales lie on a multiple of their size
         file.write(b"\0" * padding + b"".join(some.astype("<f4").tobytes() for some in scales))
     return EmbeddingSpec(
-        file=name, offset=0, dtype=dtype, scales_offset=size + padding if scales else None, rows=table.count,
-        width=table.width, layout="row",
+        name=spec.name, file=path.name, offset=0, dtype=dtype, scales_offset=size + padding if scales else None,
+        rows=table.count, width=table.width, layout="row",
     )  # fmt: skip
 
 
-def _answer_anew(bundle: Bundle, name: str) -> None:
+def _answer_anew(bundle: Bundle) -> str:
     """The golden units' answers become this bundle's own: `check` says whether a machine computes what it should, and
     a rounding that is meant would hide one that is not. Words stay the float bundle's."""
+    name = bundle.manifest.golden
+    assert name is not None
     golden = load_golden(bundle.path / name)
     units = golden.meta.units
     words = {f"{i}.tokens": golden.answers[f"{i}.tokens"] for i in range(units)}
@@ -127,6 +133,7 @@ def _answer_anew(bundle: Bundle, name: str) -> None:
         session = open_session(bundle, graphs=graphs, engine="cpu", verify=False)
         answers = replay(session, golden.meta.seed, units, golden.tokens)
     Golden(golden.meta, answers | words).save(bundle.path / name)
+    return name
 
 
 def rewrite(
@@ -211,11 +218,10 @@ def _move(model: ir.Model, layer: graph.Layer, plan: Plan, inputs: _Inputs) -> N
     inputs.divide(scale)
 
 
-def _described(spec: GraphSpec, model: ir.Model, precision: str) -> GraphSpec:
+def _described(spec: GraphSpec, model: ir.Model, precision: Precision) -> GraphSpec:
     """The manifest's record of the graph as it is now."""
     weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
     moved = {length: size - spec.weight_bytes + weights for length, size in spec.moved_bytes.items()}
     return msgspec.structs.replace(
         spec, file=f"graphs/{spec.name}.onnx", weight_bytes=weights, moved_bytes=moved, precision=precision,
-        precision_by="quantize",
     )  # fmt: skip

@@ -30,13 +30,16 @@ from edge_streamer.quantization.calibrate import Key
 from edge_streamer.quantization.formats import BF16, FP8, FP16, INT4, INT8, NVFP4, Format, fits
 from edge_streamer.quantization.graph import Layer
 from edge_streamer.quantization.vocabulary import ESTIMATOR, TARGETS, Estimator, SchemeName, Target
-from edge_streamer.runtime.bundle.manifest import DYNAMIC
+from edge_streamer.runtime.bundle.manifest import Precision
 from edge_streamer.runtime.errors import InputError
 
 Way = Literal["stored", "bound", "computed", "cast"]
 """How a layer computes with its integers; see qdq.py."""
 BOARDS: dict[SchemeName, tuple[Target, ...]] = {"bf16": ("orin", "thor"), "fp8": ("thor",), "nvfp4": ("thor",)}
 """Targets that compute with a scheme's numbers, where not all do."""
+MAKER = "quantize"
+"""What the manifest says made the precision."""
+HALVES: tuple[Literal["fp16", "bf16"], ...] = ("fp16", "bf16")
 CODECS = ("encode", "decode", "encode_agent")
 ENDS = ("solve_in", "solve_out")
 """The solver's ends are small, and what they get wrong is in the latents as it is."""
@@ -98,17 +101,17 @@ class Scheme:
             return Plan(NVFP4, "stored")
         return Plan(FP8, "bound")
 
-    def precision(self, graph: str) -> str:
+    def precision(self, graph: str) -> Precision:
         """What the manifest says of ``graph``; engines and `check` go by it."""
         if self.name in ("fp16", "bf16"):
-            return self.name
+            return Precision(weights=self.name, activations=self.name, by=MAKER)
         if self.name in ("fp8", "nvfp4"):
-            return "fp16" if graph in CODECS else "nvfp4 weights" if self.name == "nvfp4" else "fp8"
-        if graph in CODECS:
-            return "int8 weights"
-        if self.name == "int4":
-            return "int4 weights"
-        return "int8" + DYNAMIC if self.target == "cpu" else "int8"
+            if graph in CODECS:
+                return Precision(weights="fp16", activations="fp16", by=MAKER)
+            return Precision(weights=self.name, activations="fp8" if self.name == "fp8" else "float32", by=MAKER)
+        if graph in CODECS or self.name == "int4":
+            return Precision(weights="int8" if graph in CODECS else "int4", by=MAKER)
+        return Precision(weights="int8", activations="int8", dynamic=self.target == "cpu", by=MAKER)
 
 
 @dataclass(frozen=True)
@@ -124,14 +127,16 @@ class Mixture:
         """As :meth:`Scheme.plan`."""
         return self.plans.get((graph, layer.name))
 
-    def precision(self, graph: str) -> str:
+    def precision(self, graph: str) -> Precision:
         """As :meth:`Scheme.precision`: what all its plans have in common, or ``mixed``."""
         found = {(p.format.name, p.way) for (name, _), p in self.plans.items() if name == graph and p is not None}
         if not found:
-            return "float32"
-        if len(found) == 1 and found <= {("fp16", "cast"), ("bf16", "cast")}:
-            return next(iter(found))[0]
+            return Precision()
+        for half in HALVES:
+            if found == {(half, "cast")}:
+                return Precision(weights=half, activations=half, by=MAKER)
         if found <= {("int8", "stored"), ("int4", "stored")}:
-            return "int4 weights" if ("int4", "stored") in found else "int8 weights"
-        numbers = "int8" if {name for name, _ in found} == {"int8"} else "mixed"
-        return numbers + DYNAMIC if "computed" in {way for _, way in found} else numbers
+            return Precision(weights="int4" if ("int4", "stored") in found else "int8", by=MAKER)
+        numbers: Literal["int8", "mixed"] = "int8" if {name for name, _ in found} == {"int8"} else "mixed"
+        dynamic = "computed" in {way for _, way in found}
+        return Precision(weights=numbers, activations=numbers, dynamic=dynamic, by=MAKER)

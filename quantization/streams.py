@@ -98,8 +98,8 @@ def _units(sound: Path, film: Path, media: MediaSpec) -> Iterator[Unit]:
             camera = StillCamera(media)  # a sound file
         stack.enter_context(closing(camera))
         while True:
-            samples = np.empty(media.unit_samples, np.float32)
-            frames = np.empty((media.unit_frames, *media.user_size, 3), np.uint8)
+            samples = np.empty(media.hears.unit_samples, np.float32)
+            frames = np.empty((media.sees.unit_frames, *media.sees.size, 3), np.uint8)
             if not microphone.read(samples):
                 return
             camera.read(frames)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,27 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_streamer.runtime.bundle.manifest import MediaSpec
+from edge_streamer.runtime.bundle.manifest import MediaSpec, PicturesSpec, SoundSpec
 
-MEDIA = MediaSpec(
-    unit_seconds=0.16,
-    sample_rate=16000,
-    unit_samples=2560,
-    frame_rate=25,
-    unit_frames=4,
-    user_size=(48, 80),
-    agent_size=(48, 80),
-)
+
+def media_of(
+    user_size: tuple[int, int] = (48, 80), agent_size: tuple[int, int] = (48, 80), sample_rate: int = 16000,
+    frame_rate: int = 25, unit_frames: int = 4,
+) -> MediaSpec:  # fmt: skip
+    """A contract of sound and pictures both ways, at one rate."""
+    samples = sample_rate * unit_frames // frame_rate
+    sound = partial(SoundSpec, tensor="samples", sample_rate=sample_rate, unit_samples=samples)
+    pictures = partial(PicturesSpec, tensor="frames", frame_rate=frame_rate, unit_frames=unit_frames)
+    return MediaSpec(
+        unit_seconds=unit_frames / frame_rate,
+        sound_in=sound(graph="encode"),
+        sound_out=sound(graph="decode"),
+        pictures_in=pictures(graph="encode", size=user_size),
+        pictures_out=pictures(graph="decode", size=agent_size),
+    )
+
+
+MEDIA = media_of()
 """A small contract with the real rates."""
 
 SAMPLE_FORMATS = ("u8", "s16", "s24", "s32", "f32", "f64")

@@ -45,7 +45,7 @@ class AudioFile:
         self._media = media
         self._stream = Stream(path, "audio")
         self._blocks = _MonoBlocks(self._stream, channel)
-        self._resampled = _resample(self._blocks, media.sample_rate)
+        self._resampled = _resample(self._blocks, media.hears.sample_rate)
         self._pending: Samples = np.empty(0, np.float32)
         self._given = 0
         self._total: int | None = None
@@ -92,7 +92,7 @@ class AudioFile:
                 self._pending = np.concatenate((self._pending, block))
 
     def _units_in(self, seconds: Fraction) -> int:
-        return math.ceil(seconds * self._media.sample_rate / self._media.unit_samples)
+        return math.ceil(seconds / self._media.unit)
 
 
 class _MonoBlocks:
@@ -177,7 +177,7 @@ class WavSpeaker:
     """
 
     def __init__(self, path: Path, media: MediaSpec) -> None:
-        self._rate = media.sample_rate
+        self._rate = media.says.sample_rate
         self.samples = 0
         """Samples written."""
         self.clipped = 0

@@ -75,7 +75,7 @@ class Shares(NamedTuple):
 
 def shares(media: MediaSpec) -> Shares:
     """The shares in which both pictures are as large as possible, equally high where their shapes allow."""
-    (user_height, user_width), (agent_height, agent_width) = media.user_size, media.agent_size
+    (user_height, user_width), (agent_height, agent_width) = media.sees.size, media.shows.size
     user, agent = user_width / user_height, agent_width / agent_height
     left = round(ROOM * min(max(user / (user + agent), NARROWEST), 1 - NARROWEST))
     return Shares(min(HIGHEST_PICTURE, round(max(left / user, (ROOM - left) / agent))), left)
@@ -160,20 +160,20 @@ class SideBySide:
         row, left = shares(media)
         height = TITLE + row + GAP + STRIP + GAP + SUBTITLE + GAP
         self._canvas: Canvas = np.full((height + height % 2, WIDTH, 3), BACKGROUND, np.uint8)
-        self._saw = Side(EDGE, left, row, media.user_size, TEAL)
-        self._showed = Side(EDGE + left + BETWEEN, ROOM - left, row, media.agent_size, AMBER)
+        self._saw = Side(EDGE, left, row, media.sees.size, TEAL)
+        self._showed = Side(EDGE + left + BETWEEN, ROOM - left, row, media.shows.size, AMBER)
         self._captions = Captions(captions)
-        self._typed, self._said = (Subtitle(media.unit_samples / media.sample_rate) for _ in range(2))
+        self._typed, self._said = (Subtitle(media.unit_seconds) for _ in range(2))
         self._clock = Words(Box(EDGE + left - 236, 21, 236, 26), 18, DIM, align="right")
         self._light = Light(Box(WIDTH - EDGE - 150, 14, 150, 36), 22, on=("speaking", AMBER), off=("listening", DIM))
-        self._silence: Samples = np.zeros(media.unit_samples, np.float32)
-        self._grey: Frames = np.full((media.unit_frames, *media.user_size, 3), GREY, np.uint8)
+        self._silence: Samples = np.zeros(media.hears.unit_samples, np.float32)
+        self._grey: Frames = np.full((media.sees.unit_frames, *media.sees.size, 3), GREY, np.uint8)
         self._units = 0
         self._saw.draw_still_parts(self._canvas, "user", "what it saw and heard", TEAL)
         self._showed.draw_still_parts(self._canvas, "agent", "what it said and showed", AMBER)
         size = self._canvas.shape[:2]
         # Large pictures, encoded while the model waits: 25 frames of noise took 0.37 s instead of 0.54 s.
-        rates = media.frame_rate, media.sample_rate
+        rates = media.shows.frame_rate, media.says.sample_rate
         self._film = Film(path, size, *rates, channels=2, effort="superfast", quality=QUALITY)
 
     def write(self, unit: Unit, response: Response) -> None:
@@ -185,7 +185,7 @@ class SideBySide:
 
     def draw(self, unit: Unit, response: Response) -> Iterator[Canvas]:
         """The unit's frames, one after the other in the same array [height, width, 3]."""
-        count, canvas = self._media.unit_frames, self._canvas
+        count, canvas = self._media.shows.unit_frames, self._canvas
         heard = self._silence if unit.samples is None else unit.samples
         saw = self._grey if unit.frames is None else unit.frames
         typed, said = self._typed.hear(unit.text, False), self._said.hear(response.text, True)
@@ -201,8 +201,8 @@ class SideBySide:
 
     def _user_words(self, frame: int, typed: str) -> str:
         """What is written under the user's picture in this unit's ``frame``."""
-        index = self._units * self._media.unit_frames + frame
-        captions = self._captions.at(Fraction(index, self._media.frame_rate)).split("\n")
+        index = self._units * self._media.shows.unit_frames + frame
+        captions = self._captions.at(Fraction(index, self._media.shows.frame_rate)).split("\n")
         lines = [printable(line) for line in captions if line]
         return "\n".join([*lines, f"typed: {typed}"] if typed else lines)
 
@@ -223,5 +223,5 @@ class SideBySide:
 
 def clock_text(index: int, media: MediaSpec, response: Response) -> str:
     """``0:03.20   unit 20   48 ms``: when unit ``index`` starts, and how long the model took for it."""
-    minutes, seconds = divmod(index * media.unit_samples / media.sample_rate, 60)
+    minutes, seconds = divmod(float(index * media.unit), 60)
     return f"{minutes:.0f}:{seconds:05.2f}   unit {index}   {1000 * response.seconds:.0f} ms"

@@ -22,7 +22,7 @@ _EXAMPLE = "wanted seconds, a tab, then the text, e.g. 1.5<TAB>hello"
 
 def read_text(path: Path, media: MediaSpec) -> TypedText:
     """What is typed, by unit. Raises MediaError that names the line."""
-    unit = Fraction(media.unit_samples, media.sample_rate)
+    unit = media.unit
     texts: dict[int, str] = {}
     last = Fraction(0)
     for number, line in enumerate(read_lines(path, "a text file"), start=1):

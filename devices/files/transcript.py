@@ -10,7 +10,6 @@ two seconds; the text is then what stands between, without spaces at its ends.
 from __future__ import annotations
 
 from contextlib import suppress
-from fractions import Fraction
 from pathlib import Path
 
 from edge_streamer.devices.files.whole_file import WholeFile
@@ -26,7 +25,7 @@ class Transcript:
     """Raises InputError where the file cannot be made or the disk fills."""
 
     def __init__(self, path: Path, media: MediaSpec) -> None:
-        self._unit = Fraction(media.unit_samples, media.sample_rate)
+        self._unit = media.unit
         self._index = 0
         self._answer = ""
         """The words since the last line end."""

@@ -43,11 +43,11 @@ class VideoFile:
     """
 
     def __init__(self, path: Path, media: MediaSpec) -> None:
-        self._rate = media.frame_rate
+        self._rate = media.sees.frame_rate
         still = read_still(path)
         self._stream = stream = None if still else Stream(path, "video")
         aspect = stream.stream.sample_aspect_ratio if stream else None
-        self._letterbox = Letterbox(media.user_size, aspect, str(path))
+        self._letterbox = Letterbox(media.sees.size, aspect, str(path))
         self._frames = _timed(stream) if stream else still or iter(())
         first = next(self._frames, None)
         if first is None:
@@ -110,10 +110,10 @@ class FilmDisplay:
     """
 
     def __init__(self, path: Path, media: MediaSpec) -> None:
-        height, width = media.agent_size
+        height, width = media.shows.size
         self._factor = enlargement(height, width)
         size = (height * self._factor, width * self._factor)
-        self._film = Film(path, size, media.frame_rate, media.sample_rate, channels=1)
+        self._film = Film(path, size, media.shows.frame_rate, media.says.sample_rate, channels=1)
 
     def write(self, frames: Frames, samples: Samples) -> None:
         """[unit_frames, height, width, 3] RGB and [unit_samples]."""

@@ -72,7 +72,7 @@ def opened(plan: LivePlan, media: MediaSpec) -> Iterator[Opened]:
     """The devices of ``plan``, closed after the block. InputError where one that was asked for cannot be had."""
     _check_extra(plan)
     with ExitStack() as stack:
-        echo = _echo(plan, media.sample_rate)
+        echo = _echo(plan, media.hears.sample_rate)
         keys = stack.enter_context(closing(KeyBoard(push_to_talk=plan.push_to_talk)))
         begun = _begin(plan, media, echo, keys, stack)
         found = _wait(plan, begun, media)
@@ -128,7 +128,7 @@ def _wait(plan: LivePlan, begun: dict[str, _Opens], media: MediaSpec) -> dict[st
     clock, errors = MonotonicClock(), list[str]()
     wishes = {"camera": plan.camera, "screen": plan.display}
     found: dict[str, Any] = {
-        "microphone": NoMicrophone(media.sample_rate, clock), "speaker": NoSpeaker(media.sample_rate, clock),
+        "microphone": NoMicrophone(media.hears.sample_rate, clock), "speaker": NoSpeaker(media.says.sample_rate, clock),
         "camera": NoCamera(), "screen": NoScreen(),
     }  # fmt: skip
     for name, device in begun.items():

@@ -65,7 +65,7 @@ struct Token { string ring; int64_t place; double position, prefix_position; flo
 struct Knobs { uint64_t seed; float steps, temperature, top_k, top_p; };
 
 struct Streamer {
-    Json manifest, constants;
+    Json manifest, constants, embedding;
     Ort::Env env;
     std::map<string, std::pair<Json, Ort::Session>> graphs;
     vector<Segment> segments;
@@ -85,7 +85,7 @@ struct Streamer {
         Ort::SessionOptions options;
         options.SetIntraOpNumThreads(1);  // on more it differs by some 1e-6, for sums are then taken in other orders
         for (const Json& graph : manifest["graphs"]) {
-            if (graph["precision"] != "float32") throw std::runtime_error("only bundles in float32");
+            if (graph["precision"]["weights"] != "float32") throw std::runtime_error("only bundles in float32");
             string name = graph["name"], path = folder + "/" + graph["file"].get<string>();
             graphs.emplace(name, std::pair(graph, Ort::Session(env, path.c_str(), options)));
         }
@@ -93,7 +93,8 @@ struct Streamer {
             state["state." + about["path"].get<string>()] = Floats(product(about["shape"]), about.value("start", 0.0f));
             if (about["kind"] == "ring") state["valid." + string(about["ring"])] = Floats(about["shape"][1], -30000);
         }
-        table = read(folder + "/" + manifest["embedding"]["file"].get<string>(), manifest["embedding"]["offset"]);
+        embedding = manifest["embeddings"][0];
+        table = read(folder + "/" + embedding["file"].get<string>(), embedding["offset"]);
     }
 
     Arrays run(const string& name, Arrays given, int64_t T = 1) {  // what is not given comes from the state
@@ -125,8 +126,7 @@ struct Streamer {
     }
 
     Floats row(size_t token) {  // of the table
-        const Json& about = manifest["embedding"];
-        size_t rows = about["rows"], width = about["width"], by_row = about["layout"] == "row";
+        size_t rows = embedding["rows"], width = embedding["width"], by_row = embedding["layout"] == "row";
         Floats result;
         for (size_t i = 0; i < width; ++i) result.push_back(table[by_row ? token * width + i : i * rows + token]);
         return result;
@@ -236,7 +236,7 @@ int main(int count, char** arguments) {
     Streamer streamer(arguments[1]);
     Floats prefix = in("in.prefix"), samples = in("in.samples"), frames = in("in.frames"), text = in("in.text");
     for (size_t m = 0; m < prefix.size(); ++m) streamer.pin(m, prefix[m]);
-    size_t units = samples.size() / streamer.manifest["media"]["unit_samples"].get<size_t>();
+    size_t units = samples.size() / streamer.manifest["media"]["sound_in"]["unit_samples"].get<size_t>();
     Arrays answers;
     for (size_t i = 0; i < units; ++i) {
         auto now = [&](const Floats& all) { return part(all, i * (all.size() / units), all.size() / units); };

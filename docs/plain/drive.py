@@ -14,7 +14,7 @@ import onnxruntime
 
 BUNDLE, IN, SETTLE = Path(sys.argv[1]), np.load(sys.argv[2]), "--settle" in sys.argv
 MANIFEST = json.loads((BUNDLE / "manifest.json").read_text(encoding="utf-8"))
-C, STATES, TABLE = MANIFEST["constants"], MANIFEST["states"], MANIFEST["embedding"]
+C, STATES, TABLE = MANIFEST["constants"], MANIFEST["states"], MANIFEST["embeddings"][0]
 FLAGS = set(Path("/proc/cpuinfo").read_text().split() if Path("/proc/cpuinfo").exists() else [])
 
 # *Sizes that follow from the constants*. The pinned prefix is like a segment of unit 0, in a ring with window 0.
@@ -43,13 +43,13 @@ if TABLE["dtype"] == "int8":
 
 def open_graph(graph):
     """*ONNX Runtime*"""
-    options, kind = onnxruntime.SessionOptions(), graph["precision"].removesuffix(" dynamic")
+    options, kind, dtypes = onnxruntime.SessionOptions(), graph["precision"], [i["dtype"] for i in graph["inputs"]]
     options.intra_op_num_threads = 1  # any number will do, but the last digits of a sum depend on it
     settings = {
-        "qdqisint8allowed": kind in ("int8", "mixed") or any(each["dtype"] == "int8" for each in graph["inputs"]),
-        "disable_quant_qdq": kind == "int8 weights",
-        "qdq_matmulnbits_accuracy_level": 4 * (kind in ("int4 weights", "mixed")),
-        "x64quantprecision": kind != graph["precision"] and not {"avx512_vnni", "avx_vnni"} & FLAGS and "sse2" in FLAGS,
+        "qdqisint8allowed": kind["activations"] in ("int8", "mixed") or "int8" in dtypes,
+        "disable_quant_qdq": kind["weights"] == "int8" and kind["activations"] == "float32",
+        "qdq_matmulnbits_accuracy_level": 4 * (kind["weights"] in ("int4", "mixed")),
+        "x64quantprecision": kind["dynamic"] and not {"avx512_vnni", "avx_vnni"} & FLAGS and "sse2" in FLAGS,
     }
     for name in filter(settings.get, settings):
         options.add_session_config_entry(f"session.{name}", str(int(settings[name])))

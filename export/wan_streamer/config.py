@@ -11,9 +11,10 @@ choice.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
-from edge_streamer.runtime.bundle.manifest import MediaSpec
+from edge_streamer.runtime.bundle.manifest import MediaSpec, PicturesSpec, SoundSpec, TextSpec
 from edge_streamer.runtime.programs.wan_streamer.layout import Constants, Layout, Segment
 
 FRAME_RATE = 25
@@ -295,14 +296,18 @@ def layout(config: Config) -> Layout:
 
 def media(config: Config) -> MediaSpec:
     """What goes in and comes out per unit."""
+    lay = layout(config)
+    sound = partial(SoundSpec, tensor="samples", sample_rate=config.sample_rate, unit_samples=config.unit_samples)
+    pictures = partial(PicturesSpec, tensor="frames", frame_rate=FRAME_RATE, unit_frames=UNIT_FRAMES)
+    texts = lay.constants.slot_kinds.count("text")
     return MediaSpec(
         unit_seconds=UNIT_FRAMES / FRAME_RATE,
-        sample_rate=config.sample_rate,
-        unit_samples=config.unit_samples,
-        frame_rate=FRAME_RATE,
-        unit_frames=UNIT_FRAMES,
-        user_size=config.user_size,
-        agent_size=config.agent_size,
+        sound_in=sound(graph="encode"),
+        sound_out=sound(graph="decode"),
+        pictures_in=pictures(graph="encode", size=config.user_size),
+        pictures_out=pictures(graph="decode", size=config.agent_size),
+        text_in=TextSpec(graph="core", tensor="embeddings", unit_tokens=lay.segment("user.text").count),
+        text_out=TextSpec(graph="slot", tensor="token", unit_tokens=texts),
     )
 
 

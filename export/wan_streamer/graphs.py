@@ -22,6 +22,16 @@ from edge_streamer.runtime.bundle.manifest import CarrySpec, DType, RingSpec, St
 DTYPES: dict[torch.dtype, DType] = {torch.float32: "float32", torch.uint8: "uint8", torch.int32: "int32"}
 EXAMPLE_LENGTH = 6
 """Length of the example that ``core`` is traced with; any number above 1 gives the same graph."""
+ROLES = {
+    "encode": "what the user said and showed in a unit, as tokens",
+    "decode": "the agent's latents of a unit, as sound and pictures",
+    "encode_agent": "the agent's own sound and pictures, as latents: fills a prefix",
+    "solve_in": "latents at a flow time, as tokens for the Transformer",
+    "solve_out": "what the Transformer made of them: the latents one solver step on",
+    "slot": "one of the agent's tokens, chosen by a hidden row",
+    "core": "the Transformer: T new tokens see the rings and each other; their keys and values are appended",
+}
+"""Graph -> what it does, in a sentence."""
 FULL_SCALE, PIXELS = "full scale -1..1", "0..255, RGB"
 
 
@@ -65,6 +75,11 @@ class GraphPlan:
 
     def __post_init__(self) -> None:
         self.module = _Runner(self)
+
+    @property
+    def role(self) -> str:
+        """What it does, in a sentence."""
+        return ROLES.get(self.name, "")
 
     def output_specs(self) -> list[TensorSpec]:
         """Shapes and types of the outputs, by running the example."""

@@ -5,7 +5,7 @@ names the key, what it says and what was wanted. No file is read here.
 
 The rules:
 
-1. Graphs, states, files and the tensors of one side of a graph have names of their own.
+1. Graphs, states, files, token tables and the tensors of one side of a graph have names of their own.
 2. Every axis of a tensor has a word; every size is a positive integer or ``"T"``; ``"T"`` appears in a graph if and
    only if the graph lists lengths, and its costs are given for exactly these lengths.
 3. A carry's graph has the input ``state.<path>`` and the output ``state_next.<path>``, of the carry's dtype and shape,
@@ -15,8 +15,9 @@ The rules:
 5. Rings that share a cursor share ``places_per_unit``, ``window_units``, ``reset`` and capacity.
 6. A graph has no ``state.``, ``state_next.``, ``append.`` or ``valid.`` tensor that no state accounts for.
 7. Every file that the manifest speaks of is among ``files``.
-8. The media contract's samples and frames per unit are its rates times the unit's seconds.
-9. A graph's precision is a word that engines know.
+8. Every part of the media contract is a tensor that its graph has, of the part's type and size; samples and frames per
+   unit are rates times the unit's seconds.
+9. Only a graph whose inputs become integers takes their ranges anew in every run.
 10. No path is both a file and the folder of another; a carry's start is a number of its dtype.
 
 Every rule takes time in proportion to the manifest: tensors are found by name, not by looking through all graphs.
@@ -30,15 +31,13 @@ from math import isfinite
 from pathlib import PurePosixPath
 
 from edge_streamer.runtime.bundle.manifest import (
-    DYNAMIC,
-    PRECISIONS,
     CarrySpec,
     GraphSpec,
     Manifest,
-    MediaSpec,
     RingSpec,
     TensorSpec,
 )
+from edge_streamer.runtime.bundle.media_parts import check_media
 from edge_streamer.runtime.errors import BundleError
 
 LENGTH = "T"
@@ -60,6 +59,7 @@ def check_consistency(manifest: Manifest) -> None:
     _own_names("graphs", (g.name for g in manifest.graphs))
     _own_names("states", (s.path for s in manifest.states))
     _own_names("files", (f.path for f in manifest.files))
+    _own_names("embeddings", (e.name for e in manifest.embeddings))
     for graph in manifest.graphs:
         _check_graph(graph)
     read, written = _by_name(manifest, "inputs"), _by_name(manifest, "outputs")
@@ -75,7 +75,7 @@ def check_consistency(manifest: Manifest) -> None:
     _check_listed(manifest)
     _check_folders({file.path for file in manifest.files})
     if manifest.media:
-        _check_media(manifest.media)
+        check_media(manifest)
 
 
 def _own_names(what: str, names: Iterable[str]) -> None:
@@ -86,10 +86,10 @@ def _own_names(what: str, names: Iterable[str]) -> None:
 
 def _check_graph(graph: GraphSpec) -> None:
     where = f"graph {graph.name}"
-    if graph.precision.removesuffix(DYNAMIC) not in PRECISIONS:
+    if graph.precision.dynamic and graph.precision.activations not in ("int8", "mixed"):
         raise BundleError(
-            f"manifest.json: {where} has precision {graph.precision!r}; wanted one of {', '.join(PRECISIONS)}; upgrade "
-            "edge-streamer on this device"
+            f"manifest.json: {where} has dynamic ranges of {graph.precision.activations} activations; wanted them for "
+            "int8 or mixed ones alone"
         )
     for side, tensors in (("inputs", graph.inputs), ("outputs", graph.outputs)):
         _own_names(f"{where}, {side},", (t.name for t in tensors))
@@ -241,9 +241,7 @@ def _check_listed(manifest: Manifest) -> None:
 
 def _spoken_of(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield from ((f"graph {graph.name}", graph.file) for graph in manifest.graphs)
-    yield from ((f"prefix {name}", path) for name, path in manifest.prefixes.items())
-    if manifest.embedding:
-        yield "embedding", manifest.embedding.file
+    yield from ((f"embedding {table.name}", table.file) for table in manifest.embeddings)
     if manifest.tokenizer:
         yield "tokenizer", manifest.tokenizer
     if manifest.golden:
@@ -255,29 +253,6 @@ def _check_folders(files: set[str]) -> None:
         for folder in PurePosixPath(path).parents:
             if str(folder) in files:
                 raise BundleError(f"manifest.json: files has {str(folder)!r} and {path!r}; wanted no file as a folder")
-
-
-def _check_media(media: MediaSpec) -> None:
-    for key, count, rate in (
-        ("unit_samples", media.unit_samples, media.sample_rate),
-        ("unit_frames", media.unit_frames, media.frame_rate),
-    ):
-        # A ten-thousandth of a sample is far below what any count could be off by, and far above rounding.
-        if min(count, rate) < 1 or abs(rate * media.unit_seconds - count) > 1e-4:
-            raise BundleError(
-                f"manifest.json: media.{key} is {count}; wanted {rate} per second x {media.unit_seconds} s = "
-                f"{rate * media.unit_seconds:g}, a whole number"
-            )
-    if not 1000 <= media.sample_rate <= 384_000 or media.frame_rate > 1000:
-        raise BundleError(
-            f"manifest.json: media has {media.sample_rate} samples and {media.frame_rate} frames per second; wanted "
-            "1000 to 384000 and at most 1000"
-        )
-    if min(*media.user_size, *media.agent_size) < 1:
-        raise BundleError(
-            f"manifest.json: media has user_size {list(media.user_size)} and agent_size {list(media.agent_size)}; "
-            "wanted positive heights and widths"
-        )
 
 
 def _rings(manifest: Manifest) -> Iterator[RingSpec]:

@@ -1,4 +1,4 @@
-"""The token embedding table: rows of a file, read as they are needed.
+"""Token embedding tables: rows of a file, read as they are needed.
 
 Receives the file and its :class:`~edge_streamer.runtime.bundle.manifest.EmbeddingSpec`; hands on
 :class:`EmbeddingRows`, or a BundleError where the file cannot hold such a table.
@@ -18,7 +18,7 @@ from edge_streamer.runtime.errors import BundleError
 
 
 class EmbeddingRows:
-    """The token embedding table, read from the file's pages as they are needed."""
+    """A token embedding table, read from the file's pages as they are needed."""
 
     def __init__(self, path: Path, spec: EmbeddingSpec) -> None:
         shape = (spec.rows, spec.width) if spec.layout == "row" else (spec.width, spec.rows)
@@ -45,16 +45,18 @@ class EmbeddingRows:
                 row *= self._scales[number]
 
 
-def check_embedding(manifest: Manifest) -> None:
-    """The table that the manifest speaks of fits its file. Raises BundleError otherwise."""
-    spec = manifest.embedding
-    if spec is None:
-        return
-    size = next(file.size for file in manifest.files if file.path == spec.file)
+def check_embeddings(manifest: Manifest) -> None:
+    """The tables that the manifest speaks of fit their files. Raises BundleError otherwise."""
+    sizes = {file.path: file.size for file in manifest.files}
+    for spec in manifest.embeddings:
+        _check(spec, sizes[spec.file])
+
+
+def _check(spec: EmbeddingSpec, size: int) -> None:
     if (spec.dtype == "int8") != (spec.scales_offset is not None):
         raise BundleError(
-            f"manifest.json: embedding is {spec.dtype} with scales_offset {spec.scales_offset}; wanted scales for int8 "
-            "and for nothing else"
+            f"manifest.json: embedding {spec.name} is {spec.dtype} with scales_offset {spec.scales_offset}; wanted "
+            "scales for int8 and for nothing else"
         )
     parts: list[tuple[str, int, int]] = [
         (spec.dtype, spec.offset, spec.rows * spec.width * np.dtype(spec.dtype).itemsize)
@@ -64,6 +66,6 @@ def check_embedding(manifest: Manifest) -> None:
     for what, offset, count in parts:
         if min(offset, spec.rows - 1, spec.width - 1) < 0 or offset + count > size:
             raise BundleError(
-                f"manifest.json: embedding wants {spec.rows} x {spec.width} {what} from byte {offset} of {spec.file}, "
-                f"up to byte {offset + count}; the file has {size} bytes"
+                f"manifest.json: embedding {spec.name} wants {spec.rows} x {spec.width} {what} from byte {offset} of "
+                f"{spec.file}, up to byte {offset + count}; the file has {size} bytes"
             )

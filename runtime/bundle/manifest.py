@@ -17,7 +17,8 @@ One word per idea: a *state* is read by a graph as ``state.<path>``. A *carry* c
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from fractions import Fraction
+from typing import Annotated, Literal, NoReturn
 
 import msgspec
 from msgspec import Meta
@@ -30,11 +31,8 @@ FORMAT = 1
 MASKED = -30000.0
 """Added to an attention score to hide a key: far below any score, yet inside float16's range."""
 
-DYNAMIC = " dynamic"
-"""Ends the precision of a graph that takes its inputs' ranges anew in every run."""
-
-PRECISIONS = ("float32", "int8", "int8 weights", "int4 weights", "mixed", "fp16", "bf16", "fp8", "nvfp4 weights")
-"""Words for a graph's precision, without DYNAMIC: engines set themselves by it."""
+TEXT = "text"
+"""The token table that the tokenizer's tokens are rows of."""
 
 DType = Literal["float32", "float16", "bfloat16", "int8", "uint8", "int32", "int64", "bool"]
 
@@ -50,6 +48,8 @@ Offset = Annotated[int, Meta(ge=-(2**53), le=2**53)]
 Shape = Annotated[tuple[Number, ...], Meta(max_length=8)]
 Axes = Annotated[tuple[Name, ...], Meta(max_length=8)]
 Costs = Annotated[dict[Name, Count], Meta(max_length=64)]
+_DRAFT = {"embedding", "prefixes"}
+"""Keys that manifests had while format 1 was a draft: every one of them had both."""
 _SHOWN = 300
 """Letters of a foreign library's error that are shown: it may repeat a key of any length."""
 _ESCAPED = re.compile(
@@ -119,6 +119,26 @@ class RingSpec(_Strict, tag="ring", tag_field="kind", frozen=True, kw_only=True)
 StateSpec = CarrySpec | RingSpec
 
 
+class Precision(_Strict, frozen=True, kw_only=True):
+    """What a graph's numbers are kept and computed in; engines set themselves by it, `check` its tolerance."""
+
+    weights: Literal["float32", "fp16", "bf16", "fp8", "nvfp4", "int8", "int4", "mixed"] = "float32"
+    """The fewest bits that layers of this graph are stored in (some may have more); ``mixed``: whatever each bears."""
+    activations: Literal["float32", "fp16", "bf16", "fp8", "int8", "mixed"] = "float32"
+    """What the layers' inputs are turned into before they are multiplied; ``float32``: as they come."""
+    dynamic: bool = False
+    """The inputs' ranges are taken anew in every run; else they are constants of the graph. For integers alone."""
+    by: Name = "export"
+    """What made this precision."""
+
+    @property
+    def words(self) -> str:
+        """For people: ``int8 weights``, ``int8 dynamic``, ``fp16``."""
+        same = self.weights == self.activations
+        rest = "" if same else " weights" if self.activations == "float32" else f" weights, {self.activations}"
+        return f"{self.weights}{rest}{' dynamic' if self.dynamic else ''}"
+
+
 class GraphSpec(_Strict, frozen=True, kw_only=True):
     """One ONNX graph and what it costs."""
 
@@ -134,9 +154,7 @@ class GraphSpec(_Strict, frozen=True, kw_only=True):
     """Multiply-adds times two of one run, by length (``"static"`` where there is none)."""
     moved_bytes: Costs
     """Bytes that one run must read or write at least (weights, inputs, outputs), by length."""
-    precision: Name = "float32"
-    precision_by: Name = "export"
-    """What made that precision."""
+    precision: Precision = Precision()
 
 
 class FileSpec(_Strict, frozen=True, kw_only=True):
@@ -147,25 +165,83 @@ class FileSpec(_Strict, frozen=True, kw_only=True):
     size: Count
 
 
-class MediaSpec(_Strict, frozen=True, kw_only=True):
-    """What goes in and comes out per unit: rates, sizes, colour order, ranges."""
+class SoundSpec(_Strict, frozen=True, kw_only=True):
+    """Sound of one channel, one way: full scale -1..1, float32."""
 
-    unit_seconds: float
+    graph: Name
+    tensor: Name
+    """The input (of what is heard) or output (of what is said) of ``graph`` that is a unit of it."""
     sample_rate: Number
-    """Samples per second, both ways, one channel, full scale -1..1 float32."""
+    """Samples per second."""
     unit_samples: Number
+
+
+class PicturesSpec(_Strict, frozen=True, kw_only=True):
+    """Pictures, one way: uint8 [unit_frames, height, width, 3], 0..255, row by row."""
+
+    graph: Name
+    tensor: Name
+    """The input or output of ``graph`` that is a unit of them."""
     frame_rate: Number
     unit_frames: Number
-    user_size: tuple[Number, Number]
-    """(height, width) of the camera picture, in pixels; uint8, row by row, RGB."""
-    agent_size: tuple[Number, Number]
-    """(height, width) of the agent's picture, in pixels; uint8, row by row, RGB."""
+    size: tuple[Number, Number]
+    """(height, width), in pixels."""
     colour: Literal["RGB"] = "RGB"
 
 
-class EmbeddingSpec(_Strict, frozen=True, kw_only=True):
-    """The token embedding table, which the host looks up in a memory-mapped file."""
+class TextSpec(_Strict, frozen=True, kw_only=True):
+    """Text, one way, as tokens of the bundle's tokenizer."""
 
+    graph: Name
+    tensor: Name
+    """The input that takes the tokens, or their rows of the table ``text``; the output that is a token."""
+    unit_tokens: Number
+    """Tokens of text per unit, at most."""
+
+
+class MediaSpec(_Strict, frozen=True, kw_only=True):
+    """What goes in and comes out per unit, in parts; None where a model has no such part."""
+
+    unit_seconds: float
+    sound_in: SoundSpec | None = None
+    sound_out: SoundSpec | None = None
+    pictures_in: PicturesSpec | None = None
+    pictures_out: PicturesSpec | None = None
+    text_in: TextSpec | None = None
+    text_out: TextSpec | None = None
+
+    @property
+    def unit(self) -> Fraction:
+        """Seconds of a unit, exactly."""
+        return Fraction(self.unit_seconds).limit_denominator(1_000_000)
+
+    @property
+    def hears(self) -> SoundSpec:
+        """``sound_in``, for whoever needs it. BundleError where there is none; so for the others."""
+        return self.sound_in or _lacking("sound_in")
+
+    @property
+    def says(self) -> SoundSpec:
+        return self.sound_out or _lacking("sound_out")
+
+    @property
+    def sees(self) -> PicturesSpec:
+        return self.pictures_in or _lacking("pictures_in")
+
+    @property
+    def shows(self) -> PicturesSpec:
+        return self.pictures_out or _lacking("pictures_out")
+
+
+def _lacking(part: str) -> NoReturn:
+    raise BundleError(f"the bundle has no {part}: media.{part} of its manifest is null; this needs it")
+
+
+class EmbeddingSpec(_Strict, frozen=True, kw_only=True):
+    """A token embedding table, which the host looks up in a memory-mapped file."""
+
+    name: Name
+    """What its rows are for; the tokenizer's tokens are rows of the one called ``text``."""
     file: Name
     offset: Offset
     dtype: Literal["float32", "float16", "int8"]
@@ -208,11 +284,9 @@ class Manifest(_Strict, frozen=True, kw_only=True):
     states: Annotated[tuple[StateSpec, ...], Meta(max_length=4096)]
     files: Annotated[tuple[FileSpec, ...], Meta(max_length=4096)]
     """Every file but the manifest."""
-    embedding: EmbeddingSpec | None = None
+    embeddings: Annotated[tuple[EmbeddingSpec, ...], Meta(max_length=64)] = ()
     tokenizer: Name | None = None
     golden: Name | None = None
-    prefixes: Annotated[dict[Name, Name], Meta(max_length=1000)] = {}
-    """Snapshots that ride along: name -> file."""
     provenance: Provenance
 
     def graph(self, name: str) -> GraphSpec:
@@ -222,6 +296,10 @@ class Manifest(_Strict, frozen=True, kw_only=True):
                 return graph
         names = ", ".join(graph.name for graph in self.graphs)
         raise BundleError(f"the bundle has no graph {name!r}; it has {_shown(names)}")
+
+    def embedding(self, name: str) -> EmbeddingSpec | None:
+        """The token table called ``name``, if there is one."""
+        return next((table for table in self.embeddings if table.name == name), None)
 
 
 def parse(text: bytes) -> Manifest:
@@ -247,7 +325,17 @@ def parse(text: bytes) -> Manifest:
         return msgspec.json.decode(text, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         advice = "it is damaged or from another version; export the bundle again"
+        if drafted := sorted(_DRAFT & _keys(text)):
+            raise BundleError(
+                f"manifest.json has {' and '.join(map(repr, drafted))}: it is of a draft of format {FORMAT}, from "
+                "before its first release; export the bundle again"
+            ) from None
         raise BundleError(f"manifest.json: {_shown(error)}: {advice}") from None
+
+
+def _keys(text: bytes) -> set[str]:
+    """Of a text that was read once: it holds an object."""
+    return set(msgspec.json.decode(text, type=dict[str, msgspec.Raw]))
 
 
 def _control(text: bytes) -> re.Match[bytes] | None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -23,10 +24,10 @@ import msgspec
 from edge_streamer.runtime.bundle.archive import unpacked
 from edge_streamer.runtime.bundle.checksums import Checksums
 from edge_streamer.runtime.bundle.consistency import check_consistency
-from edge_streamer.runtime.bundle.embedding import EmbeddingRows, check_embedding
+from edge_streamer.runtime.bundle.embedding import EmbeddingRows, check_embeddings
 from edge_streamer.runtime.bundle.external import external_locations
 from edge_streamer.runtime.bundle.listed import MANIFEST, check_files, check_paths, check_sums, found, read_manifest
-from edge_streamer.runtime.bundle.manifest import FileSpec, Manifest, parse, render
+from edge_streamer.runtime.bundle.manifest import TEXT, FileSpec, Manifest, parse, render
 from edge_streamer.runtime.errors import BundleError
 from edge_streamer.runtime.files import inside, size_text, write_file
 
@@ -45,7 +46,7 @@ class Bundle:
     """SHA-256 of the manifest's text, which holds those of all files: stamps snapshots."""
 
     def __repr__(self) -> str:
-        precisions = ", ".join(sorted({graph.precision for graph in self.manifest.graphs}))
+        precisions = ", ".join(sorted({graph.precision.words for graph in self.manifest.graphs}))
         count = len(self.manifest.files) + 1
         return f"Bundle({self.manifest.name!r}, {count} files, {size_text(self.size)}, {precisions}, {self.path})"
 
@@ -77,7 +78,7 @@ class Bundle:
         check_files(folder, manifest.files)
         if verify:
             check_sums(folder, manifest.files)
-        check_embedding(manifest)
+        check_embeddings(manifest)
         _check_external(folder, manifest)
         return cls(folder, manifest, hashlib.sha256(text).hexdigest())
 
@@ -87,11 +88,12 @@ class Bundle:
             raise BundleError(f"the bundle {self.path} lists no file {relative!r}")
         return inside(self.path, relative)
 
-    def embedding_rows(self) -> EmbeddingRows:
-        """The token embedding table. Raises BundleError where the bundle has none."""
-        spec = self.manifest.embedding
+    def embedding_rows(self, name: str) -> EmbeddingRows:
+        """The token embedding table called ``name``. Raises BundleError where the bundle has none."""
+        spec = self.manifest.embedding(name)
         if spec is None:
-            raise BundleError(f"the bundle {self.path} has no embedding table; its manifest has embedding null")
+            names = ", ".join(table.name for table in self.manifest.embeddings) or "none"
+            raise BundleError(f"the bundle {self.path} has no embedding table {name!r}; it has {names}")
         return EmbeddingRows(self.file(spec.file), spec)
 
     def tokenizer(self) -> Tokenizer:
@@ -100,7 +102,7 @@ class Bundle:
         # Imported here because most commands take no text.
         from edge_streamer.runtime.bundle.tokenizer import load_tokenizer
 
-        name, table = self.manifest.tokenizer, self.manifest.embedding
+        name, table = self.manifest.tokenizer, self.manifest.embedding(TEXT)
         if name is None:
             raise BundleError(f"the bundle {self.path} has no tokenizer; it takes no text")
         return load_tokenizer(self.file(name), table.rows if table else None)
@@ -111,12 +113,19 @@ class Bundle:
         return sum(file.size for file in self.manifest.files)
 
 
-def write_bundle(folder: Path, manifest: Manifest) -> Bundle:
+def write_bundle(folder: Path, manifest: Manifest, then: Callable[[Bundle], str] | None = None) -> Bundle:
     """Make a folder that already holds its files into a bundle; ``manifest.files`` must be empty.
 
-    Lists and hashes every file, writes ``manifest.json`` and opens the result strictly. Raises BundleError where the
-    device could not read it. Meant to run inside :func:`~edge_streamer.runtime.files.new_folder`.
+    Lists and hashes every file, writes ``manifest.json`` and opens the result strictly. ``then`` is given the bundle as
+    it stands, to prove it: it writes golden units into the folder and hands back their path within it, and the bundle
+    is written again with them. Raises BundleError where the device could not read it. Meant to run inside
+    :func:`~edge_streamer.runtime.files.new_folder`.
     """
+    made = _write(folder, manifest)
+    return made if then is None else _write(folder, msgspec.structs.replace(manifest, golden=then(made)))
+
+
+def _write(folder: Path, manifest: Manifest) -> Bundle:
     if manifest.files:
         raise ValueError(f"manifest.files has {len(manifest.files)} entries; wanted none, they are filled in here")
     checksums = Checksums()

@@ -42,4 +42,4 @@ def circumstances(plan: Plan | LivePlan, session: Session) -> dict[str, object]:
 
 def units_in(seconds: Fraction | None, media: MediaSpec) -> int | None:
     """Units that ``seconds`` take."""
-    return None if seconds is None else math.ceil(seconds * media.sample_rate / media.unit_samples)
+    return None if seconds is None else math.ceil(seconds / media.unit)

@@ -3,9 +3,7 @@
 Receives a bundle; hands on tables for people or JSON for programs: where it came from, its graphs with parameters,
 precision and costs, what one unit costs, its states with their sizes in memory, its files.
 
-Per unit, a graph counts as often as its program runs it. For ``wan_streamer`` that is one block pass, one pass per
-slot and one per solver step (the default number of steps, commit with the next perception); any other program runs
-each graph once.
+Per unit, a graph counts as often as its program says that it runs it (``runtime/programs/runs.py``).
 """
 
 from __future__ import annotations
@@ -22,6 +20,7 @@ from edge_streamer.runtime.bundle.manifest import CarrySpec, GraphSpec, Manifest
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.commands.named_bundle import chosen
 from edge_streamer.runtime.files import size_text, to_json
+from edge_streamer.runtime.programs.runs import runs
 
 ITEM_BYTES = {
     "float32": 4, "float16": 2, "bfloat16": 2, "int8": 1, "uint8": 1, "int32": 4, "int64": 8, "bool": 1,
@@ -101,7 +100,7 @@ def inspect(bundle: Bundle) -> Inspection:
 
 
 def _passes(manifest: Manifest) -> Iterator[Pass]:
-    counts = _runs_per_unit(manifest)
+    counts = runs(manifest)
     for graph in manifest.graphs:
         for length in map(str, graph.lengths or (STATIC,)):
             yield Pass(
@@ -111,27 +110,6 @@ def _passes(manifest: Manifest) -> Iterator[Pass]:
                 moved_bytes=graph.moved_bytes[length],
                 runs_per_unit=counts.get((graph.name, length), 0),
             )
-
-
-def _runs_per_unit(manifest: Manifest) -> dict[tuple[str, str], int]:
-    """(graph, length) -> runs per unit."""
-    once = {(graph.name, STATIC): 1 for graph in manifest.graphs if not graph.lengths}
-    if manifest.program != "wan_streamer":
-        return once
-    from edge_streamer.runtime.programs.wan_streamer.layout import Layout, read_constants
-
-    layout = Layout(read_constants(manifest.constants))
-    slots, steps = layout.slots, layout.constants.default_steps
-    whole, agent = str(layout.agent + layout.user + 1), str(layout.agent)
-    return once | {
-        ("encode_agent", STATIC): 0,  # fills prefixes only
-        ("solve_in", STATIC): steps + 1,  # once more for the clean history
-        ("solve_out", STATIC): steps,
-        ("slot", STATIC): slots,
-        ("core", whole): 1,
-        ("core", "1"): slots,
-        ("core", agent): steps,
-    }
 
 
 def _state(manifest: Manifest, state: StateSpec) -> State:
@@ -189,11 +167,17 @@ def _media(manifest: Manifest) -> str:
     media = manifest.media
     if media is None:
         return "none"
-    (rows_in, columns_in), (rows_out, columns_out) = media.user_size, media.agent_size
-    return (
-        f"{media.unit_seconds * 1000:g} ms: {media.unit_samples} samples at {media.sample_rate} Hz, "
-        f"{media.unit_frames} frames at {media.frame_rate} Hz, {columns_in}x{rows_in} in, {columns_out}x{rows_out} out"
-    )
+    ways = []
+    for way in ("in", "out"):
+        sound, pictures, text = (getattr(media, f"{kind}_{way}") for kind in ("sound", "pictures", "text"))
+        parts = [
+            sound and f"{sound.unit_samples} samples at {sound.sample_rate} Hz",
+            pictures
+            and f"{pictures.unit_frames} frames at {pictures.frame_rate} Hz, {pictures.size[1]}x{pictures.size[0]}",
+            text and f"{text.unit_tokens} tokens of text",
+        ]
+        ways.append(f"{way}: {', '.join(filter(None, parts)) or 'none'}")
+    return f"{media.unit_seconds * 1000:g} ms, {'; '.join(ways)}"
 
 
 def _graph_table(inspection: Inspection) -> Any:
@@ -209,7 +193,7 @@ def _graph_table(inspection: Inspection) -> Any:
 
 
 def _precision(graph: GraphSpec) -> str:
-    return f"{graph.precision} ({graph.precision_by})"
+    return f"{graph.precision.words} ({graph.precision.by})"
 
 
 def _pass_table(inspection: Inspection) -> Any:

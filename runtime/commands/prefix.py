@@ -66,8 +66,8 @@ def _fill_with_clip(session: Session, path: Path, seconds: Fraction | None) -> i
 
 
 def agent_media(media: MediaSpec) -> MediaSpec:
-    """The media contract with the camera picture at the agent's size."""
-    return msgspec.structs.replace(media, user_size=media.agent_size)
+    """The media contract with the agent's own sound and picture as what goes in."""
+    return msgspec.structs.replace(media, sound_in=media.sound_out, pictures_in=media.pictures_out)
 
 
 def picture_units(path: Path, media: MediaSpec) -> Generator[Unit, None, None]:
@@ -75,7 +75,7 @@ def picture_units(path: Path, media: MediaSpec) -> Generator[Unit, None, None]:
     camera = VideoFile(path, agent_media(media))
     try:
         while True:
-            frames = np.empty((media.unit_frames, *media.agent_size, 3), np.uint8)
+            frames = np.empty((media.shows.unit_frames, *media.shows.size, 3), np.uint8)
             camera.read(frames)
             yield Unit(frames=frames)
     finally:
@@ -84,11 +84,11 @@ def picture_units(path: Path, media: MediaSpec) -> Generator[Unit, None, None]:
 
 def clip_units(path: Path, media: MediaSpec, seconds: Fraction | None) -> Iterator[Unit]:
     """Units of a film with sound, up to its sound's end or ``seconds``."""
-    microphone = AudioFile(path, media)
+    microphone = AudioFile(path, agent_media(media))
     limit = np.inf if seconds is None else float(seconds) / media.unit_seconds
     try:
         for index, unit in enumerate(picture_units(path, media)):
-            samples = np.empty(media.unit_samples, np.float32)
+            samples = np.empty(media.says.unit_samples, np.float32)
             if index >= limit or not microphone.read(samples):
                 break
             yield Unit(samples=samples, frames=unit.frames)

@@ -155,8 +155,8 @@ def replay(folder: Path, session: Session, knobs: Knobs, outputs: list[Any]) -> 
     Every line is read before the first unit is stepped. MediaError or InputError where the recording is damaged.
     """
     media, result = session.media, Replayed()
-    samples = np.zeros(media.unit_samples, np.float32)
-    frames = np.zeros((media.unit_frames, *media.user_size, 3), np.uint8)
+    samples = np.zeros(media.hears.unit_samples, np.float32)
+    frames = np.zeros((media.sees.unit_frames, *media.sees.size, 3), np.uint8)
     total = sum(event.unit is not None for event in read_events(folder))
     steps = None
     with ExitStack() as stack, bars("units") as bar:
@@ -190,7 +190,7 @@ def _open_media(folder: Path, media: MediaSpec, stack: ExitStack) -> tuple[Binar
         path = _regular(folder / journal.PICTURES)
     except OSError as error:
         raise InputError(f"{error.filename}: {error.strerror}; the recording is not whole") from error
-    pictures = LosslessReader(path, media.user_size)
+    pictures = LosslessReader(path, media.sees.size)
     return sound, stack.enter_context(closing(pictures))
 
 

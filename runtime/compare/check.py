@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from edge_streamer.runtime.bundle.arrays import Array
-from edge_streamer.runtime.bundle.manifest import DYNAMIC
+from edge_streamer.runtime.bundle.manifest import Precision
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.compare.golden import Golden, golden_units, relative_error, replay
 from edge_streamer.runtime.engines.choose import AUTO
@@ -22,16 +22,17 @@ from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.timing import Tell, untold
 
 TOLERANCE = {
-    "float32": 1e-3, "int8 weights": 0.1, "int8": 0.3, "int4 weights": 0.3, "mixed": 0.3, "fp16": 0.05, "bf16": 0.1,
-    "fp8": 0.3, "nvfp4 weights": 0.3,
+    "float32": 1e-3, "fp16": 0.05, "bf16": 0.1, "int8": 0.1, "int4": 0.3, "fp8": 0.3, "nvfp4": 0.3, "mixed": 0.3,
 }  # fmt: skip
-"""Largest relative error of a quantity, by precision. float32: the exporter demands 1e-4 on its own machine; other
-processors order their sums differently. Measured: 5e-6 (tiny) and 5e-5 (demo, its voice), ONNX Runtime 1.32 and
-1.23.2, x86-64 and an emulated arm64. Integers: where a sum ends near the middle between two codes, another kernel takes
-the other one, and answers differ by as much as the precision costs. Measured between 1.32 and 1.23.2 (demo): int8 0.14,
-int4 0.081. Half precision costs 1.4e-3 in all (demo)."""
+"""Largest relative error of a quantity, by what weights are kept in. float32: the exporter demands 1e-4 on its own
+machine; other processors order their sums differently. Measured: 5e-6 (tiny) and 5e-5 (demo, its voice), ONNX Runtime
+1.32 and 1.23.2, x86-64 and an emulated arm64. Integers: where a sum ends near the middle between two codes, another
+kernel takes the other one, and answers differ by as much as the precision costs. Measured between 1.32 and 1.23.2
+(demo): int8 0.14, int4 0.081. Half precision costs 1.4e-3 in all (demo)."""
 
-ROUNDS = "int8" + DYNAMIC
+NARROW = 0.3
+"""The same where activations are multiplied in 8 bits."""
+ROUNDS = Precision(weights="int8", activations="int8", dynamic=True)
 """Precision whose answers may jump by a step of an integer, where the graph itself says. How far that moves this
 bundle's answers is measured here: the golden units start from a history that is noise, and what is off in one unit
 stays in the next. Not so for 4 bits: how they are multiplied is the engine's own, and 1.23.2 is up to four times that
@@ -82,21 +83,23 @@ def check(
     manifest = bundle.manifest
     if manifest.golden is None:
         raise InputError(f"bundle {manifest.name!r} carries no golden units, so there is nothing to check it against")
-    precisions = {g.precision for g in manifest.graphs}
-    found = (p.removesuffix(DYNAMIC) for p in precisions)
-    precision = max(found, key=lambda p: TOLERANCE.get(p, 1.0), default="float32")
-    tolerance = TOLERANCE.get(precision)
-    if tolerance is None:
-        raise InputError(f"no tolerance is known for precision {precision!r}; upgrade edge-streamer on this device")
+    precisions = [graph.precision for graph in manifest.graphs]
+    tolerance = max(map(tolerance_of, precisions), default=TOLERANCE["float32"])
     session = open_session(bundle, engine=engine, graphs=graphs, tell=tell)
     golden = golden_units(session)
     assert golden is not None
     answers = _replayed(session, golden)
     rows = compare(golden, answers, tolerance)
-    measured = ROUNDS in precisions and precision == "int8" and precision not in precisions
-    if measured and any(row.error > TOLERANCE["float32"] for row in rows):
+    coarsest = {precision.words for precision in precisions if tolerance_of(precision) == tolerance}
+    if coarsest == {ROUNDS.words} and any(row.error > TOLERANCE["float32"] for row in rows):
         rows = compare(golden, answers, tolerance, _rounding(session, golden, answers))
     return Verdict(manifest.name, session.engine.name, golden.meta.units, tolerance, golden.agreement(answers), rows)
+
+
+def tolerance_of(precision: Precision) -> float:
+    """The largest relative error of a quantity, for graphs of this precision."""
+    wide = precision.activations in ("float32", "fp16", "bf16")
+    return TOLERANCE[precision.weights] if wide else NARROW
 
 
 def _replayed(session: Session, golden: Golden, shaken: int | None = None) -> dict[str, Array]:

@@ -130,10 +130,10 @@ def _unfit(golden: Golden, session: Session) -> str | None:
 def _wanted(session: Session, units: int) -> dict[str, Form]:
     """Every answer that ``replay`` gives."""
     media = session.media
-    height, width = (max(1, pixels // BLOCK) for pixels in media.agent_size)
+    height, width = (max(1, pixels // BLOCK) for pixels in media.shows.size)
     unit = {name: Form.of(array) for name, array in session.probe().items()} | {
-        "samples": Form(np.dtype(np.float32), (media.unit_samples,)),
-        "frames": Form(np.dtype(np.float32), (media.unit_frames, height, width, 3)),
+        "samples": Form(np.dtype(np.float32), (media.says.unit_samples,)),
+        "frames": Form(np.dtype(np.float32), (media.shows.unit_frames, height, width, 3)),
     }
     wanted = {f"{index}.{name}": form for index in range(units) for name, form in unit.items()}
     return wanted | {f"end.{path}": Form(np.dtype(np.float64), (1,)) for path in _states(session)}
@@ -146,10 +146,10 @@ def _form(buffer: Buffer) -> Form:
 def made_unit(media: MediaSpec, seed: int, index: int) -> Unit:
     """The user's made-up unit ``index``: noise for sound, a coarse noisy picture, a word now and then."""
     noise = Noise(seed)
-    samples = np.empty(media.unit_samples, np.float32)
+    samples = np.empty(media.hears.unit_samples, np.float32)
     noise.normal(INPUTS, 2 * index, samples)
-    height, width = media.user_size
-    coarse = np.empty((media.unit_frames, -(-height // 8), -(-width // 8), 3), np.float32)
+    height, width = media.sees.size
+    coarse = np.empty((media.sees.unit_frames, -(-height // 8), -(-width // 8), 3), np.float32)
     noise.normal(INPUTS, 2 * index + 1, coarse)
     picture = np.clip(coarse * 50 + 128, 0, 255).astype(np.uint8)
     frames = np.ascontiguousarray(picture.repeat(8, axis=1).repeat(8, axis=2)[:, :height, :width])

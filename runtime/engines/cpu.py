@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import onnxruntime as ort
 
-from edge_streamer.runtime.bundle.manifest import DYNAMIC, EmbeddingSpec, GraphSpec
+from edge_streamer.runtime.bundle.manifest import EmbeddingSpec, GraphSpec
 from edge_streamer.runtime.ending import deaf, underway
 from edge_streamer.runtime.engines.buffers import HostMemory, check_buffers
 from edge_streamer.runtime.engines.contract import Buffer, GraphFile
@@ -41,18 +41,14 @@ ORT_TYPES = {
     "bool": "tensor(bool)",
 }
 SIGNED = {"session.qdqisint8allowed": "1"}
+"""Signed inputs (and rings) stay signed: turning them into unsigned ones fails to load at opset 21 (1.32)."""
 EXACT = {"session.x64quantprecision": "1"}
 """For products whose inputs' range is taken in every run, on a processor where they overflow (overflow.py)."""
-ENTRIES = {
-    "int8": SIGNED,
-    "int8 weights": {"session.disable_quant_qdq": "1"},
-    "int4 weights": {"session.qdq_matmulnbits_accuracy_level": "4"},
-    "mixed": {**SIGNED, "session.qdq_matmulnbits_accuracy_level": "4"},
-}
-"""Settings by a graph's precision: weights that are only stored in fewer bits become floats once, at load, not in every
-run; products of 4-bit weights take their inputs in 8 bits; signed inputs (and rings) stay signed, for turning them into
-unsigned ones fails to load at opset 21 (1.32)."""
-NOT_ON_A_CPU = ("bf16", "nvfp4")
+FLOATS_AT_LOAD = {"session.disable_quant_qdq": "1"}
+"""Weights that are only stored in 8 bits become floats once, at load, not in every run."""
+INTEGERS_TIMES_4_BITS = {"session.qdq_matmulnbits_accuracy_level": "4"}
+"""Products of 4-bit weights take their inputs in 8 bits."""
+NOT_ON_A_CPU = {"bf16", "nvfp4"}
 """Precisions without kernels in ONNX Runtime's CPU provider (1.32)."""
 HOLDS_PYTHON = [int(part) for part in ort.__version__.split(".")[:2]] < [1, 32]
 """Whether no other thread of Python runs while a graph is loaded: so on 1.23.2, not on 1.32."""
@@ -141,11 +137,7 @@ class OrtEngine(HostMemory):
     def options_for(self, spec: GraphSpec) -> ort.SessionOptions:
         """The settings that this graph is opened with."""
         options = session_options(self.threads_for(spec), spin=not is_long(spec))
-        small_rings = any(tensor.dtype == "int8" for tensor in spec.inputs)
-        entries = {**ENTRIES.get(spec.precision.removesuffix(DYNAMIC), {}), **(SIGNED if small_rings else {})}
-        if spec.precision.endswith(DYNAMIC) and products_overflow():
-            entries |= EXACT
-        for key, value in entries.items():
+        for key, value in entries_for(spec).items():
             options.add_session_config_entry(key, value)
         return options
 
@@ -178,9 +170,10 @@ class OrtEngine(HostMemory):
             with deaf() if HOLDS_PYTHON else nullcontext():
                 session = ort.InferenceSession(str(path), self.options_for(spec), providers=["CPUExecutionProvider"])
         except Exception as error:
-            lacking = next((name for name in NOT_ON_A_CPU if spec.precision.startswith(name)), None)
+            precision = spec.precision
+            lacking = {precision.weights, precision.activations} & NOT_ON_A_CPU
             why = (
-                f"a CPU does not compute in {lacking}: the bundle is for a board with TensorRT"
+                f"a CPU does not compute in {' or '.join(sorted(lacking))}: the bundle is for a board with TensorRT"
                 if lacking
                 else one_line(error)
             )
@@ -191,6 +184,20 @@ class OrtEngine(HostMemory):
         self._weights[session] = spec.weight_bytes
         tell(spec.name, 1, 1)
         return OrtGraph(session, spec, self)
+
+
+def entries_for(spec: GraphSpec) -> dict[str, str]:
+    """ONNX Runtime's settings by a graph's precision."""
+    precision, entries = spec.precision, dict[str, str]()
+    if precision.activations in ("int8", "mixed") or any(tensor.dtype == "int8" for tensor in spec.inputs):
+        entries |= SIGNED
+    if (precision.weights, precision.activations) == ("int8", "float32"):
+        entries |= FLOATS_AT_LOAD
+    if precision.weights in ("int4", "mixed"):
+        entries |= INTEGERS_TIMES_4_BITS
+    if precision.dynamic and products_overflow():
+        entries |= EXACT
+    return entries
 
 
 def is_long(spec: GraphSpec) -> bool:

@@ -156,7 +156,8 @@ def prefix_units(world: World, case: Case, count: int) -> list[Unit]:
 
 def check_media(media: MediaSpec) -> None:
     """InputError where a bundle's media are not the toy world's."""
-    came = (media.sample_rate, media.unit_samples, media.unit_frames, media.user_size, media.agent_size)
+    hears, sees = media.hears, media.sees
+    came = (hears.sample_rate, hears.unit_samples, sees.unit_frames, sees.size, media.shows.size)
     wanted = (RATE, UNIT, UNIT // FRAME, (CAMERA_HEIGHT, CAMERA_WIDTH), (HEIGHT, WIDTH))
     if came != wanted:
         raise InputError(

@@ -22,8 +22,8 @@ class Concealment:
     """Of one loop. Its arrays serve every unit: they are copied by whoever keeps them."""
 
     def __init__(self, media: MediaSpec) -> None:
-        self._silence = np.zeros(media.unit_samples, np.float32)
-        self._still: Frames = np.full((media.unit_frames, *media.agent_size, 3), BLACK, np.uint8)
+        self._silence = np.zeros(media.says.unit_samples, np.float32)
+        self._still: Frames = np.full((media.shows.unit_frames, *media.shows.size, 3), BLACK, np.uint8)
 
     def complete(self, response: Response) -> Response:
         """An answer that came, with what its bundle does not give; its last picture is held from now on."""

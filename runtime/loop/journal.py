@@ -122,7 +122,7 @@ class Journal:
         self._make(session, knobs)
         self._sound: BinaryIO = (folder / SOUND).open("wb")
         self._events: BinaryIO = (folder / EVENTS).open("wb")
-        self._pictures = pictures(folder / PICTURES, media.user_size, media.frame_rate)
+        self._pictures = pictures(folder / PICTURES, media.sees.size, media.sees.frame_rate)
         self._count, self._began, self._flushed = 0, time.monotonic(), time.monotonic()
         self._queue: queue.Queue[tuple[Event, _Kept | None] | None] = queue.Queue(MOST_WAITING)
         self._thread = threading.Thread(target=self._write_all, name="journal", daemon=True)

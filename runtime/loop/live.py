@@ -91,11 +91,11 @@ class _LiveLoop:
             raise ValueError("the knobs must say how many solver steps are wanted")
         self._session, self._ends, self._clock, self._settings, self._event = session, ends, clock, settings, event
         self._media = media
-        self._unit_seconds = media.unit_samples / media.sample_rate
-        self._samples = np.zeros(media.unit_samples, np.float32)
-        self._frames: Frames = np.zeros((media.unit_frames, *media.user_size, 3), np.uint8)
+        self._unit_seconds = media.unit_seconds
+        self._samples = np.zeros(media.hears.unit_samples, np.float32)
+        self._frames: Frames = np.zeros((media.sees.unit_frames, *media.sees.size, 3), np.uint8)
         self._concealment = Concealment(media)
-        self._playout = Playout(ends.speaker, media.sample_rate, settings.target_seconds)
+        self._playout = Playout(ends.speaker, media.says.sample_rate, settings.target_seconds)
         self._ladder = Ladder(rungs_for(settings.knobs.steps), self._unit_seconds)
         self._steps = settings.knobs.steps
         self.counters = Counters(unit_seconds=self._unit_seconds, playout=self._playout.counts)
@@ -133,14 +133,14 @@ class _LiveLoop:
 
     def fill(self, stopped: Callable[[], bool]) -> bool:
         """Wait until the unit is full, or late beyond grace; False where the loop was stopped meanwhile."""
-        wanted, microphone = self._media.unit_samples, self._ends.microphone
+        wanted, microphone = self._media.hears.unit_samples, self._ends.microphone
         while True:
             have, now = microphone.available(), self._clock.now()
             if stopped():
                 return False
             if have >= wanted or now >= self._expected + GRACE_SECONDS:
                 break
-            rest = min(max((wanted - have) / self._media.sample_rate, SHORTEST_NAP), LONGEST_NAP)
+            rest = min(max((wanted - have) / self._media.hears.sample_rate, SHORTEST_NAP), LONGEST_NAP)
             self._clock.sleep_until(min(now + rest, self._expected + GRACE_SECONDS))
         self._noticed = now
         self._due = self._expected
@@ -150,7 +150,7 @@ class _LiveLoop:
 
     def _skip(self, have: int) -> None:
         """Whole units that wait behind the one in hand: the oldest are given up."""
-        wanted = self._media.unit_samples
+        wanted = self._media.hears.unit_samples
         late = have // wanted - 1
         if late > 0:
             self._ends.microphone.skip(late * wanted)
@@ -177,7 +177,7 @@ class _LiveLoop:
         return Unit(samples=self._samples, frames=self._frames, text=text)
 
     def _read_microphone(self) -> None:
-        microphone, wanted = self._ends.microphone, self._media.unit_samples
+        microphone, wanted = self._ends.microphone, self._media.hears.unit_samples
         have, captured = microphone.available(), microphone.captured()
         got = microphone.read(self._samples)
         self._samples[got:] = 0.0
@@ -191,10 +191,10 @@ class _LiveLoop:
             self._world_end = self._noticed
             return
         rest = have - wanted
-        self._world_end = self._noticed if captured is None else captured - rest / self._media.sample_rate
+        self._world_end = self._noticed if captured is None else captured - rest / self._media.hears.sample_rate
         self._surplus.append(rest)
         creeping = min(self._surplus) if len(self._surplus) == CREEP_UNITS else 0
-        if creeping > CREEP_SECONDS * self._media.sample_rate:
+        if creeping > CREEP_SECONDS * self._media.hears.sample_rate:
             self.counters.crept_samples += microphone.skip(creeping)
             self._surplus.clear()
 
@@ -271,7 +271,7 @@ class _LiveLoop:
         if self._ladder.rung.hold:
             self.counters.held += 1
         else:
-            frame = 1 / self._media.frame_rate
+            frame = 1 / self._media.shows.frame_rate
             ends.screen.show(frames, [heard + index * frame for index in range(len(frames))])
         for late in ends.screen.lateness():
             self.counters.lip_offset.add(late)

@@ -97,13 +97,13 @@ class _Loop:
     def __init__(self, session: Steps, ends: Ends, clock: Clock, pace: Pace) -> None:
         media = session.media
         self._session, self._ends, self._clock, self._pace = session, ends, clock, pace
-        self._samples = np.zeros(media.unit_samples, np.float32)
-        self._frames: Frames = np.zeros((media.unit_frames, *media.user_size, 3), np.uint8)
+        self._samples = np.zeros(media.hears.unit_samples, np.float32)
+        self._frames: Frames = np.zeros((media.sees.unit_frames, *media.sees.size, 3), np.uint8)
         self._concealment = Concealment(media)
         self._failures = 0
         self._held_up = 0.0
         """How far the loop is behind, in seconds, for no other reason than the time that recording took."""
-        self.report = RunReport(unit_seconds=media.unit_samples / media.sample_rate)
+        self.report = RunReport(unit_seconds=media.unit_seconds)
         self.begun = clock.now()
 
     @property

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from edge_streamer.runtime.bundle.arrays import Array
+from edge_streamer.runtime.bundle.consistency import STATIC
 from edge_streamer.runtime.bundle.manifest import Manifest, Name, TensorSpec
 from edge_streamer.runtime.engines.contract import Buffer, Side
 from edge_streamer.runtime.errors import BundleError, InputError
@@ -27,6 +28,14 @@ class Constants(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     order: tuple[Name, ...]
     inputs: tuple[Name, ...]
     outputs: tuple[Name, ...]
+
+
+def read_constants(manifest: Manifest) -> Constants:
+    """A chain's constants, checked. BundleError names the key."""
+    try:
+        return msgspec.convert(manifest.constants, Constants)
+    except msgspec.ValidationError as error:
+        raise BundleError(f"manifest.json, constants: {error}") from None
 
 
 def check_wiring(constants: Constants, manifest: Manifest) -> None:
@@ -77,10 +86,7 @@ class Chain:
     def __init__(self, place: Workplace):
         self._place = place
         self._index = 0
-        try:
-            self.constants = msgspec.convert(place.bundle.manifest.constants, Constants)
-        except msgspec.ValidationError as error:
-            raise BundleError(f"manifest.json, constants: {error}") from None
+        self.constants = read_constants(place.bundle.manifest)
         if place.store.rings:
             raise BundleError(f"a chain cannot fill rings, the bundle has {sorted(place.store.rings)}")
         check_wiring(self.constants, place.bundle.manifest)
@@ -139,6 +145,11 @@ class Chain:
 
     def prefix(self) -> Prefix:
         raise InputError("this bundle has no prefix; a chain takes none")
+
+    @staticmethod
+    def runs(manifest: Manifest) -> dict[tuple[str, str], int]:
+        """(graph, length) -> runs per step: each graph of the order once."""
+        return {(name, STATIC): 1 for name in read_constants(manifest).order}
 
     def host(self) -> dict[str, object]:
         return {"unit": self._index}

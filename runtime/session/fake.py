@@ -65,8 +65,8 @@ class FakeSession:
         self.restored: list[Snapshot] = []
         self.steps = self.answered = 0
         self._clock, self._times, self._failing, self._during = clock, step_seconds, set(failing), during
-        self._samples = np.zeros(media.unit_samples, np.float32)
-        self._frames = np.zeros((media.unit_frames, *media.agent_size, 3), np.uint8)
+        self._samples = np.zeros(media.says.unit_samples, np.float32)
+        self._frames = np.zeros((media.shows.unit_frames, *media.shows.size, 3), np.uint8)
 
     def step(self, unit: Unit, forced: Sequence[int] | None = None) -> Response:
         step, self.steps = self.steps, self.steps + 1
@@ -78,7 +78,7 @@ class FakeSession:
             self._frames[:], self._samples[:] = 255, np.nan
             raise StepError(f"core gave a NaN in step {step}; the unit was rolled back")
         heard = np.zeros_like(self._samples) if unit.samples is None else unit.samples.copy()
-        saw = np.zeros((self.media.unit_frames, *self.media.user_size, 3), np.uint8)
+        saw = np.zeros((self.media.sees.unit_frames, *self.media.sees.size, 3), np.uint8)
         self.seen.append(Seen(heard, saw if unit.frames is None else unit.frames.copy(), unit.text))
         self._samples[:] = 0.5 * heard
         self._frames[:] = level(self.answered)

@@ -155,7 +155,7 @@ class Plain:
             path, options = str(bundle.file(spec.file)), engine.options_for(spec)
             self._graphs[name] = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self._outputs = {name: [o.name for o in graph.get_outputs()] for name, graph in self._graphs.items()}
-        self._host, self._embeddings = Host(bundle, start), bundle.embedding_rows()
+        self._host, self._embeddings = Host(bundle, start), bundle.embedding_rows("text")
         self._constants = c = self._host.constants
         self._layout = Layout(c)
         self._angles = RotaryTable(engine, c, self._layout)

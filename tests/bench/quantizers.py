@@ -41,6 +41,7 @@ from edge_streamer.quantization.make import rewrite
 from edge_streamer.quantization.schemes import CODECS, Scheme
 from edge_streamer.quantization.streams import scenes, shipped, usual
 from edge_streamer.runtime.bundle.arrays import Array
+from edge_streamer.runtime.bundle.manifest import Precision
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.bundle.shipped import bundle_path
 from edge_streamer.runtime.compare.error_over_time import drift
@@ -48,6 +49,8 @@ from edge_streamer.runtime.engines.contract import GraphFile
 from edge_streamer.runtime.session.session import open_session
 from edge_streamer.runtime.unit import Response
 
+INT8, INT8_DYNAMIC = (Precision(weights="int8", activations="int8", dynamic=d) for d in (False, True))
+INT4 = Precision(weights="int4")
 STATIC_UNITS = 40
 """Whose passes quantize_static is shown: it keeps every input of every pass, rings and all, in memory."""
 WARM_UP = 10
@@ -139,7 +142,7 @@ def modelopt(passes: Mapping[str, list[dict[str, Array]]], mode: str, method: st
     return make
 
 
-def measured(bundle: Bundle, make: Make, precision: str, units: int) -> dict[str, Any]:
+def measured(bundle: Bundle, make: Make, precision: Precision, units: int) -> dict[str, Any]:
     """One way."""
     media = bundle.manifest.media
     assert media is not None
@@ -171,26 +174,26 @@ def measured(bundle: Bundle, make: Make, precision: str, units: int) -> dict[str
     }  # fmt: skip
 
 
-def ways(bundle: Bundle) -> Iterator[tuple[str, Make, str]]:
+def ways(bundle: Bundle) -> Iterator[tuple[str, Make, Precision]]:
     """(name, how, precision)"""
     media = bundle.manifest.media
     assert media is not None
     seen = observe(bundle, islice(usual(media).units(), CALIBRATION_UNITS)).layers
     passes = recorded(bundle, STATIC_UNITS)
-    yield "int8", ours(Scheme("int8"), seen), "int8 dynamic"
-    yield "int8 nearest", ours(Scheme("int8"), {}), "int8 dynamic"
-    yield "dynamic", dynamic, "int8 dynamic"
-    yield "int8 orin", ours(Scheme("int8", "orin"), seen), "int8"
-    yield "static", static(passes), "int8"
-    yield "int4", ours(Scheme("int4"), seen), "int4 weights"
-    yield "int4 everywhere", ours(Scheme("int4", spared=False), seen), "int4 weights"
-    yield "int4 nearest", ours(Scheme("int4", spared=False), {}), "int4 weights"
-    yield "nbits", nbits, "int4 weights"
+    yield "int8", ours(Scheme("int8"), seen), INT8_DYNAMIC
+    yield "int8 nearest", ours(Scheme("int8"), {}), INT8_DYNAMIC
+    yield "dynamic", dynamic, INT8_DYNAMIC
+    yield "int8 orin", ours(Scheme("int8", "orin"), seen), INT8
+    yield "static", static(passes), INT8
+    yield "int4", ours(Scheme("int4"), seen), INT4
+    yield "int4 everywhere", ours(Scheme("int4", spared=False), seen), INT4
+    yield "int4 nearest", ours(Scheme("int4", spared=False), {}), INT4
+    yield "nbits", nbits, INT4
     if importlib.util.find_spec("modelopt"):
-        yield "modelopt int8", modelopt(passes, "int8", "entropy"), "int8"
-        yield "modelopt int8 max", modelopt(passes, "int8", "max"), "int8"
-        yield "modelopt int4 clip", modelopt(passes, "int4", "awq_clip"), "int4 weights"
-        yield "modelopt int4 lite", modelopt(passes, "int4", "awq_lite"), "int4 weights"
+        yield "modelopt int8", modelopt(passes, "int8", "entropy"), INT8
+        yield "modelopt int8 max", modelopt(passes, "int8", "max"), INT8
+        yield "modelopt int4 clip", modelopt(passes, "int4", "awq_clip"), INT4
+        yield "modelopt int4 lite", modelopt(passes, "int4", "awq_lite"), INT4
     else:
         print("modelopt: not installed here, left out", file=sys.stderr)
 

@@ -69,9 +69,9 @@ def render(program: str, voice: str, word: str, wav: Path) -> None:
 def answer(session: Session, wav: Path) -> str:
     """What the agent says of a recording with silence around it."""
     media, words = session.media, ""
-    frames = np.zeros((media.unit_frames, *media.user_size, 3), np.uint8)
+    frames = np.zeros((media.sees.unit_frames, *media.sees.size, 3), np.uint8)
     with closing(AudioFile(wav, media)) as file:
-        samples = np.zeros(media.unit_samples, np.float32)
+        samples = np.zeros(media.hears.unit_samples, np.float32)
         for _ in range(BEFORE):
             words += session.step(Unit(samples=samples, frames=frames)).text
         while file.read(samples):

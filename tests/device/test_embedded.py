@@ -36,8 +36,8 @@ def test_the_base_install_is_all_there_is() -> None:
 
 def test_what_ships_is_quantized_and_small() -> None:
     shipped, floats = (edge_streamer.open(bundle_path(floats=f)).bundle for f in (False, True))
-    assert {g.precision for g in floats.manifest.graphs} == {"float32"}
-    assert {g.precision for g in shipped.manifest.graphs} == {"int8 dynamic", "int8 weights"}
+    assert {g.precision.words for g in floats.manifest.graphs} == {"float32"}
+    assert {g.precision.words for g in shipped.manifest.graphs} == {"int8 dynamic", "int8 weights"}
     assert shipped.size + floats.size < 35e6
 
 
@@ -53,12 +53,12 @@ def test_the_embedded_bundle_can_be_inspected(bundle: Path, capsys: pytest.Captu
 def test_the_embedded_bundle_steps_and_answers_in_its_media_contract(bundle: Path) -> None:
     session = edge_streamer.open(bundle)
     media = session.media
-    silence = np.zeros(media.unit_samples, np.float32)
+    silence = np.zeros(media.hears.unit_samples, np.float32)
     for index in range(3):
         response = session.step(edge_streamer.Unit(samples=silence, text="hello"))
         assert response.index == index
-        assert response.samples.shape == (media.unit_samples,)
-        assert response.frames.shape == (media.unit_frames, *media.agent_size, 3)
+        assert response.samples.shape == (media.hears.unit_samples,)
+        assert response.frames.shape == (media.sees.unit_frames, *media.shows.size, 3)
         assert np.isfinite(response.samples).all()
 
 

@@ -31,7 +31,7 @@ from tests.sounds import noise, offsets_of_tenths
 
 DRIVERS = {"sound": Path("/sys/bus/platform/drivers/snd_aloop"), "camera": Path("/sys/bus/platform/drivers/vivid")}
 SPEAKER, MICROPHONE = "Loopback: PCM (hw:0,0)", "Loopback: PCM (hw:0,1)"
-RATE = MEDIA.sample_rate
+RATE = MEDIA.hears.sample_rate
 PATIENCE = 120.0
 """Seconds. An emulated machine takes ten to start a worker."""
 until = partial(waiting.until, patience=PATIENCE)
@@ -168,7 +168,7 @@ def test_an_unplugged_card_is_lost_and_found_again(speaker: Speaker, microphone:
 
 def test_a_camera_by_part_of_its_name_gives_pictures_of_now() -> None:
     camera = Camera("vivid", MEDIA)
-    out = np.zeros((MEDIA.unit_frames, *MEDIA.user_size, 3), np.uint8)
+    out = np.zeros((MEDIA.sees.unit_frames, *MEDIA.sees.size, 3), np.uint8)
     try:
         assert camera.wait() == ""
         until(lambda: camera.read(out, time.monotonic()) is not None, "a picture came")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from edge_streamer.export import count, prove
 from edge_streamer.export import write as writing
 from edge_streamer.export.onnx_files import IR_VERSION, OPSET, ExportError, write_graph
 from edge_streamer.export.wan_streamer.config import PRESETS
-from edge_streamer.export.wan_streamer.graphs import plan_graphs
+from edge_streamer.export.wan_streamer.graphs import ROLES, plan_graphs
 from edge_streamer.export.wan_streamer.model import WanStreamer, build
 from edge_streamer.export.wan_streamer.tokenizer import byte_level
 from edge_streamer.export.wan_streamer.weights import save_weights
@@ -153,10 +154,38 @@ def test_files_are_portable_and_tell_nothing_of_the_machine(tiny_bundle: Path) -
         model = onnx.load(path, load_external_data=False)
         assert model.ir_version == IR_VERSION
         assert [(o.domain, o.version) for o in model.opset_import] == [("", OPSET)]
-        assert not model.metadata_props
         text = path.read_bytes()
         for trace in (b"site-packages", b"/home", b"/root", b'File "', str(Path.cwd()).encode()):
             assert trace not in text, f"{path.name} holds {trace!r}"
+
+
+def test_a_file_says_what_it_is(tiny_bundle: Path) -> None:
+    manifest = Bundle.open(tiny_bundle).manifest
+    for graph in manifest.graphs:
+        model = onnx.load(tiny_bundle / graph.file, load_external_data=False)
+        said = {each.key.removeprefix("edge_streamer."): each.value for each in model.metadata_props}
+        assert (said["program"], said["graph"], said["unit_seconds"]) == ("wan_streamer", graph.name, "0.16")
+        assert (said["precision"], said["model_license"]) == ("float32", "none")
+        assert json.loads(said.get("lengths", "[]")) == list(graph.lengths)
+        names = {value.name for value in (*model.graph.input, *model.graph.output)}
+        pairs = json.loads(said.get("carries", "{}")) | json.loads(said.get("rings", "{}"))
+        assert {*pairs, *pairs.values()} == {n for n in names if n.startswith(("state.", "state_next.", "append."))}
+        assert model.graph.doc_string == ROLES[graph.name]
+        assert (model.graph.name, model.producer_name) == (graph.name, "edge-streamer")
+
+
+def test_nodes_are_called_by_the_modules_they_come_from(tiny_bundle: Path) -> None:
+    graphs = {path.stem: onnx.load(path, load_external_data=False).graph for path in tiny_bundle.rglob("*.onnx")}
+    for graph in graphs.values():
+        names = [node.name for node in graph.node]
+        assert len({*names}) == len(names)
+        for node in graph.node:
+            assert re.fullmatch(rf"(.+\.)?{node.op_type}(_\d+)?", node.name)
+    owners = {n.input[1]: n.name for g in graphs.values() for n in g.node if n.op_type in ("Conv", "MatMul")}
+    assert owners["model.layers.0.attention.qkv.weight"] == "layers.0.attention.qkv.MatMul"
+    owned = {w: n for w, n in owners.items() if w.endswith(".weight")}
+    inside = [n.startswith(w.removeprefix("model.").removesuffix(".weight")) for w, n in owned.items()]
+    assert sum(inside) > 0.9 * len(inside)
 
 
 def test_each_weight_is_on_disk_once(tiny_bundle: Path) -> None:
@@ -184,12 +213,12 @@ def test_the_unit_time_is_of_warm_units_without_a_recorder(tiny_bundle: Path, mo
     assert proof.seconds_per_unit == prove.GOLDEN_UNITS + (prove.TIMED_UNITS + 1) / 2
 
 
-def test_operations_are_those_that_torch_counts(tmp_path: Path) -> None:
+def test_operations_are_those_that_torch_counts(tmp_path: Path, tiny_bundle: Path) -> None:
     """The core's, at every length, against torch's own counter."""
     from torch.utils.flop_counter import FlopCounterMode
 
     plan = plan_graphs(build(PRESETS["tiny"], 0))[-1]
-    graph, _ = write_graph(plan, tmp_path)
+    graph, _ = write_graph(plan, tmp_path, Bundle.open(tiny_bundle).manifest)
     for length in plan.lengths:
         inputs = [long_input(i.example, i.long, length) for i in plan.inputs]
         with FlopCounterMode(display=False) as counter, torch.no_grad():

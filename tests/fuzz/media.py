@@ -96,7 +96,7 @@ def read(path: Path) -> str:
         return f"{len(read_text(path, MEDIA))} texts"
     if path.name[0] in "abf":
         with contextlib.closing(AudioFile(path, MEDIA)) as sound:
-            samples = np.zeros(MEDIA.unit_samples, np.float32)
+            samples = np.zeros(MEDIA.hears.unit_samples, np.float32)
             units = 0
             while units < MOST_UNITS and sound.read(samples):
                 units += 1
@@ -104,7 +104,7 @@ def read(path: Path) -> str:
                 raise AssertionError("a sample is not finite")
     if path.name[0] not in "ab":
         with contextlib.closing(VideoFile(path, MEDIA)) as film:
-            frames = np.zeros((MEDIA.unit_frames, *MEDIA.user_size, 3), np.uint8)
+            frames = np.zeros((MEDIA.sees.unit_frames, *MEDIA.sees.size, 3), np.uint8)
             for _ in range(12):
                 film.read(frames)
     return "read"

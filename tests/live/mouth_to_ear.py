@@ -41,7 +41,7 @@ class StandIn:
 
     def __init__(self, step_seconds: float) -> None:
         self.media, self._step_seconds, self._count = MEDIA, step_seconds, 0
-        self._frames = np.zeros((MEDIA.unit_frames, *MEDIA.agent_size, 3), np.uint8)
+        self._frames = np.zeros((MEDIA.sees.unit_frames, *MEDIA.shows.size, 3), np.uint8)
         self._open = 0
         """Samples of an answer that reaches into the next unit."""
 
@@ -63,7 +63,7 @@ class StandIn:
 def clicks(seconds: float) -> np.ndarray:
     """Negative clicks at 48 kHz, the first after a second."""
     sound = np.zeros(int(seconds * RATE), np.float32)
-    length = PULSE_SAMPLES * RATE // MEDIA.sample_rate
+    length = PULSE_SAMPLES * RATE // MEDIA.hears.sample_rate
     for begin in np.arange(1.0, seconds - 1.0, APART_SECONDS):
         sound[int(begin * RATE) : int(begin * RATE) + length] = -0.7
     return sound

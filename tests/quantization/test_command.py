@@ -75,19 +75,17 @@ def test_a_quantized_bundle_opens_checks_and_is_small(made: Made, tiny_bundle: P
         assert check(bundle).passed
     weights = [sum(g.weight_bytes for g in b.manifest.graphs) for b in (bundle, source)]
     assert weights[0] < (0.7 if made.scheme in HALVES else 0.5) * weights[1]
-    said = {g.name: g.precision for g in bundle.manifest.graphs}
+    said = {g.name: g.precision.words for g in bundle.manifest.graphs}
     codecs = made.scheme if made.scheme in HALVES else "fp16" if made.scheme in SMALL_FLOATS else "int8 weights"
     assert said["decode"] == codecs
     assert said["core"] in {
         "int4": ["int4 weights"], "nvfp4": ["nvfp4 weights"], "auto": ["int8 dynamic", "int4 weights", "mixed dynamic"],
         "int8": ["int8 dynamic" if made.target == "cpu" else "int8"],
     }.get(made.scheme, [made.scheme])  # fmt: skip
-    assert bundle.manifest.embedding is not None
-    assert source.manifest.embedding is not None
-    assert bundle.manifest.embedding.dtype == ("float16" if made.scheme in HALVES else "int8")
-    rows = np.empty((2, 3, source.embedding_rows().width), np.float32)
+    assert [table.dtype for table in bundle.manifest.embeddings] == ["float16" if made.scheme in HALVES else "int8"]
+    rows = np.empty((2, 3, source.embedding_rows("text").width), np.float32)
     for out, one in zip(rows, (bundle, source), strict=True):
-        one.embedding_rows().rows([0, 65, 259], out)
+        one.embedding_rows("text").rows([0, 65, 259], out)
     assert np.abs(rows[0] - rows[1]).max() < 0.005 * np.abs(rows[1]).max()
 
 

@@ -18,6 +18,7 @@ from edge_streamer.quantization.formats import INT8, Codes, Format, Matrix, to_n
 from edge_streamer.quantization.make import rewrite
 from edge_streamer.quantization.schemes import Scheme
 from edge_streamer.quantization.streams import shipped
+from edge_streamer.runtime.bundle.manifest import Precision
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.bundle.shipped import bundle_path
 from edge_streamer.runtime.compare.error_over_time import LATENTS, drift
@@ -28,7 +29,7 @@ from tests.quantized import changed
 BOUND = -25.0
 """dB; what INT8 must hold."""
 UNITS = 40
-STORED = "int8 weights"
+STORED, STATIC = Precision(weights="int8"), Precision(weights="int8", activations="int8")
 """Products in float: what is measured is the weights' rounding alone."""
 
 
@@ -61,7 +62,7 @@ def error_of(rounding: Callable[[Matrix], Codes], folder: Path) -> float:
     return error_after(store, STORED, folder)
 
 
-def error_after(change: Callable[[ir.Model], None], precision: str, folder: Path) -> float:
+def error_after(change: Callable[[ir.Model], None], precision: Precision, folder: Path) -> float:
     """The latents' error over UNITS after ``change`` of the Transformer, dB."""
     source = bundle_path(floats=True)
     made = changed(Path(shutil.copytree(source, folder / "demo")), "core", change, precision)
@@ -108,7 +109,7 @@ def test_ranges_of_a_silent_room_are_seen(tmp_path: Path) -> None:
         seen = observe(Bundle.open(bundle_path(floats=True)), units).layers
         scheme, folder = Scheme("int8", "orin"), tmp_path / name
         folder.mkdir()
-        found[name] = error_after(partial(_rewritten, scheme=scheme, seen=seen), "int8", folder)
+        found[name] = error_after(partial(_rewritten, scheme=scheme, seen=seen), STATIC, folder)
     print(", ".join(f"{name} {error:.1f} dB" for name, error in found.items()))
     assert found["talk"] < -20
     assert found["silence"] > found["talk"] + 10

@@ -12,12 +12,13 @@ import pytest
 from edge_streamer.quantization import graph, qdq
 from edge_streamer.quantization.formats import FP16, INT4, INT8, fits, to_nearest
 from edge_streamer.quantization.schemes import CODECS, Plan, Scheme
+from edge_streamer.runtime.bundle.manifest import Precision
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.bundle.shipped import bundle_path
 from edge_streamer.runtime.compare.golden import made_unit
 from edge_streamer.runtime.programs.wan_streamer.program import wan_streamer
 from edge_streamer.runtime.session.session import Session, open_session
-from tests.quantized import changed, latents
+from tests.quantized import FLOAT32, changed, latents
 
 FOLDABLE = ("attention.qkv", "feed_forward.gate_up", "feed_forward.down")
 
@@ -34,7 +35,7 @@ def answers(session: Session) -> list[np.ndarray]:
     return [found, response.samples.copy(), np.stack([s["scores"].host for s in wiring.sampled])]
 
 
-def latents_of(folder: Path, name: str, change, precision: str = "float32") -> np.ndarray:
+def latents_of(folder: Path, name: str, change, precision: Precision = FLOAT32) -> np.ndarray:
     return latents(open_session(changed(folder, name, change, precision)))
 
 
@@ -84,7 +85,7 @@ def test_stored_weights_are_the_codes(spoiled: Path, name: str) -> None:
         for layer in graph.layers(model):
             qdq.store(model, layer, to_nearest(layer.matrix, INT8))
 
-    wanted, came = latents_of(other, name, floats), latents_of(spoiled, name, store, "int8 weights")
+    wanted, came = latents_of(other, name, floats), latents_of(spoiled, name, store, Precision(weights="int8"))
     assert np.linalg.norm(came - wanted) < 1e-4 * np.linalg.norm(wanted)
 
 
@@ -111,7 +112,7 @@ def test_half_precision_is_near_and_every_product_is_in_it(spoiled: Path, name: 
         for layer in graph.layers(model):
             qdq.cast(model, layer, FP16)
 
-    after = answers(open_session(changed(spoiled, name, cast, "fp16")))
+    after = answers(open_session(changed(spoiled, name, cast, Precision(weights="fp16", activations="fp16"))))
     assert 0 < max(np.linalg.norm(a - b) / np.linalg.norm(b) for a, b in zip(after, before, strict=True)) < 0.01
     made = onnx.shape_inference.infer_shapes(onnx.load(spoiled / "graphs" / f"{name}.onnx", load_external_data=False))
     kinds = {i.name: i.data_type for i in made.graph.initializer}

@@ -35,13 +35,13 @@ class Camera:
 
     def __init__(self, name: str, media: MediaSpec) -> None:
         self._name, self._media = name, media
-        height, width = media.user_size
+        height, width = media.sees.size
         self._shape = (height, width, 3)
         self._lock = threading.Lock()
         self._history: deque[tuple[float, np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]] = deque(maxlen=KEPT)
         self._given = self._unsent = self._past_given = self._past_unsent = 0
         self._broken = self._past_broken = 0
-        options = {"name": name, "height": height, "width": width, "frame_rate": media.frame_rate}
+        options = {"name": name, "height": height, "width": width, "frame_rate": media.sees.frame_rate}
         self._supervisor = Supervisor("camera", WORKER, options, self._hear, silent_seconds=SILENT_SECONDS)
         self._supervisor.start()
 
@@ -56,7 +56,7 @@ class Camera:
         if not history:
             out[:] = GREY
             return None
-        step = 1 / self._media.frame_rate
+        step = 1 / self._media.sees.frame_rate
         shown = history[0]
         for index, picture in enumerate(out):
             end = until - (len(out) - 1 - index) * step

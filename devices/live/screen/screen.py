@@ -31,7 +31,7 @@ class Screen:
         self, where: str, media: MediaSpec, on_key: Callable[[str], None], on_text: Callable[[str], None]
     ) -> None:
         self._where, self._media, self._on_key, self._on_text = where, media, on_key, on_text
-        height, width = media.agent_size
+        height, width = media.shows.size
         self._late: list[float] = []
         self._skipped = self._past_skipped = self._replaced = self._shown = 0
         self._next: tuple[bytes, int, int, int] | None = None

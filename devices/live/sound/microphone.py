@@ -85,11 +85,11 @@ class Microphone:
 
     def __init__(self, name: str, media: MediaSpec, echo: Echo) -> None:
         self._name, self._media, self._echo = name, media, echo
-        self._frame = media.sample_rate // FRAMES_A_SECOND
+        self._frame = media.hears.sample_rate // FRAMES_A_SECOND
         self._pipeline: _Pipeline | None = None
         self._rest: Samples = np.empty(0, np.float32)
         """At the model's rate, less than a frame."""
-        self._ready = SampleRing(round(RING_SECONDS * media.sample_rate))
+        self._ready = SampleRing(round(RING_SECONDS * media.hears.sample_rate))
         self._captured: float | None = None
         self._stats: dict[str, float] = {}
         self._garbage = self._clipped = self._flags = self._refused = self._zeros = self._muted = 0
@@ -126,7 +126,7 @@ class Microphone:
         if message.kind == OPENED:
             facts = message.facts()
             self._keep_counts()
-            self._pipeline = _Pipeline(facts["rate"], facts["channels"], self._media.sample_rate)
+            self._pipeline = _Pipeline(facts["rate"], facts["channels"], self._media.hears.sample_rate)
         elif message.kind == STATS:
             self._stats = message.facts()
         elif message.kind == BLOCK and self._pipeline is not None:
@@ -180,9 +180,9 @@ class Microphone:
 
     def _work_on(self, pipeline: _Pipeline, samples: Samples) -> None:
         """Whole frames, the canceller's and the ring's."""
-        rates = pipeline.rate / self._media.sample_rate
+        rates = pipeline.rate / self._media.hears.sample_rate
         end = pipeline.time_of(round((pipeline.resampler.given - len(self._rest)) * rates))
-        begin = end - len(samples) / self._media.sample_rate
+        begin = end - len(samples) / self._media.hears.sample_rate
         self._ready.write(self._echo.clean(samples, begin))
         self._captured = end - self._echo.latency
 
@@ -250,13 +250,13 @@ class SoundFile:
         return self._begun
 
     def available(self) -> int:
-        passed = int((self._clock.now() - self._start) * self._media.sample_rate) - self._taken
+        passed = int((self._clock.now() - self._start) * self._media.hears.sample_rate) - self._taken
         while not self.ended and self._fetched - self._taken < passed:
             self._fetch()
         return min(passed, self._fetched - self._taken)
 
     def captured(self) -> float | None:
-        return self._start + (self._taken + self.available()) / self._media.sample_rate
+        return self._start + (self._taken + self.available()) / self._media.hears.sample_rate
 
     def read(self, out: Samples) -> int:
         count = got = min(len(out), self.available())
@@ -278,10 +278,10 @@ class SoundFile:
         self._taken += count
 
     def _fetch(self) -> None:
-        unit = np.empty(self._media.unit_samples, np.float32)
+        unit = np.empty(self._media.hears.unit_samples, np.float32)
         if not self._file.read(unit):
             self.ended = True
             return
-        begin = self._start + self._fetched / self._media.sample_rate
+        begin = self._start + self._fetched / self._media.hears.sample_rate
         self._units.append(self._echo.clean(unit, begin))
         self._fetched += len(unit)

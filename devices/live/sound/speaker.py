@@ -144,7 +144,7 @@ class Speaker:
             self._past_concealed += old.concealed
             self._past_flags += old.flags
             self._dropped += old.sent - old.real
-        opening = _Opening(int(facts["rate"]), self._media.sample_rate, float(facts.get("latency", 0.0)))
+        opening = _Opening(int(facts["rate"]), self._media.says.sample_rate, float(facts.get("latency", 0.0)))
         opening.resampler.turn(self._ratio)
         self._marks.clear()
         self._opening = opening
@@ -160,7 +160,7 @@ class Speaker:
             return
         self._marks.append(_Mark(self._position, opening.written, self._ratio))
         self._position += len(samples)
-        opening.written += len(samples) * opening.rate / self._media.sample_rate / self._ratio
+        opening.written += len(samples) * opening.rate / self._media.says.sample_rate / self._ratio
         block = opening.resampler(np.clip(samples, -1.0, 1.0))
         most = PACKET_BYTES // 4
         for begin in range(0, len(block), most):
@@ -192,7 +192,7 @@ class Speaker:
         if opening is None or not self._marks or self._supervisor.state != "open":
             return now
         mark = next((mark for mark in reversed(self._marks) if mark.position <= position), self._marks[0])
-        sample = mark.sample + (position - mark.position) * opening.rate / self._media.sample_rate / mark.ratio
+        sample = mark.sample + (position - mark.position) * opening.rate / self._media.says.sample_rate / mark.ratio
         with self._lock:
             called, waits = opening.called, sample - opening.real
             if waits >= 0 and (called is None or now - called > STANDSTILL_SECONDS):  # at the earliest

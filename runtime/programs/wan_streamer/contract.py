@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edge_streamer.runtime.bundle.manifest import CarrySpec, Manifest, MediaSpec, RingSpec, TensorSpec
+from edge_streamer.runtime.bundle.manifest import (
+    TEXT,
+    CarrySpec,
+    Manifest,
+    MediaSpec,
+    PicturesSpec,
+    RingSpec,
+    SoundSpec,
+    TensorSpec,
+)
 from edge_streamer.runtime.engines.buffers import ALIGNMENT
 from edge_streamer.runtime.errors import BundleError
 from edge_streamer.runtime.programs.wan_streamer.layout import Layout
@@ -20,6 +29,11 @@ Side = dict[str, tuple[str, Shape]]
 
 _CARRYING = ("encode", "decode", "encode_agent")
 """Graphs with memory of their own: the ends of the two codecs."""
+_MEDIA = {
+    "sound_in": ("encode", "samples"), "sound_out": ("decode", "samples"), "pictures_in": ("encode", "frames"),
+    "pictures_out": ("decode", "frames"), "text_in": ("core", "embeddings"), "text_out": ("slot", "token"),
+}  # fmt: skip
+"""Part of the media -> (graph, tensor)."""
 _MAY_GIVE_MORE = ("decode", "slot")
 """Graphs whose further outputs the program keeps for whoever looks."""
 
@@ -32,6 +46,7 @@ def check_contract(layout: Layout, manifest: Manifest) -> None:
         raise BundleError(f"head_size is {layout.constants.head_size}; wanted an even number, half of it is turned")
     if manifest.graph("core").lengths != layout.lengths:
         raise BundleError(f"core has lengths {manifest.graph('core').lengths}; the constants say {layout.lengths}")
+    _check_media(manifest.media)
     for name, (inputs, outputs) in _graphs(layout, manifest.media).items():
         if name == "encode_agent" and not layout.constants.prefix_tokens:
             continue  # no step and no prefix runs it
@@ -55,7 +70,7 @@ def _graphs(layout: Layout, media: MediaSpec) -> dict[str, tuple[Side, Side]]:
     f: Side = {name: ("float32", shape) for name, shape in floats.items()}
     latents: Side = {"latents.video": f["video"], "latents.audio": f["audio"]}
     time: Side = {"t": f["one"], "dt": f["one"]}
-    user, agent = _media(media, media.user_size), _media(media, media.agent_size)
+    user, agent = _media(media.hears, media.sees), _media(media.says, media.shows)
     core: Side = {"embeddings": f["hidden"], "cos": f["rows"], "sin": f["rows"], "group": ("float32", ("T",))}
     if c.prefix_tokens:
         core |= {"prefix_cos": f["rows"], "prefix_sin": f["rows"]}
@@ -80,11 +95,29 @@ def _graphs(layout: Layout, media: MediaSpec) -> dict[str, tuple[Side, Side]]:
     }
 
 
-def _media(media: MediaSpec, size: tuple[int, int]) -> Side:
+def _media(sound: SoundSpec, pictures: PicturesSpec) -> Side:
     return {
-        "samples": ("float32", (media.unit_samples,)),
-        "frames": ("uint8", (media.unit_frames, *size, 3)),
+        "samples": ("float32", (sound.unit_samples,)),
+        "frames": ("uint8", (pictures.unit_frames, *pictures.size, 3)),
     }
+
+
+def _check_media(media: MediaSpec) -> None:
+    """Every part is there, where it belongs; both ways have one rate."""
+    for name, place in _MEDIA.items():
+        part = getattr(media, name)
+        if part is None:
+            raise BundleError(f"manifest.json has no media.{name}; a wan_streamer bundle has {', '.join(_MEDIA)}")
+        if (part.graph, part.tensor) != place:
+            raise BundleError(
+                f"media.{name} is {part.tensor!r} of graph {part.graph!r}; wanted {place[1]!r} of {place[0]!r}"
+            )
+    for one, other in ((media.hears, media.says), (media.sees, media.shows)):
+        rates = [part.sample_rate if isinstance(part, SoundSpec) else part.frame_rate for part in (one, other)]
+        if rates[0] != rates[1]:
+            raise BundleError(
+                f"media has {rates[0]} a second in as {one.tensor} and {rates[1]} out; a conversation has one rate"
+            )
 
 
 def _check_graph(manifest: Manifest, name: str, inputs: Side, outputs: Side) -> None:
@@ -157,9 +190,14 @@ def _check_rings(layout: Layout, manifest: Manifest) -> None:
 
 
 def _check_tokens(layout: Layout, manifest: Manifest) -> None:
-    c, table = layout.constants, manifest.embedding
+    c, table = layout.constants, manifest.embedding(TEXT)
     if table is None or manifest.tokenizer is None:
-        raise BundleError("manifest.json has no embedding or no tokenizer; a wan_streamer bundle needs both")
+        raise BundleError(
+            f"manifest.json has no embedding table {TEXT!r} or no tokenizer; a wan_streamer bundle needs both"
+        )
+    if len(manifest.embeddings) > 1:
+        names = ", ".join(table.name for table in manifest.embeddings)
+        raise BundleError(f"manifest.json has the embedding tables {names}; a wan_streamer bundle has {TEXT} alone")
     if table.width != c.width:
         raise BundleError(f"the embedding table is {table.width} wide; the constants say {c.width}")
     for name in ("token_pad", "token_start", "token_listen", "token_speak"):
@@ -169,3 +207,8 @@ def _check_tokens(layout: Layout, manifest: Manifest) -> None:
             )
     if c.token_listen == c.token_speak:
         raise BundleError(f"token_listen and token_speak are both {c.token_speak}; wanted two different ones")
+    tokens = {"text_in": layout.segment("user.text").count, "text_out": layout.constants.slot_kinds.count("text")}
+    for name, count in tokens.items():
+        part = getattr(manifest.media, name)
+        if part.unit_tokens != count:
+            raise BundleError(f"media.{name}.unit_tokens is {part.unit_tokens}; the constants say {count}")

@@ -26,6 +26,8 @@ import msgspec
 import numpy as np
 
 from edge_streamer.runtime.bundle.arrays import Array
+from edge_streamer.runtime.bundle.consistency import STATIC
+from edge_streamer.runtime.bundle.manifest import TEXT, Manifest
 from edge_streamer.runtime.engines.contract import Buffer
 from edge_streamer.runtime.errors import BundleError, StepError
 from edge_streamer.runtime.programs.base import Prefix, Program, UnitIndex, Workplace, read_host
@@ -65,7 +67,7 @@ class WanStreamer:
         tokenizer = place.bundle.tokenizer()
         self.text_in = TextIn(tokenizer, self.layout.segment("user.text").count, self.constants.token_pad)
         self._text_out = TextOut(tokenizer)
-        embedding = place.bundle.manifest.embedding
+        embedding = place.bundle.manifest.embedding(TEXT)
         assert embedding is not None  # or the contract does not hold
         self.table = place.engine.table(place.bundle.file(embedding.file), embedding)
         self.wiring = Wiring(place, self.constants, self.layout, self.table)
@@ -191,6 +193,23 @@ class WanStreamer:
         return Prefill(self.place, self.constants, self.layout, self.wiring, self.table, self.encode_text)
 
     # -- history as one value
+
+    @staticmethod
+    def runs(manifest: Manifest) -> dict[tuple[str, str], int]:
+        """(graph, length) -> runs per unit: one block, a pass per slot, one per solver step at the default number."""
+        layout = Layout(read_constants(manifest.constants))
+        slots, steps = layout.slots, layout.constants.default_steps
+        return {
+            ("encode", STATIC): 1,
+            ("encode_agent", STATIC): 0,  # fills prefixes only
+            ("solve_in", STATIC): steps + 1,  # once more for the clean history
+            ("solve_out", STATIC): steps,
+            ("slot", STATIC): slots,
+            ("core", str(layout.agent + layout.user + 1)): 1,
+            ("core", "1"): slots,
+            ("core", str(layout.agent)): steps,
+            ("decode", STATIC): 1,
+        }
 
     def host(self) -> dict[str, object]:
         value: dict[str, object] = msgspec.to_builtins(self._host)

@@ -20,7 +20,7 @@ from edge_streamer.devices.files.audio_file import AudioFile, Silence, WavSpeake
 from edge_streamer.runtime.errors import InputError, MediaError
 from tests.media_files import MEDIA, SAMPLE_FORMATS, click, decoded_sound, mux_sound, write_film, write_sound, write_wav
 
-RATE, UNIT = MEDIA.sample_rate, MEDIA.unit_samples
+RATE, UNIT = MEDIA.hears.sample_rate, MEDIA.hears.unit_samples
 
 SPEECH = Path("/usr/share/sounds/alsa/Front_Center.wav")
 
@@ -316,7 +316,7 @@ noise = np.random.default_rng(0)
 out = WavSpeaker(path, MEDIA) if kind == "voice" else FilmDisplay(path, MEDIA)
 try:
     for _ in range(200):
-        samples = noise.uniform(-1, 1, MEDIA.unit_samples).astype(np.float32)
+        samples = noise.uniform(-1, 1, MEDIA.hears.unit_samples).astype(np.float32)
         if kind == "voice":
             out.write(samples)
         else:

@@ -12,12 +12,12 @@ from edge_streamer.runtime.loop.report import faults_text
 from tests.devices.files.test_timeline import heard
 from tests.media_files import MEDIA, write_wav
 
-VOICE = 0.5 * np.sin(np.arange(2 * MEDIA.sample_rate) / 5)
-NOISE = 0.5 * np.sin(np.arange(2 * MEDIA.sample_rate) / 7)
+VOICE = 0.5 * np.sin(np.arange(2 * MEDIA.hears.sample_rate) / 5)
+NOISE = 0.5 * np.sin(np.arange(2 * MEDIA.hears.sample_rate) / 7)
 
 
 def told(path: Path, channels: list[np.ndarray]) -> str:
-    return faults_text(heard(write_wav(path, np.stack(channels, 1), MEDIA.sample_rate, "f32"))[1])
+    return faults_text(heard(write_wav(path, np.stack(channels, 1), MEDIA.hears.sample_rate, "f32"))[1])
 
 
 def test_channels_that_cancel_each_other_are_told(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_usual_sound_is_not_told(tmp_path: Path) -> None:
 
 
 def test_one_channel_is_picked(tmp_path: Path) -> None:
-    path = write_wav(tmp_path / "a.wav", np.stack([VOICE, -VOICE, NOISE], 1), MEDIA.sample_rate, "f32")
+    path = write_wav(tmp_path / "a.wav", np.stack([VOICE, -VOICE, NOISE], 1), MEDIA.hears.sample_rate, "f32")
     for channel, wanted in ((1, VOICE), (2, -VOICE), (3, NOISE)):
         samples, figures = heard(path, channel)
         np.testing.assert_array_equal(samples[: len(wanted)], wanted.astype(np.float32))

@@ -30,7 +30,7 @@ def why(path: Path) -> str | None:
 def test_a_length_that_no_cut_explains_is_unknown(tmp_path: Path, length: int) -> None:
     path = write_wav(tmp_path / "a.wav", np.full(16000, 0.5), 16000, data_size=length)
     assert why(path) is None
-    microphone, out, units = AudioFile(path, MEDIA), np.empty(MEDIA.unit_samples, np.float32), 0
+    microphone, out, units = AudioFile(path, MEDIA), np.empty(MEDIA.hears.unit_samples, np.float32), 0
     while microphone.read(out):
         units += 1
     assert units == 7
@@ -85,7 +85,7 @@ def test_flac_beside_a_longer_picture(tmp_path: Path) -> None:
         return None if kind == "audio" and second >= 2.5 else 0.0
 
     samples, figures = heard(film(tmp_path / "film.mkv", short, sound="flac"))
-    assert len(samples) == 17 * MEDIA.unit_samples, "27 packets of 96 ms"
+    assert len(samples) == 17 * MEDIA.hears.unit_samples, "27 packets of 96 ms"
     assert not any(figures[name] for name in ("filled_seconds", "joins", "lost_packets", "broken_off"))
 
 

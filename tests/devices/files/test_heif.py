@@ -15,7 +15,7 @@ from edge_streamer.runtime.errors import MediaError
 from tests.heif_files import write_heif
 from tests.media_files import MEDIA
 
-HEIGHT, WIDTH = MEDIA.user_size
+HEIGHT, WIDTH = MEDIA.sees.size
 LEVELS = ((40, 90), (150, 210))
 TILES = [[np.full((96, 160, 3), level, np.uint8) for level in row] for row in LEVELS]
 """A picture of 192 x 320 in four tiles, in the shape of the model's."""
@@ -25,7 +25,7 @@ MIRRORED, TURNED = (b"imir", b"\1"), (b"irot", b"\2")
 
 def seen(path: Path) -> NDArray[np.uint8]:
     camera = VideoFile(path, MEDIA)
-    out = np.zeros((MEDIA.unit_frames, HEIGHT, WIDTH, 3), np.uint8)
+    out = np.zeros((MEDIA.sees.unit_frames, HEIGHT, WIDTH, 3), np.uint8)
     camera.read(out)
     camera.close()
     return out[0]

@@ -11,7 +11,7 @@ from edge_streamer.devices.files.pieces import pieces
 from tests.devices.files.test_timeline import heard
 from tests.media_files import MEDIA, write_sound, write_wav
 
-RATE = MEDIA.sample_rate
+RATE = MEDIA.hears.sample_rate
 
 
 def tone(seconds: float, rate: int, channels: int, hertz: float) -> np.ndarray:
@@ -34,7 +34,7 @@ def test_pieces_of_other_channels_and_pitch_follow_each_other(tmp_path: Path, su
     path = tmp_path / f"joined.{suffix}"
     path.write_bytes(one.read_bytes() + two.read_bytes() + one.read_bytes())
     samples, figures = heard(path)
-    assert len(samples) == 19 * MEDIA.unit_samples, "3 s"
+    assert len(samples) == 19 * MEDIA.hears.unit_samples, "3 s"
     for second, hertz in enumerate((440, 880, 440)):
         middle = samples[round((second + 0.1) * RATE) : round((second + 0.9) * RATE)]
         assert pitch(middle) == pytest.approx(hertz, abs=4)
@@ -47,7 +47,7 @@ def test_pieces_of_other_rates(tmp_path: Path) -> None:
         parts = [write_sound(tmp_path / f"{r}.{suffix}", tone(1, r, 1, 440), r, codec).read_bytes() for r in rates]
         path.write_bytes(b"".join(parts))
         samples, _ = heard(path)
-        assert len(samples) == 13 * MEDIA.unit_samples
+        assert len(samples) == 13 * MEDIA.hears.unit_samples
         for begin in (0.1, 1.1):
             assert pitch(samples[round(begin * RATE) : round((begin + 0.8) * RATE)]) == pytest.approx(440, abs=4)
 
@@ -68,7 +68,7 @@ def test_tags_inside_an_mp3_are_no_sound(tmp_path: Path) -> None:
     path = tmp_path / "joined.mp3"
     path.write_bytes(one + b"TAG" + bytes(125) + one)
     samples, figures = heard(path)
-    assert len(samples) == 13 * MEDIA.unit_samples
+    assert len(samples) == 13 * MEDIA.hears.unit_samples
     assert not any(figures[name] for name in ("filled_seconds", "lost_packets", "broken_off"))
 
 
@@ -79,7 +79,7 @@ def test_tags_at_the_ends_of_an_mp3_are_no_pieces(tmp_path: Path) -> None:
         path = tmp_path / f"{name}.mp3"
         path.write_bytes(data)
         samples, figures = heard(path)
-        assert len(samples) == 7 * MEDIA.unit_samples, name
+        assert len(samples) == 7 * MEDIA.hears.unit_samples, name
         assert not any(figures[key] for key in ("filled_seconds", "lost_packets", "broken_off")), name
 
 

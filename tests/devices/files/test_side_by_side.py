@@ -7,7 +7,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import msgspec
 import numpy as np
 import pytest
 from PIL import ImageFont
@@ -32,10 +31,10 @@ from edge_streamer.devices.files.side_by_side import (
 )
 from edge_streamer.runtime.bundle.manifest import MediaSpec
 from edge_streamer.runtime.unit import Response, Unit
-from tests.media_files import MEDIA, decoded_pictures, decoded_sound
+from tests.media_files import MEDIA, decoded_pictures, decoded_sound, media_of
 
-DEMO = msgspec.structs.replace(MEDIA, user_size=(64, 96), agent_size=(96, 160))
-LARGE = msgspec.structs.replace(MEDIA, user_size=(192, 336), agent_size=(192, 336))
+DEMO = media_of((64, 96), (96, 160))
+LARGE = media_of((192, 336), (192, 336))
 
 MOST_DRAWING = 2.5
 """A unit's drawing against scaling its eight pictures, in processor time. Measured 1.4 (8 ms against 6 on two cores
@@ -57,10 +56,10 @@ def pair(
     speaking: bool | None = None,
 ) -> tuple[Unit, Response]:
     """Unit ``index`` with even pictures; the microphone and the agent hum at 0.5 and 0.25."""
-    time = np.arange(index * media.unit_samples, (index + 1) * media.unit_samples) / media.sample_rate
+    time = np.arange(index * media.hears.unit_samples, (index + 1) * media.hears.unit_samples) / media.hears.sample_rate
     heard = (0.5 * np.sin(2 * np.pi * 220 * time)).astype(np.float32)
-    saw_frames = np.full((media.unit_frames, *media.user_size, 3), saw, np.uint8)
-    showed_frames = np.full((media.unit_frames, *media.agent_size, 3), showed, np.uint8)
+    saw_frames = np.full((media.sees.unit_frames, *media.sees.size, 3), saw, np.uint8)
+    showed_frames = np.full((media.sees.unit_frames, *media.shows.size, 3), showed, np.uint8)
     answer = (0.25 * np.sin(2 * np.pi * 330 * time)).astype(np.float32)
     response = Response(index, answer, showed_frames, said, (), 0.048, 0.047, speaking)
     return Unit(heard, saw_frames, typed), response
@@ -92,7 +91,7 @@ def test_frames_and_sound_are_exact(tmp_path: Path) -> None:
     assert pictures[0].shape[1] == WIDTH
     assert 480 <= pictures[0].shape[0] <= 640
     sound, rate = decoded_sound(path)
-    assert (len(sound), rate) == (2, MEDIA.sample_rate)
+    assert (len(sound), rate) == (2, MEDIA.hears.sample_rate)
     loudness = np.sqrt(np.mean(np.square(sound[:, 4000:12000]), axis=1))
     np.testing.assert_allclose(loudness, [0.5 / np.sqrt(2), 0.25 / np.sqrt(2)], rtol=0.05)
     with av.open(str(path)) as container:
@@ -152,9 +151,7 @@ def test_missing_parts_are_silence_and_grey(film: SideBySide) -> None:
     assert (canvas[MIDDLE, 200:450] == 128).all()
 
 
-@pytest.mark.parametrize(
-    "media", [MEDIA, LARGE, msgspec.structs.replace(MEDIA, user_size=(320, 96), agent_size=(16, 64))]
-)
+@pytest.mark.parametrize("media", [MEDIA, LARGE, media_of((320, 96), (16, 64))])
 def test_any_shape_of_picture_fits(tmp_path: Path, media: MediaSpec) -> None:
     film = SideBySide(tmp_path / "both.mp4", media)
     film.write(*pair(media, 0))
@@ -162,7 +159,7 @@ def test_any_shape_of_picture_fits(tmp_path: Path, media: MediaSpec) -> None:
     assert len(decoded_pictures(tmp_path / "both.mp4")) == 4
     row, left = shares(media)
     assert 500 < left < ROOM - 500, "words have room on both sides"
-    for size, side in ((media.user_size, left), (media.agent_size, ROOM - left)):
+    for size, side in ((media.sees.size, left), (media.shows.size, ROOM - left)):
         height, width = fitted(size, (row, side))
         assert height <= row
         assert width <= side
@@ -173,8 +170,8 @@ def test_any_shape_of_picture_fits(tmp_path: Path, media: MediaSpec) -> None:
 def test_the_demo_s_pictures_fill_the_film_by_whole_numbers() -> None:
     assert shares(DEMO) == (6 * 64, 6 * 96)
     assert EDGE + 6 * 96 + BETWEEN + 4 * 160 + EDGE == WIDTH
-    assert fitted(DEMO.user_size, (384, 6 * 96)) == (384, 6 * 96)
-    assert fitted(DEMO.agent_size, (384, 4 * 160)) == (384, 4 * 160)
+    assert fitted(DEMO.sees.size, (384, 6 * 96)) == (384, 6 * 96)
+    assert fitted(DEMO.shows.size, (384, 4 * 160)) == (384, 4 * 160)
 
 
 def test_a_small_picture_keeps_its_edges() -> None:
@@ -238,7 +235,7 @@ def test_the_lamp_stays_where_it_is() -> None:
 
 def test_drawing_is_cheap(tmp_path: Path) -> None:
     film = SideBySide(tmp_path / "both.mp4", LARGE)
-    canvas, scaled = np.zeros((400, 640, 3), np.uint8), Scaled(Box(0, 0, *fitted(LARGE.user_size, shares(LARGE))[::-1]))
+    canvas, scaled = np.zeros((400, 640, 3), np.uint8), Scaled(Box(0, 0, *fitted(LARGE.sees.size, shares(LARGE))[::-1]))
     drawing, scaling = [], []
     for index in range(40):
         unit, response = pair(LARGE, index, typed="hello" if index % 9 == 0 else "", said=f" word{index}")

@@ -40,7 +40,7 @@ def shown(path: Path) -> NDArray[Any]:
 def seen(path: Path) -> NDArray[Any]:
     """What the model's camera sees of it."""
     camera = VideoFile(path, MEDIA)
-    out = np.zeros((MEDIA.unit_frames, *MEDIA.user_size, 3), np.uint8)
+    out = np.zeros((MEDIA.sees.unit_frames, *MEDIA.sees.size, 3), np.uint8)
     camera.read(out)
     camera.close()
     return out[-1].astype(int)
@@ -64,8 +64,8 @@ def test_every_orientation_is_shown_as_image_viewers_do(tmp_path: Path, suffix: 
     units.close()
     assert prefix is not None
     assert (prefix[0] == camera).all()
-    live = open_source(str(path), Need(*MEDIA.user_size, MEDIA.frame_rate))
-    letterbox = Letterbox(MEDIA.user_size, live.pixel_aspect)
+    live = open_source(str(path), Need(*MEDIA.sees.size, MEDIA.sees.frame_rate))
+    letterbox = Letterbox(MEDIA.sees.size, live.pixel_aspect)
     pictures = live.frames()
     assert (letterbox(next(pictures)[1]) == camera).all()
     assert (letterbox(next(pictures)[1]) == camera).all(), "and again"
@@ -234,7 +234,7 @@ def test_moving_pictures_move(tmp_path: Path) -> None:
         lossless = {"lossless": True} if suffix == "webp" else {}
         pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=80, **lossless)
         camera = VideoFile(path, MEDIA)
-        out = np.zeros((2, 4, *MEDIA.user_size, 3), np.uint8)
+        out = np.zeros((2, 4, *MEDIA.sees.size, 3), np.uint8)
         for unit in out:
             camera.read(unit)
         camera.close()

@@ -19,7 +19,7 @@ from edge_streamer.devices.files.timeline import LONGEST_PAUSE, Timeline
 from edge_streamer.devices.files.video_file import VideoFile
 from tests.media_files import MEDIA, grey, write_sound
 
-RATE = MEDIA.sample_rate
+RATE = MEDIA.hears.sample_rate
 
 SECONDS, CHANGE = 3, 2
 """Made-up films: silence and a dark picture, then a tone and a bright one from second ``CHANGE`` on."""
@@ -73,7 +73,7 @@ def film(
 def heard(path: Path, channel: int | None = None) -> tuple[np.ndarray, dict[str, Any]]:
     """Samples and figures of the sound of ``path``."""
     microphone = AudioFile(path, MEDIA, channel)
-    units, out = [], np.empty(MEDIA.unit_samples, np.float32)
+    units, out = [], np.empty(MEDIA.hears.unit_samples, np.float32)
     while microphone.read(out):
         units.append(out.copy())
     figures = microphone.figures()
@@ -90,14 +90,14 @@ def tone_begins(samples: np.ndarray, after: float = 0.0) -> float:
 def bright_from(path: Path, seconds: float = SECONDS) -> tuple[float, dict[str, Any]]:
     """The second of the first bright picture, and figures."""
     camera = VideoFile(path, MEDIA)
-    out = np.empty((MEDIA.unit_frames, *MEDIA.user_size, 3), np.uint8)
+    out = np.empty((MEDIA.sees.unit_frames, *MEDIA.sees.size, 3), np.uint8)
     levels = []
     for _ in range(round(seconds / MEDIA.unit_seconds)):
         camera.read(out)
         levels += [int(picture[24, 40, 0]) for picture in out]
     figures = camera.figures()
     camera.close()
-    return int(np.argmax(np.array(levels) > 120)) / MEDIA.frame_rate, figures
+    return int(np.argmax(np.array(levels) > 120)) / MEDIA.sees.frame_rate, figures
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_recordings_that_were_put_one_behind_the_other(tmp_path: Path) -> None:
     assert second == pytest.approx(SECONDS + CHANGE, abs=0.1)
     # Bright from 2 to 3 s, then dark, then bright with the tone.
     camera = VideoFile(path, MEDIA)
-    out = np.empty((MEDIA.unit_frames, *MEDIA.user_size, 3), np.uint8)
+    out = np.empty((MEDIA.sees.unit_frames, *MEDIA.sees.size, 3), np.uint8)
     levels = []
     for _ in range(38):
         camera.read(out)
@@ -267,7 +267,7 @@ def test_what_cannot_be_decoded_is_counted_and_the_rest_keeps_its_time(tmp_path:
     data[middle : middle + 40] = bytes(40)
     path.write_bytes(data)
     samples, _ = heard(path)
-    assert len(samples) == 13 * MEDIA.unit_samples, "no run is ended by it"
+    assert len(samples) == 13 * MEDIA.hears.unit_samples, "no run is ended by it"
 
 
 def _packet(kind: str, second: float) -> Any:

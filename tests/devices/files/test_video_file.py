@@ -8,7 +8,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import msgspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,9 +16,9 @@ from edge_streamer.devices.files.audio_file import AudioFile
 from edge_streamer.devices.files.picture import fit
 from edge_streamer.devices.files.video_file import FilmDisplay, StillCamera, VideoFile, enlargement
 from edge_streamer.runtime.errors import MediaError
-from tests.media_files import MEDIA, click, decoded_pictures, decoded_sound, grey, write_film, write_sound
+from tests.media_files import MEDIA, click, decoded_pictures, decoded_sound, grey, media_of, write_film, write_sound
 
-HEIGHT, WIDTH = MEDIA.user_size
+HEIGHT, WIDTH = MEDIA.sees.size
 
 LEVEL_ERROR = 3
 """RGB to YUV and back changes a grey by at most one level, a colour by three (measured: 200 becomes 197)."""
@@ -28,7 +27,7 @@ LEVEL_ERROR = 3
 def watch(path: Path, units: int) -> np.ndarray:
     """The first ``units`` units, [units * unit_frames, height, width, 3]."""
     camera = VideoFile(path, MEDIA)
-    out = np.full((units, MEDIA.unit_frames, HEIGHT, WIDTH, 3), 77, np.uint8)
+    out = np.full((units, MEDIA.sees.unit_frames, HEIGHT, WIDTH, 3), 77, np.uint8)
     for unit in out:
         camera.read(unit)
     camera.close()
@@ -113,7 +112,7 @@ def test_a_still_picture_is_a_camera(tmp_path: Path, name: str) -> None:
 def test_any_shape_is_letterboxed(tmp_path: Path, height: int, width: int, box: tuple[int, int, int, int]) -> None:
     seen = watch(write_film(tmp_path / "film.mkv", [grey(200, height, width)] * 2), 1)[0]
     top, left, rows, columns = box
-    assert fit((Fraction(width), Fraction(height)), MEDIA.user_size) == (top if top != 2 else 1, left, rows, columns)
+    assert fit((Fraction(width), Fraction(height)), MEDIA.sees.size) == (top if top != 2 else 1, left, rows, columns)
     inside = np.zeros((HEIGHT, WIDTH), bool)
     top = (HEIGHT - rows) // 2
     inside[top : top + rows, left : left + columns] = True
@@ -165,9 +164,9 @@ def _turn_film(path: Path, clockwise: int) -> None:
 @pytest.mark.parametrize(("height", "width"), [(96, 160), (720, 1280)])
 @pytest.mark.parametrize("colour", [(255, 0, 0), (0, 255, 0), (0, 0, 255), (200, 120, 40)])
 def test_colours_survive_our_own_film(tmp_path: Path, height: int, width: int, colour: tuple[int, int, int]) -> None:
-    media = msgspec.structs.replace(MEDIA, agent_size=(height, width))
+    media = media_of(agent_size=(height, width))
     display = FilmDisplay(tmp_path / "film.mp4", media)
-    display.write(np.full((4, height, width, 3), colour, np.uint8), np.zeros(MEDIA.unit_samples, np.float32))
+    display.write(np.full((4, height, width, 3), colour, np.uint8), np.zeros(MEDIA.hears.unit_samples, np.float32))
     display.close()
     seen = watch(tmp_path / "film.mp4", 1)
     assert np.abs(seen[0, 10:38, 10:70].astype(int) - colour).max() <= LEVEL_ERROR
@@ -237,9 +236,9 @@ def _without_frames(path: Path) -> Path:
 
 def test_the_film_has_every_frame_and_its_voice(tmp_path: Path) -> None:
     path, units = tmp_path / "film.mp4", 7
-    media = msgspec.structs.replace(MEDIA, agent_size=(96, 160))
+    media = media_of(agent_size=(96, 160))
     pictures = np.array([grey(20 + 6 * index, 96, 160) for index in range(units * 4)]).reshape(units, 4, 96, 160, 3)
-    voice = click(units * MEDIA.unit_samples, 5000)[:, 0].astype(np.float32).reshape(units, -1)
+    voice = click(units * MEDIA.hears.unit_samples, 5000)[:, 0].astype(np.float32).reshape(units, -1)
     display = FilmDisplay(path, media)
     for frames, samples in zip(pictures, voice, strict=True):
         display.write(frames, samples)
@@ -250,7 +249,7 @@ def test_the_film_has_every_frame_and_its_voice(tmp_path: Path) -> None:
     assert len(seen) == units * 4
     assert [round(float(frame.mean())) for frame in seen] == pytest.approx([20 + 6 * i for i in range(28)], abs=2)
     heard, rate = decoded_sound(path)
-    assert rate == MEDIA.sample_rate
+    assert rate == MEDIA.hears.sample_rate
     assert abs(int(np.abs(heard[0]).argmax()) - 5000) <= 4, "AAC smears a click, but does not move it"
     with av.open(str(path)) as film:
         assert film.streams.video[0].average_rate == 25
@@ -270,7 +269,7 @@ def test_pictures_too_small_to_see_are_enlarged_by_whole_factors(tmp_path: Path)
     assert enlargement(99, 160) == 2, "H.264 wants even sides"
     picture = np.random.default_rng(0).integers(0, 2, (48, 80, 1), np.uint8).repeat(3, 2) * 255
     display = FilmDisplay(tmp_path / "film.mp4", MEDIA)
-    display.write(np.array([picture] * 4), np.zeros(MEDIA.unit_samples, np.float32))
+    display.write(np.array([picture] * 4), np.zeros(MEDIA.hears.unit_samples, np.float32))
     display.close()
     seen = decoded_pictures(tmp_path / "film.mp4")[0]
     assert seen.shape == (96, 160, 3)
@@ -281,6 +280,6 @@ def test_a_film_that_gives_up_leaves_nothing(tmp_path: Path) -> None:
     for units in (0, 3):
         display = FilmDisplay(tmp_path / "film.mp4", MEDIA)
         for _ in range(units):
-            display.write(np.zeros((4, HEIGHT, WIDTH, 3), np.uint8), np.zeros(MEDIA.unit_samples, np.float32))
+            display.write(np.zeros((4, HEIGHT, WIDTH, 3), np.uint8), np.zeros(MEDIA.hears.unit_samples, np.float32))
         display.discard()
         assert list(tmp_path.iterdir()) == []

@@ -54,7 +54,13 @@ TEXTS: dict[str, tuple[str, bytes, str]] = {
     "text from right to left": ('"counter"', b'"\\u202ecod"', "has a control character"),
     "an unknown key of 10,000 letters": ('"name"', b'"' + b"k" * 10_000 + b'": 1, "name"', "unknown field"),
     "a name of 10,000 letters": ('"counter"', b'"' + b"k" * 10_000 + b'"', "length <= 300"),
-    "unknown precision": ('"float32", "precision_by"', b'"float31", "precision_by"', "precision 'float31'; wanted one"),
+    "unknown precision": ('"weights": "float32"', b'"weights": "float31"', "Invalid enum value 'float31'"),
+    "precision in words": (
+        '{"weights": "float32", "activations": "float32", "dynamic": false, "by": "export"}',
+        b'"int8 dynamic"',
+        "Expected `object`, got `str` - at `$.graphs[0].precision`",
+    ),
+    "ranges of floats": ('"dynamic": false', b'"dynamic": true', "has dynamic ranges of float32 activations; wanted"),
     "a shape of 70 sizes": ('"shape": [1, 4]', b'"shape": [' + b"1," * 69 + b"1]", "length <= 8"),
 }
 

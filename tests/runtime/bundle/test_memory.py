@@ -139,10 +139,9 @@ def test_a_tied_table_and_its_head_are_the_same_bytes(tiny_bundle: Path) -> None
     from tests.bundles import SEED
 
     bundle = Bundle.open(tiny_bundle)
-    assert bundle.manifest.embedding is not None
-    assert bundle.manifest.embedding.file == "graphs/slot.weights"
+    assert [table.file for table in bundle.manifest.embeddings] == ["graphs/slot.weights"]
     table = build(PRESETS["tiny"], SEED).embedding_columns
     assert table is not None
     out = np.empty((2, table.shape[0]), np.float32)
-    bundle.embedding_rows().rows([5, 300], out)
+    bundle.embedding_rows("text").rows([5, 300], out)
     np.testing.assert_array_equal(out, table[:, [5, 300]].detach().numpy().T)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from edge_streamer.runtime.bundle.embedding import EmbeddingRows
-from edge_streamer.runtime.bundle.manifest import FORMAT, EmbeddingSpec, parse, render
+from edge_streamer.runtime.bundle.manifest import FORMAT, EmbeddingSpec, Precision, parse, render
 from edge_streamer.runtime.bundle.reader import Bundle, write_bundle
 from edge_streamer.runtime.errors import BundleError
 from edge_streamer.runtime.files import new_folder
@@ -118,6 +119,18 @@ def test_an_unreadable_size_of_manifest_is_refused(tmp_path: Path) -> None:
     refuses(tmp_path, "is larger than 16.0 MB; it is no manifest")
 
 
+TABLE: dict[str, Any] = dict(
+    name="text", file="graphs/first.onnx", offset=0, dtype="float32", rows=1, width=1, layout="row"
+)
+
+SOUND: dict[str, Any] = dict(graph="first", tensor="x", sample_rate=16000, unit_samples=4)
+PICTURES: dict[str, Any] = dict(graph="first", tensor="x", frame_rate=4, unit_frames=4, size=[8, 8])
+
+
+def media(unit_seconds: float = 0.00025, **parts: Any) -> Change:
+    return lambda m: m.update(media={"unit_seconds": unit_seconds, **parts})
+
+
 BAD: dict[str, tuple[Change, str]] = {
     "newer format": (lambda m: m.update(format=2), "has format 2, this edge-streamer reads format 1; upgrade"),
     "older format": (lambda m: m.update(format=0), "has format 0, this edge-streamer reads format 1; export"),
@@ -148,7 +161,19 @@ BAD: dict[str, tuple[Change, str]] = {
     ),
     "tokenizer not listed": (lambda m: m.update(tokenizer="t.json"), "tokenizer is the file 't.json', which files"),
     "golden not listed": (lambda m: m.update(golden="g.npz"), "golden is the file 'g.npz', which files"),
-    "prefix not listed": (lambda m: m.update(prefixes={"cafe": "p.npz"}), "prefix cafe is the file 'p.npz', which"),
+    "a key of the draft": (
+        lambda m: m.update(prefixes={}, embedding=None),
+        "manifest.json has 'embedding' and 'prefixes': it is of a draft of format 1, from before its first release; "
+        "export the bundle again",
+    ),
+    "two tables of one name": (
+        lambda m: m.update(embeddings=[TABLE, TABLE | {"offset": 32}]),
+        "embeddings has 'text' 2 times; wanted each name once",
+    ),
+    "table not listed": (
+        lambda m: m.update(embeddings=[TABLE | {"file": "t.f32"}]),
+        "embedding text is the file 't.f32', which files does not list",
+    ),
     "two graphs of one name": (
         lambda m: m["graphs"].append(m["graphs"][0]),
         "graphs has 'first' 2 times; wanted each name once",
@@ -200,25 +225,45 @@ BAD: dict[str, tuple[Change, str]] = {
         lambda m: m["graphs"][0].update(operations={"7": 1}),
         "graph first gives operations for 7; wanted them for static",
     ),
-    "media that does not add up": (
-        lambda m: m.update(media=dict(unit_seconds=0.16, sample_rate=16000, unit_samples=2561, frame_rate=25,
-                                      unit_frames=4, user_size=[8, 8], agent_size=[8, 8])),
-        "media.unit_samples is 2561; wanted 16000 per second x 0.16 s = 2560",
+    "sound that does not add up": (
+        media(sound_in=SOUND | {"unit_samples": 5}),
+        "media.sound_in.unit_samples is 5; wanted 16000 per second x 0.00025 s = 4, a whole number",
     ),
-    "media without a picture": (
-        lambda m: m.update(media=dict(unit_seconds=0.16, sample_rate=16000, unit_samples=2560, frame_rate=25,
-                                      unit_frames=4, user_size=[0, 8], agent_size=[8, 8])),
-        "wanted positive heights and widths",
+    "sound of another size than its tensor": (
+        media(0.0005, sound_in=SOUND | {"unit_samples": 8}),
+        "media.sound_in is float32 [8] per unit, but 'x' is float32 [1, 4]; wanted the same",
     ),
+    "sound at no rate": (
+        media(4.0, sound_in=SOUND | {"sample_rate": 1}),
+        "media.sound_in.unit_samples: the rate is 1 per second; wanted 1000 to 384000",
+    ),
+    "sound in that is an output": (
+        media(sound_in=SOUND | {"tensor": "y"}),
+        "media.sound_in is input 'y' of graph 'first', which has none of that name",
+    ),
+    "sound of no graph": (media(sound_out=SOUND | {"graph": "third"}), "the bundle has no graph 'third'"),
+    "sound that is pictures": (
+        media(1.0, pictures_in=PICTURES),
+        "media.pictures_in is uint8 [4, 8, 8, 3] per unit, but 'x' is float32 [1, 4]; wanted the same",
+    ),
+    "pictures that do not add up": (
+        media(1.0, pictures_out=PICTURES | {"tensor": "y", "unit_frames": 3}),
+        "media.pictures_out.unit_frames is 3; wanted 4 per second x 1.0 s = 4, a whole number",
+    ),
+    "blue before red": (media(1.0, pictures_in=PICTURES | {"colour": "BGR"}), "Invalid enum value 'BGR'"),
+    "no text": (
+        media(text_in=dict(graph="first", tensor="x", unit_tokens=0)),
+        "media.text_in.unit_tokens is 0; wanted 1 or more",
+    ),
+    "a unit without end": (media(1e9), "media.unit_seconds is 1e+09; wanted above 0 to 3600"),
+    "a unit of no time": (media(0.0), "media.unit_seconds is 0; wanted above 0 to 3600"),
     "embedding beyond its file": (
-        lambda m: m.update(embedding=dict(file="graphs/first.onnx", offset=0, dtype="float32", rows=1000, width=8,
-                                          layout="row")),
-        "embedding wants 1000 x 8 float32 from byte 0 of graphs/first.onnx, up to byte 32000; the file has",
+        lambda m: m.update(embeddings=[TABLE | {"name": "other"}, TABLE | {"rows": 1000, "width": 8}]),
+        "embedding text wants 1000 x 8 float32 from byte 0 of graphs/first.onnx, up to byte 32000; the file has",
     ),
     "embedding before its file": (
-        lambda m: m.update(embedding=dict(file="graphs/first.onnx", offset=-4, dtype="float32", rows=1, width=1,
-                                          layout="row")),
-        "embedding wants 1 x 1 float32 from byte -4",
+        lambda m: m.update(embeddings=[TABLE | {"offset": -4}]),
+        "embedding text wants 1 x 1 float32 from byte -4",
     ),
 }  # fmt: skip
 
@@ -228,6 +273,15 @@ def test_a_manifest_that_cannot_be_right_is_refused(counter: Path, case: str) ->
     change, says = BAD[case]
     rewrite(counter, change)
     refuses(counter, says)
+
+
+def test_a_model_may_have_some_parts_of_media_alone(counter: Path) -> None:
+    rewrite(counter, media(sound_in=SOUND, sound_out=SOUND | {"graph": "second", "tensor": "z"}))
+    found = Bundle.open(counter).manifest.media
+    assert found is not None
+    assert (found.hears.sample_rate, found.says.tensor, found.unit) == (16000, "z", Fraction(1, 4000))
+    with pytest.raises(BundleError, match=r"the bundle has no pictures_in: media\.pictures_in of its manifest is null"):
+        _ = found.sees
 
 
 BAD_RINGS: dict[str, tuple[Change, str]] = {
@@ -304,12 +358,35 @@ def test_write_bundle_refuses_what_the_device_could_not_read(counter: Path, tmp_
         write_bundle(counter, Bundle.open(counter).manifest)
 
 
+def test_a_bundle_is_written_again_with_what_proves_it(counter: Path) -> None:
+    seen: list[Bundle] = []
+
+    def proven(bundle: Bundle) -> str:
+        seen.append(bundle)
+        (counter / "units.npz").write_bytes(b"answers")
+        return "units.npz"
+
+    made = write_bundle(counter, msgspec.structs.replace(Bundle.open(counter).manifest, files=()), then=proven)
+    assert ([b.manifest.golden for b in seen], made.manifest.golden) == ([None], "units.npz")
+    assert Bundle.open(counter).file("units.npz").read_bytes() == b"answers"
+
+
+@pytest.mark.parametrize(
+    ("weights", "activations", "dynamic", "words"),
+    [("float32", "float32", False, "float32"), ("int8", "int8", True, "int8 dynamic"), ("fp16", "fp16", False, "fp16"),
+     ("int8", "float32", False, "int8 weights"), ("mixed", "mixed", True, "mixed dynamic"),
+     ("int4", "int8", True, "int4 weights, int8 dynamic")],
+)  # fmt: skip
+def test_a_precision_in_words(weights: Any, activations: Any, dynamic: bool, words: str) -> None:
+    assert Precision(weights=weights, activations=activations, dynamic=dynamic).words == words
+
+
 def test_a_file_that_is_not_listed_is_not_handed_out(counter: Path) -> None:
     bundle = Bundle.open(counter)
     with pytest.raises(BundleError, match=r"lists no file 'manifest\.json'"):
         bundle.file("manifest.json")
-    with pytest.raises(BundleError, match="has no embedding table"):
-        bundle.embedding_rows()
+    with pytest.raises(BundleError, match="has no embedding table 'text'; it has none"):
+        bundle.embedding_rows("text")
     with pytest.raises(BundleError, match="has no tokenizer"):
         bundle.tokenizer()
 
@@ -320,7 +397,7 @@ def test_embedding_rows_are_the_tables_rows_in_both_layouts(tmp_path: Path, layo
     table = np.random.default_rng(0).standard_normal((7, 3)).astype(np.float32)
     stored = table if layout == "row" else table.T
     (tmp_path / "table").write_bytes(bytes(offset) + stored.tobytes() + bytes(8))
-    spec = EmbeddingSpec(file="table", offset=offset, dtype="float32", rows=7, width=3, layout=layout)
+    spec = EmbeddingSpec(name="text", file="table", offset=offset, dtype="float32", rows=7, width=3, layout=layout)
     rows = EmbeddingRows(tmp_path / "table", spec)
     ids, out = np.array([6, 0, 6, 3], np.int64), np.empty((4, 3), np.float32)
     rows.rows(ids, out)
@@ -340,13 +417,15 @@ def test_embedding_rows_in_fewer_bits(tmp_path: Path, layout: Any) -> None:
     scales = np.linspace(0.1, 0.7, 7, dtype=np.float32)
     stored = codes if layout == "row" else codes.T
     (tmp_path / "table").write_bytes(stored.tobytes() + bytes(3) + scales.tobytes())
-    spec = EmbeddingSpec(file="table", offset=0, dtype="int8", scales_offset=24, rows=7, width=3, layout=layout)
+    spec = EmbeddingSpec(
+        name="text", file="table", offset=0, dtype="int8", scales_offset=24, rows=7, width=3, layout=layout
+    )
     out = np.empty((2, 3), np.float32)
     EmbeddingRows(tmp_path / "table", spec).rows([6, 0], out)
     np.testing.assert_allclose(out, codes[[6, 0]] * scales[[6, 0], None], rtol=1e-6)
     half = codes.astype("<f2") / 4
     (tmp_path / "table").write_bytes((half if layout == "row" else half.T).tobytes())
-    spec = EmbeddingSpec(file="table", offset=0, dtype="float16", rows=7, width=3, layout=layout)
+    spec = EmbeddingSpec(name="text", file="table", offset=0, dtype="float16", rows=7, width=3, layout=layout)
     EmbeddingRows(tmp_path / "table", spec).rows([6, 0], out)
     np.testing.assert_array_equal(out, codes[[6, 0]] / 4)
 
@@ -362,15 +441,14 @@ def test_a_table_whose_scales_are_not_there_is_refused(
 ) -> None:
     with_tokenizer(counter, b"{}")
     manifest = Bundle.open(counter).manifest
-    assert manifest.embedding is not None
-    table = msgspec.structs.replace(manifest.embedding, dtype=dtype, scales_offset=scales)
+    table = msgspec.structs.replace(manifest.embeddings[0], dtype=dtype, scales_offset=scales)
     (counter / "manifest.json").unlink()
-    changed = msgspec.structs.replace(manifest, files=(), embedding=table)
+    changed = msgspec.structs.replace(manifest, files=(), embeddings=(table,))
     if says:
         with pytest.raises(BundleError, match=says):
             write_bundle(counter, changed)
     else:
-        assert write_bundle(counter, changed).embedding_rows().count == 2
+        assert write_bundle(counter, changed).embedding_rows("text").count == 2
 
 
 def with_tokenizer(counter: Path, text: bytes) -> Path:
@@ -378,8 +456,8 @@ def with_tokenizer(counter: Path, text: bytes) -> Path:
     manifest = Bundle.open(counter).manifest
     (counter / "tokenizer.json").write_bytes(text)
     (counter / "table.bin").write_bytes(bytes(2 * 4 * 4))
-    table = EmbeddingSpec(file="table.bin", offset=0, dtype="float32", rows=2, width=4, layout="row")
-    write_bundle(counter, msgspec.structs.replace(manifest, files=(), tokenizer="tokenizer.json", embedding=table))
+    table = EmbeddingSpec(name="text", file="table.bin", offset=0, dtype="float32", rows=2, width=4, layout="row")
+    write_bundle(counter, msgspec.structs.replace(manifest, files=(), tokenizer="tokenizer.json", embeddings=(table,)))
     return counter
 
 
@@ -387,7 +465,7 @@ def test_the_tokenizer_is_loaded(counter: Path) -> None:
     text = Tokenizer(WordLevel({"yes": 0, "no": 1}, "no")).to_str().encode()
     bundle = Bundle.open(with_tokenizer(counter, text))
     assert bundle.tokenizer().encode("yes").ids == [0]
-    assert bundle.embedding_rows().count == 2
+    assert bundle.embedding_rows("text").count == 2
 
 
 def test_a_tokenizer_that_cannot_be_used_is_refused(counter: Path) -> None:

@@ -126,7 +126,7 @@ def test_a_folder_where_a_killed_demo_was_at_work_is_used_again(embedded: FakeSe
 
 
 def test_run_without_a_bundle_takes_the_demo(embedded: FakeSession, tmp_path: Path) -> None:
-    write_wav(tmp_path / "speech.wav", np.zeros(MEDIA.unit_samples, np.float32), MEDIA.sample_rate)
+    write_wav(tmp_path / "speech.wav", np.zeros(MEDIA.hears.unit_samples, np.float32), MEDIA.hears.sample_rate)
     assert cli.main(["run", "--mic", f"{tmp_path}/speech.wav", "--speaker", f"{tmp_path}/voice.wav"]) == 0
     assert embedded.steps == 1
     assert names(tmp_path) == ["speech.wav", "voice.wav"]

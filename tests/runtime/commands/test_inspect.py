@@ -29,10 +29,13 @@ def test_a_chain_runs_each_graph_once(counter: Path) -> None:
     assert inspection.state_bytes == 2 * 4 * 4  # a carry is held twice
 
 
+def test_of_a_program_that_is_not_known_here_every_graph_counts_once(counter: Path) -> None:
+    rewrite(counter, lambda m: m.update(program="moshi", constants={}))
+    assert [p.runs_per_unit for p in inspect(Bundle.open(counter)).passes] == [1, 1]
+
+
 def test_a_ring_is_held_once_and_remembers_its_window(ring: Path) -> None:
-    media = {"unit_seconds": 0.16, "sample_rate": 16000, "unit_samples": 2560, "frame_rate": 25, "unit_frames": 4,
-             "user_size": [8, 8], "agent_size": [8, 8]}  # fmt: skip
-    rewrite(ring, lambda m: m.update(media=media))
+    rewrite(ring, lambda m: m.update(media={"unit_seconds": 0.16}))
     state = inspect(Bundle.open(ring)).states[0]
     assert (state.kind, state.bytes, state.window_seconds) == ("ring main", 6 * 4 * 4, 0.32)
 

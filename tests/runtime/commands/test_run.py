@@ -18,7 +18,7 @@ from edge_streamer.runtime.unit import Knobs
 from tests.fakes import FakeSession, level, use
 from tests.media_files import MEDIA, decoded_pictures, decoded_sound, grey, write_film, write_wav
 
-UNIT = MEDIA.unit_samples
+UNIT = MEDIA.hears.unit_samples
 
 Open = Callable[..., FakeSession]
 
@@ -355,11 +355,11 @@ def test_the_prefix_is_restored(session: FakeSession, media: Path, out: Path, mo
 
 
 def test_a_picture_is_pinned(session: FakeSession, media: Path, out: Path) -> None:
-    height, width = session.media.agent_size
+    height, width = session.media.shows.size
     Image.new("RGB", (2 * width, 2 * height), (250, 20, 20)).save(media / "persona.png")
     assert cli.main(words(media, out, "--prefix", f"{media}/persona.png")) == 0
     (unit,) = session.pinned
-    assert unit.frames.shape == (session.media.unit_frames, height, width, 3)
+    assert unit.frames.shape == (session.media.sees.unit_frames, height, width, 3)
     assert unit.frames[..., 0].min() > 200
     assert unit.frames[..., 1:].max() < 60
     assert not session.restored
@@ -396,7 +396,7 @@ def test_what_is_damaged_in_the_middle_ends_no_run_and_is_told(
 
 
 def test_one_channel_of_many(session: FakeSession, media: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_wav(media / "speech.wav", np.tile([0.5, -0.5], (2 * UNIT, 1)), MEDIA.sample_rate)
+    write_wav(media / "speech.wav", np.tile([0.5, -0.5], (2 * UNIT, 1)), MEDIA.hears.sample_rate)
     assert cli.main(words(media, out)) == 0
     assert "--channel 1 picks that one alone" in " ".join(capsys.readouterr().out.split())
     assert cli.main(words(media, out, "--channel", "2")) == 0

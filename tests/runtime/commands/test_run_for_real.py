@@ -49,10 +49,10 @@ def test_the_files_hold_what_the_session_said(tiny_bundle: Path, speech: Path, c
     media = open_session(tiny_bundle).media
     units = json.loads((out / "report.json").read_text())["units"]
     voice, rate = decoded_sound(out / "voice.wav")
-    assert (rate, voice.size) == (media.sample_rate, units * media.unit_samples)
+    assert (rate, voice.size) == (media.hears.sample_rate, units * media.hears.unit_samples)
     assert units == -(-68545 * 100 // (48000 * 16))  # 68,545 samples at 48 kHz
     for name in ("film.mp4", "film-side-by-side.mp4"):
-        assert len(decoded_pictures(out / name)) == units * media.unit_frames
+        assert len(decoded_pictures(out / name)) == units * media.sees.unit_frames
     again = said_by_session(tiny_bundle, speech, camera, units)
     np.testing.assert_allclose(voice.reshape(-1) * PCM_STEP, again, atol=1.5 * PCM_STEP)
 
@@ -65,8 +65,8 @@ def said_by_session(bundle: Path, speech: Path, camera: Path, units: int) -> NDA
     session = open_session(bundle, knobs=Knobs(steps=3, seed=4), engine=OrtEngine())
     media, said = session.media, []
     microphone, film = AudioFile(speech, media), VideoFile(camera, media)
-    samples = np.empty(media.unit_samples, np.float32)
-    frames = np.empty((media.unit_frames, *media.user_size, 3), np.uint8)
+    samples = np.empty(media.hears.unit_samples, np.float32)
+    frames = np.empty((media.sees.unit_frames, *media.sees.size, 3), np.uint8)
     for _ in range(units):
         assert microphone.read(samples)
         film.read(frames)

@@ -67,12 +67,12 @@ def test_what_is_off_is_not_measured(tiny_bundle: Path, tmp_path: Path) -> None:
 def test_a_clock_begins_when_somebody_looks_at_it(tmp_path: Path) -> None:
     """What is opened first waits for the rest: its sound must not have passed meanwhile."""
     clock = FakeClock()
-    file = write_wav(tmp_path / "sound.wav", np.full(MEDIA.sample_rate, 0.5), MEDIA.sample_rate)
-    for microphone in (NoMicrophone(MEDIA.sample_rate, clock), SoundFile(file, MEDIA, Untouched("off"), clock)):
+    file = write_wav(tmp_path / "sound.wav", np.full(MEDIA.hears.sample_rate, 0.5), MEDIA.hears.sample_rate)
+    for microphone in (NoMicrophone(MEDIA.hears.sample_rate, clock), SoundFile(file, MEDIA, Untouched("off"), clock)):
         clock.advance(1.0)
         assert microphone.available() == 0
         clock.advance(0.25)
-        assert microphone.available() == MEDIA.sample_rate // 4
+        assert microphone.available() == MEDIA.hears.sample_rate // 4
 
 
 def test_a_hangup_before_the_devices_are_open_does_nothing() -> None:

@@ -22,9 +22,10 @@ import numpy as np
 import onnxruntime
 from edge_streamer.runtime.engines import overflow
 from edge_streamer.runtime.engines.cpu import OrtEngine
-from edge_streamer.runtime.bundle.manifest import GraphSpec
+from edge_streamer.runtime.bundle.manifest import GraphSpec, Precision
 
-def exact(precision):
+def exact(kind):
+    precision = Precision(weights=kind, activations=kind, dynamic=kind != "float32")
     spec = GraphSpec(
         name="g", file="g", inputs=(), outputs=(), parameters=0, weight_bytes=0, operations={"static": 0},
         moved_bytes={}, precision=precision,
@@ -35,7 +36,7 @@ def exact(precision):
     (came,) = session.run(None, {"x": np.full((overflow.ROWS, overflow.INNER), 255, np.uint8)})
     return bool((came == overflow.EXACT).all())
 
-print(json.dumps([overflow.products_overflow(), *map(exact, ("float32", "int8 dynamic", "mixed dynamic"))]))
+print(json.dumps([overflow.products_overflow(), *map(exact, ("float32", "int8", "mixed"))]))
 """
 
 

@@ -12,8 +12,8 @@ from edge_streamer.runtime.timing import FakeClock
 from edge_streamer.runtime.unit import Response, Unit
 from tests.media_files import MEDIA
 
-RATE = MEDIA.sample_rate
-UNIT = MEDIA.unit_samples
+RATE = MEDIA.hears.sample_rate
+UNIT = MEDIA.hears.unit_samples
 SECONDS = UNIT / RATE
 
 
@@ -165,8 +165,8 @@ class Model:
         """The first sample of every unit that was answered."""
         self.texts: list[str] = []
         self.quiet = False
-        self._noise = np.random.default_rng(1).uniform(-0.5, 0.5, media.unit_samples).astype(np.float32)
-        self._frames = np.zeros((media.unit_frames, *media.agent_size, 3), np.uint8)
+        self._noise = np.random.default_rng(1).uniform(-0.5, 0.5, media.hears.unit_samples).astype(np.float32)
+        self._frames = np.zeros((media.sees.unit_frames, *media.shows.size, 3), np.uint8)
 
     def turn(self, knobs: object) -> None:
         self.solver_steps = knobs.steps  # type: ignore[attr-defined]

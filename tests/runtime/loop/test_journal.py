@@ -85,7 +85,7 @@ def session(tiny_bundle: Path) -> Session:
 def recorded(session: Session, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Counters]:
     """A recording, and what was counted while it was made."""
     folder, clock = tmp_path_factory.mktemp("record") / "talk", FakeClock()
-    journal, rate = Journal(folder, session, KNOBS, LosslessWriter), session.media.sample_rate
+    journal, rate = Journal(folder, session, KNOBS, LosslessWriter), session.media.hears.sample_rate
     ends = LiveEnds(
         Noise(rate, clock), NoSpeaker(rate, clock), Snow(), NoScreen(), Keys({3: "hello"}), journal=journal
     )  # fmt: skip
@@ -122,7 +122,7 @@ def test_one_bit_of_what_it_heard_changes_the_answers_from_there_on(
 ) -> None:
     folder = copy(recorded[0], tmp_path / "changed")
     sound = np.fromfile(folder / SOUND, "<f4")
-    sound[7 * session.media.unit_samples + 100] += 0.25
+    sound[7 * session.media.hears.unit_samples + 100] += 0.25
     sound.tofile(folder / SOUND)
     result = again(session, folder)
     assert result.first_different == 7
@@ -133,7 +133,7 @@ def test_a_recording_that_was_cut_is_replayed_as_far_as_it_goes(
     session: Session, recorded: tuple[Path, Counters], tmp_path: Path
 ) -> None:
     folder = copy(recorded[0], tmp_path / "cut")
-    (folder / SOUND).write_bytes((folder / SOUND).read_bytes()[: 10 * session.media.unit_samples * 4 + 77])
+    (folder / SOUND).write_bytes((folder / SOUND).read_bytes()[: 10 * session.media.hears.unit_samples * 4 + 77])
     (folder / EVENTS).write_bytes((folder / EVENTS).read_bytes()[:-30])
     result = again(session, folder)
     assert result.units == result.same == 10
@@ -191,7 +191,8 @@ def test_a_disk_that_fills_ends_the_recording_with_the_reason(
 ) -> None:
     journal = Journal(tmp_path / "full", session, KNOBS, LosslessWriter)
     media = session.media
-    unit = Unit(np.zeros(media.unit_samples, np.float32), np.zeros((media.unit_frames, *media.user_size, 3), np.uint8))
+    silence = np.zeros(media.hears.unit_samples, np.float32)
+    unit = Unit(silence, np.zeros((media.sees.unit_frames, *media.sees.size, 3), np.uint8))
     journal.unit(unit, 4, None)
 
     def full(frames: Any) -> None:
@@ -215,7 +216,8 @@ def test_a_disk_that_cannot_follow_ends_the_recording_and_nothing_waits_for_it(
 ) -> None:
     journal, slow = Journal(tmp_path / "slow", session, KNOBS, LosslessWriter), threading.Event()
     media = session.media
-    unit = Unit(np.zeros(media.unit_samples, np.float32), np.zeros((media.unit_frames, *media.user_size, 3), np.uint8))
+    silence = np.zeros(media.hears.unit_samples, np.float32)
+    unit = Unit(silence, np.zeros((media.sees.unit_frames, *media.sees.size, 3), np.uint8))
     write = journal._write
 
     def stalled(*item: Any) -> None:
@@ -338,7 +340,7 @@ def test_sound_that_is_no_number_is_told_by_its_unit(quick: Path) -> None:
 
 def test_pictures_of_another_size_or_kind(quick: Path, session: Session) -> None:
     (quick / PICTURES).unlink()
-    writer = LosslessWriter(quick / PICTURES, (16, 24), session.media.frame_rate)
+    writer = LosslessWriter(quick / PICTURES, (16, 24), session.media.sees.frame_rate)
     writer.write(np.zeros((4, 16, 24, 3), np.uint8))
     writer.close()
     damaged(quick, "", "holds pictures of 16x24; this bundle's are")

@@ -13,8 +13,8 @@ from edge_streamer.runtime.unit import Response, Unit
 from tests.fakes import FakeSession, level
 from tests.media_files import MEDIA
 
-UNIT = MEDIA.unit_samples
-SECONDS = UNIT / MEDIA.sample_rate
+UNIT = MEDIA.hears.unit_samples
+SECONDS = UNIT / MEDIA.hears.sample_rate
 
 
 class Microphone:

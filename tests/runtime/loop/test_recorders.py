@@ -26,9 +26,9 @@ with recording(plan, MEDIA) as recorded:
     tell = lambda what, why: told.append(what)
     recorders = Recorders(recorded.voice, recorded.film, recorded.watchers, tell, recorded.give_up)
     for k in range(60):
-        samples = noise.uniform(-1, 1, MEDIA.unit_samples).astype(np.float32)
-        frames = noise.integers(0, 255, (MEDIA.unit_frames, *MEDIA.agent_size, 3), dtype=np.uint8)
-        unit = Unit(samples, np.zeros((MEDIA.unit_frames, *MEDIA.user_size, 3), np.uint8))
+        samples = noise.uniform(-1, 1, MEDIA.hears.unit_samples).astype(np.float32)
+        frames = noise.integers(0, 255, (MEDIA.sees.unit_frames, *MEDIA.shows.size, 3), dtype=np.uint8)
+        unit = Unit(samples, np.zeros((MEDIA.sees.unit_frames, *MEDIA.sees.size, 3), np.uint8))
         recorders.write(unit, Response(k, samples, frames, "word ", (), 0.0, 0.0))
     recorded.keep({"stopped": recorders.stopped})
 print(json.dumps({"told": told, "files": sorted(recorded.files)}))

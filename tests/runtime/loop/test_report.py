@@ -220,7 +220,7 @@ def _unit():  # type: ignore[no-untyped-def]
 
     from edge_streamer.runtime.unit import Unit
 
-    return Unit(np.zeros(MEDIA.unit_samples, np.float32), np.zeros((4, *MEDIA.user_size, 3), np.uint8))
+    return Unit(np.zeros(MEDIA.hears.unit_samples, np.float32), np.zeros((4, *MEDIA.sees.size, 3), np.uint8))
 
 
 def test_machine_and_versions_name_what_figures_depend_on() -> None:

@@ -33,8 +33,8 @@ def constants(**values: Any) -> Change:
     return lambda m: m["constants"].update(values)
 
 
-def media(**values: Any) -> Change:
-    return lambda m: m["media"].update(values)
+def media(*parts: str, **values: Any) -> Change:
+    return lambda m: [m["media"][part].update(values) for part in parts]
 
 
 def rings(m: dict[str, Any], **values: Any) -> None:
@@ -49,20 +49,30 @@ def narrow(m: dict[str, Any], width: int) -> None:
     for tensors in (g[side] for g in m["graphs"] for side in ("inputs", "outputs")):
         for tensor in tensors:
             tensor["shape"] = [width if n == before else n for n in tensor["shape"]]
-    m["constants"]["width"] = m["embedding"]["width"] = width
+    m["constants"]["width"] = m["embeddings"][0]["width"] = width
 
 
 WRONG: dict[str, tuple[Change, str]] = {
-    "camera of another size": (media(user_size=[64, 97]), "graph 'encode', input 'frames' is uint8 [4, 64, 96, 3]"),
-    "picture of another size": (media(agent_size=[95, 160]), "graph 'decode', output 'frames'"),
+    "camera of another size": (media("pictures_in", size=[64, 97]), "graph 'encode', input 'frames' is uint8 [4, 64"),
+    "picture of another size": (media("pictures_out", size=[95, 160]), "graph 'decode', output 'frames'"),
     "other rates that agree": (
-        media(sample_rate=32000, unit_samples=5120, frame_rate=50, unit_frames=8),
+        media("pictures_in", "pictures_out", frame_rate=50, unit_frames=8),
         "constants and media say uint8 [8, 64, 96, 3]",
     ),
+    "rates that differ": (
+        media("sound_out", sample_rate=8000, unit_samples=1280),
+        "media has 16000 a second in as samples and 8000 out; a conversation has one rate",
+    ),
+    "a part that is another tensor": (
+        media("sound_in", graph="encode_agent"), "media.sound_in is 'samples' of graph 'encode_agent'; wanted 'samples'"
+    ),
+    "no voice": (lambda m: m["media"].update(sound_out=None), "manifest.json has no media.sound_out; a wan_streamer"),
+    "more typed than there is room for": (media("text_in", unit_tokens=3), "text_in.unit_tokens is 3; the constants"),
+    "a ring for one unit": (lambda m: rings(m, reset="unit"), "is emptied every unit; wanted every session"),
     "no media": (lambda m: m.update(media=None), "has no media"),
-    "no table": (lambda m: m.update(embedding=None), "has no embedding or no tokenizer"),
-    "no tokenizer": (lambda m: m.update(tokenizer=None), "has no embedding or no tokenizer"),
-    "table of another width": (lambda m: m["embedding"].update(width=64), "the embedding table is 64 wide"),
+    "no table": (lambda m: m.update(embeddings=[]), "has no embedding table 'text' or no tokenizer"),
+    "no tokenizer": (lambda m: m.update(tokenizer=None), "has no embedding table 'text' or no tokenizer"),
+    "table of another width": (lambda m: m["embeddings"][0].update(width=64), "the embedding table is 64 wide"),
     "pad beyond the table": (constants(token_pad=320), "token_pad is 320; wanted a row of the embedding table, which"),
     "start beyond the table": (constants(token_start=2**31 - 1), "token_start is 2147483647"),
     "start of 400 digits": (constants(token_start=10**400), "Expected `int` <="),

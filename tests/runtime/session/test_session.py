@@ -28,8 +28,8 @@ FAR_POSITION = 1e-3
 
 def test_response_has_the_media_contracts_shapes(session: Session, units: list[Unit]) -> None:
     response, media = session.step(units[0]), session.media
-    assert response.samples.shape == (media.unit_samples,)
-    assert response.frames.shape == (media.unit_frames, *media.agent_size, 3)
+    assert response.samples.shape == (media.hears.unit_samples,)
+    assert response.frames.shape == (media.sees.unit_frames, *media.shows.size, 3)
     assert response.frames.dtype == np.uint8
     assert np.abs(response.samples).max() <= 1.0
     assert response.index == 0
@@ -46,8 +46,8 @@ def test_the_state_slot_tells_whether_the_agent_speaks(session: Session, units: 
 
 def test_a_missing_part_is_silence_and_grey(session: Session, shared: Session) -> None:
     media = session.media
-    silence = np.zeros(media.unit_samples, np.float32)
-    grey = np.full((media.unit_frames, *media.user_size, 3), 128, np.uint8)
+    silence = np.zeros(media.hears.unit_samples, np.float32)
+    grey = np.full((media.sees.unit_frames, *media.sees.size, 3), 128, np.uint8)
     assert_same(session.step(Unit()).copy(), shared.twin().step(Unit(silence, grey)).copy())
 
 

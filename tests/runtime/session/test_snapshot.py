@@ -269,10 +269,10 @@ def test_a_session_does_not_start_where_no_unit_is(session: Session, unit: int) 
 def test_a_line_each(begun: Session, units: list[Unit]) -> None:
     media = begun.media
     response = begun.step(units[5])
-    height, width = media.agent_size
+    height, width = media.shows.size
     told = repr(response)
-    assert told.startswith(f"Response(unit 5, {media.unit_samples} samples at -")
-    assert f"{media.unit_frames} pictures {height}x{width}, " in told
+    assert told.startswith(f"Response(unit 5, {media.hears.unit_samples} samples at -")
+    assert f"{media.sees.unit_frames} pictures {height}x{width}, " in told
     assert told.endswith(" ms)")
     assert repr(Unit()) == "Unit(silence, grey, '')"
     assert repr(Unit(np.zeros(1280, np.float32), text="hi")) == "Unit(1280 samples, silent, grey, 'hi')"

@@ -31,7 +31,7 @@ from edge_streamer.devices.live.process.worker import Unopened
 from tests.media_files import MEDIA, write_film
 from tests.waiting import PATIENCE, until
 
-SHAPE = (MEDIA.unit_frames, *MEDIA.user_size, 3)
+SHAPE = (MEDIA.sees.unit_frames, *MEDIA.sees.size, 3)
 
 
 @pytest.fixture
@@ -64,9 +64,9 @@ def test_the_pattern_moves_and_is_now(opened: Callable[[str], Camera]) -> None:
     assert age is not None
     assert age < 0.5
     assert (out[0] != out[-1]).any()
-    assert camera.state().name == f"pattern, rgb24 {MEDIA.user_size[1]}x{MEDIA.user_size[0]} at {MEDIA.frame_rate}"
+    assert camera.state().name == f"pattern, rgb24 {MEDIA.sees.size[1]}x{MEDIA.sees.size[0]} at {MEDIA.sees.frame_rate}"
     # The picture shows the time at which it was taken.
-    want = pattern.open_source("", Need(*MEDIA.user_size, MEDIA.frame_rate)).picture(time.monotonic())
+    want = pattern.open_source("", Need(*MEDIA.sees.size, MEDIA.sees.frame_rate)).picture(time.monotonic())
     assert want.shape == out[0].shape
 
 
@@ -257,7 +257,7 @@ def test_broken_pictures_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with ours, theirs:
         camera_worker.work(
             Wire(theirs),
-            {"name": "pattern", "height": MEDIA.user_size[0], "width": MEDIA.user_size[1], "frame_rate": 25},
+            {"name": "pattern", "height": MEDIA.sees.size[0], "width": MEDIA.sees.size[1], "frame_rate": 25},
         )
         wire = Wire(ours)
         while (message := wire.receive(0.2)) is not None:
@@ -265,7 +265,7 @@ def test_broken_pictures_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyP
     before = (camera.state().figures or {})["pictures"]
     assert (camera.state().counts or {})["broken_pictures"] == 3
     camera._hear(Message(OPENED, payload=b"{}"))
-    camera._hear(Message(PICTURE, 10, 1, 1 | 4 << 32, bytes(3 * MEDIA.user_size[0] * MEDIA.user_size[1])))
+    camera._hear(Message(PICTURE, 10, 1, 1 | 4 << 32, bytes(3 * MEDIA.sees.size[0] * MEDIA.sees.size[1])))
     assert (camera.state().counts or {})["broken_pictures"] == 7
     assert (camera.state().figures or {})["pictures"] == before + 1
 
@@ -280,7 +280,7 @@ class Still(Camera):
         self._history.clear()
 
     def give(self, seconds: float, grey: int) -> None:
-        payload = np.full((*MEDIA.user_size, 3), grey, np.uint8).tobytes()
+        payload = np.full((*MEDIA.sees.size, 3), grey, np.uint8).tobytes()
         self._hear(Message(PICTURE, round(1e9 * seconds), 1, 0, payload))
 
 
@@ -289,9 +289,9 @@ def test_each_frame_of_a_unit_gets_the_picture_that_was_newest_at_its_end() -> N
     for count in range(40):
         camera.give(10.0 + count / 30, count)
     out = np.zeros(SHAPE, np.uint8)
-    step = 1 / MEDIA.frame_rate
+    step = 1 / MEDIA.sees.frame_rate
     age = camera.read(out, 11.21)
-    wanted = [int((1.21 - index * step) * 30) for index in range(MEDIA.unit_frames - 1, -1, -1)]
+    wanted = [int((1.21 - index * step) * 30) for index in range(MEDIA.sees.unit_frames - 1, -1, -1)]
     assert [int(picture[0, 0, 0]) for picture in out] == wanted
     assert age == pytest.approx(11.21 - (10 + wanted[-1] / 30))
     assert camera.read(out, 20.0) == pytest.approx(20.0 - (10 + 39 / 30))

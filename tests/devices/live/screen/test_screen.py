@@ -20,7 +20,7 @@ from tests.waiting import PATIENCE, until
 
 pytest.importorskip("pygame", reason="needs the extra 'live'")
 
-SHAPE = (MEDIA.unit_frames, *MEDIA.agent_size, 3)
+SHAPE = (MEDIA.sees.unit_frames, *MEDIA.shows.size, 3)
 Open = Callable[..., Screen]
 
 
@@ -39,7 +39,7 @@ def screen() -> Iterator[Open]:
 
 
 def dues(begin: float) -> list[float]:
-    return [begin + index / MEDIA.frame_rate for index in range(MEDIA.unit_frames)]
+    return [begin + index / MEDIA.sees.frame_rate for index in range(MEDIA.sees.unit_frames)]
 
 
 def test_every_picture_is_seen_at_its_time(screen: Open, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,11 +50,11 @@ def test_every_picture_is_seen_at_its_time(screen: Open, monkeypatch: pytest.Mon
     for unit in range(8):
         one.show(np.full(SHAPE, 20 * unit, np.uint8), dues(begin + unit * 0.16))
         time.sleep(0.16)
-    until(lambda: bool(late.extend(one.lateness())) or len(late) >= 8 * MEDIA.unit_frames - 2)
+    until(lambda: bool(late.extend(one.lateness())) or len(late) >= 8 * MEDIA.sees.unit_frames - 2)
     assert min(late) >= -0.005
     assert sorted(late)[len(late) // 2] < 0.02
     counts = one.state().counts or {}
-    assert len(late) + counts["pictures_skipped"] >= 8 * MEDIA.unit_frames - 2
+    assert len(late) + counts["pictures_skipped"] >= 8 * MEDIA.sees.unit_frames - 2
 
 
 def test_pictures_that_are_long_due_are_skipped_and_counted(screen: Open, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ def test_pictures_that_are_long_due_are_skipped_and_counted(screen: Open, monkey
     one.wait()
     one.show(np.zeros(SHAPE, np.uint8), dues(time.monotonic() - 5.0))
     until(lambda: (one.state().figures or {})["pictures_shown"] >= 1)
-    assert (one.state().counts or {})["pictures_skipped"] == MEDIA.unit_frames - 1
+    assert (one.state().counts or {})["pictures_skipped"] == MEDIA.sees.unit_frames - 1
 
 
 def test_a_killed_worker_is_replaced(screen: Open, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +141,7 @@ def test_the_picture_fills_the_screen_and_keeps_its_shape(
     Image.fromarray(shown).save(tmp_path / "shown.png")
     assert shown[300, 200].tolist() == [250, 0, 0]
     assert shown[300, 600].tolist() == [0, 0, 250]
-    height, width = MEDIA.agent_size
+    height, width = MEDIA.shows.size
     bar = round((600 - min(800 / width, 600 / height) * height) / 2)
     if bar > 2:
         assert shown[bar - 2, 400].max() == 0

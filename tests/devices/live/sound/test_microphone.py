@@ -71,10 +71,10 @@ def test_what_piled_up_is_cleaned_in_pieces_and_whole(monkeypatch: pytest.Monkey
 
     told.microphone._echo.clean = noted  # type: ignore[method-assign]
     told.hear(RING_SECONDS - 0.5)
-    assert told.microphone.available() == pytest.approx((RING_SECONDS - 0.5) * MEDIA.sample_rate, rel=0.01)
-    assert max(length for length, _ in lengths) <= (AT_ONCE_SECONDS + 0.02) * MEDIA.sample_rate
+    assert told.microphone.available() == pytest.approx((RING_SECONDS - 0.5) * MEDIA.hears.sample_rate, rel=0.01)
+    assert max(length for length, _ in lengths) <= (AT_ONCE_SECONDS + 0.02) * MEDIA.hears.sample_rate
     begins = np.array([time for _, time in lengths])
-    ends = begins + np.array([length for length, _ in lengths]) / MEDIA.sample_rate
+    ends = begins + np.array([length for length, _ in lengths]) / MEDIA.hears.sample_rate
     np.testing.assert_allclose(begins[1:], ends[:-1], atol=1e-3)
 
 

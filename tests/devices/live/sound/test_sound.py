@@ -21,7 +21,7 @@ from tests.sounds import noise, offsets_of_tenths, place
 
 pytest.importorskip("pyaudio", reason="needs the extra 'live'")
 
-MODEL = MEDIA.sample_rate
+MODEL = MEDIA.hears.sample_rate
 until = partial(waiting.until, patience=40.0)
 
 

@@ -20,8 +20,8 @@ from tests.media_files import MEDIA
 DEVICE_RATE = 48000
 BLOCK = DEVICE_RATE // 100
 LATENCY = 0.02
-UNIT = MEDIA.unit_samples
-UNIT_SECONDS = UNIT / MEDIA.sample_rate
+UNIT = MEDIA.hears.unit_samples
+UNIT_SECONDS = UNIT / MEDIA.hears.sample_rate
 
 
 class TakesAll:
