@@ -20,7 +20,7 @@ from edge_streamer.runtime.bundle.manifest import CarrySpec, GraphSpec, Manifest
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.commands.named_bundle import chosen
 from edge_streamer.runtime.files import size_text, to_json
-from edge_streamer.runtime.programs.runs import runs
+from edge_streamer.runtime.programs.registry import runs
 
 ITEM_BYTES = {
     "float32": 4, "float16": 2, "bfloat16": 2, "int8": 1, "uint8": 1, "int32": 4, "int64": 8, "bool": 1,

@@ -11,7 +11,7 @@ buffer; a step commits its state only when the whole unit has succeeded, otherwi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -28,15 +28,12 @@ from edge_streamer.runtime.engines.contract import Engine, GraphFile, OpenGraph
 from edge_streamer.runtime.errors import BundleError, EngineError, InputError, StepError
 from edge_streamer.runtime.files import size_text
 from edge_streamer.runtime.programs.base import Program, Workplace
-from edge_streamer.runtime.programs.chain import Chain
 from edge_streamer.runtime.programs.passes import Meter, Recorder
-from edge_streamer.runtime.programs.wan_streamer.program import WanStreamer
+from edge_streamer.runtime.programs.registry import PROGRAMS
 from edge_streamer.runtime.session.snapshot import Snapshot, put_back, take
 from edge_streamer.runtime.state.store import StateStore
 from edge_streamer.runtime.timing import Tell, untold
 from edge_streamer.runtime.unit import LAST_UNIT, Knobs, Response, Unit
-
-PROGRAMS: dict[str, Callable[[Workplace], Program]] = {"wan_streamer": WanStreamer, "chain": Chain}
 
 
 class Graphs:
