@@ -27,7 +27,7 @@ TRACED_BYTES = 1_000
 WINDOWS = 3
 TRACED_UNITS = 200
 ONCE = 1.15
-"""Resident memory may grow by so many times the weights when a session opens. Measured at 261 MB of weights in four layers: 1.08."""
+"""Resident memory may grow by so many times the weights when a session opens. Measured at 261 MB: 1.08."""
 
 
 @pytest.mark.parametrize("count", [2_000, pytest.param(10_000, marks=pytest.mark.long)])
