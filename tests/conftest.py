@@ -27,9 +27,9 @@ if WORKERS:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 LONG = {
+    "tests/export/demo_model/test_pipeline.py": 300,
     "tests/runtime/evaluation/test_controls.py": 270,
     "tests/quantization/test_command.py": 200,
-    "tests/export/demo_model/test_pipeline.py": 180,
     "tests/runtime/bundle/test_memory.py": 110,
     "tests/runtime/evaluation/test_fakes.py": 110,
     "tests/quantization/test_gates.py": 100,
