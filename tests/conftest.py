@@ -1,13 +1,17 @@
 """What every test shares: a cache of its own, and the small bundles, each made when first asked for.
 
-Imports nothing but pytest and what needs no library, because tests/device runs where only the base install is.
+Where several workers run the tests, they share what takes long to make, each computes on one thread, and what takes
+long to run begins first. Imports nothing but pytest and what needs no library, because tests/device runs where only the
+base install is.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +19,60 @@ import pytest
 from edge_streamer.runtime.commands.cli import ONE_THREAD
 
 os.environ.setdefault(ONE_THREAD, "1")  # as commands do; here, before anything imports NumPy
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0"))
+"""How many run the tests side by side; 0 where they are not dealt out."""
+if WORKERS:
+    # Of torch, which otherwise takes every core in every worker: its threads then wait for one another, and what takes
+    # 50 seconds was measured at 180.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+LONG = {
+    "tests/export/demo_model/test_pipeline.py": 300,
+    "tests/runtime/evaluation/test_controls.py": 270,
+    "tests/quantization/test_command.py": 200,
+    "tests/runtime/bundle/test_memory.py": 110,
+    "tests/runtime/evaluation/test_fakes.py": 110,
+    "tests/quantization/test_gates.py": 100,
+    "tests/bench/test_bench.py": 60,
+    "tests/export/test_three_ways.py": 60,
+}
+"""Files whose tests take long, and roughly how many seconds: they begin first, so that no worker ends with them while
+the others have nothing left to do."""
+
+
+@pytest.hookimpl(trylast=True)  # when those that are not run have gone
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Deal LONG out, where there are workers: xdist gives each a stretch of the list to begin with, of equal length."""
+    if not WORKERS:
+        return
+    by_file: dict[str, list[pytest.Item]] = {name: [] for name in LONG}
+    rest = []
+    for item in items:
+        by_file.get(item.nodeid.partition("::")[0], rest).append(item)
+    shares: list[list[pytest.Item]] = [[] for _ in range(WORKERS)]
+    seconds = [0] * WORKERS
+    for name in sorted(LONG, key=lambda name: -LONG[name]):
+        least = seconds.index(min(seconds))
+        shares[least] += by_file[name]
+        seconds[least] += LONG[name]
+    left, ordered = len(items), list[pytest.Item]()
+    for number, share in enumerate(shares):
+        fill = max(0, left // (WORKERS - number) - len(share))
+        left -= len(share) + len(rest[:fill])
+        ordered += share + rest[:fill]
+        del rest[:fill]
+    items[:] = ordered + rest
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Path]) -> Path:
+    """The folder ``name`` that ``make`` writes, whole or not at all: made by the first of the workers that asks for it,
+    while others that do wait; it goes with the run."""
+    root = factory.getbasetemp().parent if WORKERS else factory.getbasetemp()
+    folder = root / "made-once" / name
+    folder.parent.mkdir(exist_ok=True)
+    with folder.with_name(f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return folder if folder.exists() else make(folder)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -60,7 +118,7 @@ def ring(made_ring: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny preset as a bundle, exported once (half a minute); do not change it.
+    """The tiny preset as a bundle, exported once (a minute); do not change it.
 
     EDGE_STREAMER_TINY_BUNDLE names one that is there already: the device job has no torch to make it with.
     """
@@ -68,7 +126,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return Path(made)
     from tests.bundles import exported_bundle
 
-    return exported_bundle("tiny", tmp_path_factory.mktemp("exported") / "tiny")
+    return made_once(tmp_path_factory, "tiny", partial(exported_bundle, "tiny"))
 
 
 @pytest.fixture(scope="session")
@@ -76,4 +134,4 @@ def demo_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo preset with random weights as a bundle, exported once; do not change it."""
     from tests.bundles import exported_bundle
 
-    return exported_bundle("demo", tmp_path_factory.mktemp("exported") / "demo")
+    return made_once(tmp_path_factory, "demo", partial(exported_bundle, "demo"))

@@ -19,7 +19,7 @@ from rich.table import Column, Table
 
 from edge_streamer.runtime.bundle.shipped import bundle_path
 from edge_streamer.runtime.session.session import Session, open_session
-from tests.runtime.evaluation.controls import FAULTS, SPOILERS, behaviour, broken, parity, spoiled
+from tests.runtime.evaluation.controls import FAULTS, KINDS, SPOILERS, Behaviour, broken, parity, spoiled
 
 SOUND = "(sound)"
 SHOWN = (
@@ -40,7 +40,7 @@ def main() -> None:
             place = Path(folder) / str(number)
             place.mkdir()
             numbers = parity(_session(name, session, place), session)
-            scores = behaviour(_session(name, session, place / "again"))
+            scores = Behaviour(_session(name, session, place / "again")).scores(KINDS)
             found[name] = {"error_db": max(numbers.error_db.values()), "same_tokens": numbers.same_tokens}
             found[name] |= {score: scores[score].value for score in SHOWN}
     table = Table("fault", *(Column(name, justify="right") for name in ("numbers, dB", "same words", *SHOWN)))

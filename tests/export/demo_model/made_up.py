@@ -18,9 +18,15 @@ PHRASES = [np.full(16000 + 300 * i, 0.1, np.float32) for i in range(len(TABLE.ph
 
 
 @cache
+def unknown() -> tuple[str, ...]:
+    """The words that are no commands; espeak-ng says each in every accent to find them (half a minute)."""
+    return others(TABLE)
+
+
+@cache
 def scenes() -> list[Scene]:
-    world, unknown = World(TABLE, [PHRASES] * 3), others(TABLE)
-    return [random_scene(0, number, world, unknown, UNITS) for number in range(30)]
+    world = World(TABLE, [PHRASES] * 3)
+    return [random_scene(0, number, world, unknown(), UNITS) for number in range(30)]
 
 
 def clips(video: torch.Tensor | None = None) -> Clips:

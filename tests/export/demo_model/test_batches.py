@@ -15,11 +15,10 @@ from edge_streamer.export.demo_model.listening import UNITS as STREAM_UNITS
 from edge_streamer.export.demo_model.listening import Backdrops, Ear
 from edge_streamer.export.demo_model.notes import Notes
 from edge_streamer.export.demo_model.speech import Bank
-from edge_streamer.export.demo_model.words import others
 from edge_streamer.export.wan_streamer.config import DEMO
 from edge_streamer.export.wan_streamer.model import WanStreamer, build
 from edge_streamer.runtime.evaluation.world.script import UNIT
-from tests.export.demo_model.made_up import TABLE, UNITS, clips, scenes
+from tests.export.demo_model.made_up import TABLE, UNITS, clips, scenes, unknown
 
 SIZE, STREAMS = 6, 2
 
@@ -31,11 +30,11 @@ def model() -> WanStreamer:
 
 @pytest.fixture(scope="module")
 def ear(model: WanStreamer) -> Ear:
-    commands, unknown = tuple(TABLE.words), others(TABLE)
+    commands, other = tuple(TABLE.words), unknown()
     hum = (0.2 * np.sin(0.1 * np.arange(6000))).astype(np.float32)
-    bank = Bank({word: [hum] for word in (*commands, *unknown)})
+    bank = Bank({word: [hum] for word in (*commands, *other)})
     notes = Notes(DEMO.transformer.width, len(commands), TABLE.cards, place_table(scenes()[0].world)[-1], 0)
-    return Ear(model, notes, bank, commands, unknown, Backdrops(bank, unknown, 0))
+    return Ear(model, notes, bank, commands, other, Backdrops(bank, other, 0))
 
 
 @pytest.fixture(scope="module")

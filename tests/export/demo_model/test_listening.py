@@ -8,12 +8,12 @@ import torch
 
 from edge_streamer.export.demo_model import listening, sequence
 from edge_streamer.export.demo_model.speech import Bank
-from edge_streamer.export.demo_model.words import HELD_OUT, MADE_UP, TRAIN, apart, made_up, others
+from edge_streamer.export.demo_model.words import HELD_OUT, MADE_UP, TRAIN, apart, made_up
 from edge_streamer.export.layers import Tails, start_state
 from edge_streamer.export.wan_streamer.config import DEMO
 from edge_streamer.export.wan_streamer.model import build
 from edge_streamer.runtime.evaluation.world.script import UNIT, start_after
-from edge_streamer.runtime.evaluation.world.table import read_table
+from tests.export.demo_model.made_up import TABLE, unknown
 
 COMMANDS, OTHERS = ("one", "two"), ("else",)
 
@@ -79,15 +79,14 @@ def exact(model, samples: torch.Tensor) -> torch.Tensor:
 
 
 def test_made_up_words_are_new_and_always_the_same() -> None:
-    table = read_table()
-    words = made_up(table)
+    words = made_up(TABLE)
     assert len(set(words)) == len(words) == MADE_UP
-    assert not set(words) & {*TRAIN, *HELD_OUT, *table.words}
-    assert words == made_up(table)
+    assert not set(words) & {*TRAIN, *HELD_OUT, *TABLE.words}
+    assert words == list(unknown()[-MADE_UP:])
 
 
 def test_no_training_word_sounds_like_a_command() -> None:
-    taught = set(others(read_table()))
+    taught = set(unknown())
     assert not taught & {"whether", "wether", "winner", "inner", "diner", "a gain", "stock", "store"}
     assert taught >= {"summer", "together", "yellow", "good"}
 

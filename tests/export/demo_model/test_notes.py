@@ -9,10 +9,9 @@ import torch
 from edge_streamer.export.demo_model.dataset import REMEMBERED, place_table, rewritten, told
 from edge_streamer.export.demo_model.notes import Notes
 from edge_streamer.export.demo_model.sight import LOOKS, Sight
-from edge_streamer.export.demo_model.words import others
 from edge_streamer.export.wan_streamer.config import DEMO
 from edge_streamer.runtime.evaluation.world.script import FRAME, GRID, UNIT
-from tests.export.demo_model.made_up import TABLE, UNITS, clips, scenes
+from tests.export.demo_model.made_up import TABLE, UNITS, clips, scenes, unknown
 
 
 def test_notes_of_cards_are_what_answers_name() -> None:
@@ -39,9 +38,9 @@ def test_notes_of_commands_stand_where_answers_start() -> None:
 
 
 def test_scenes_told_anew_keep_the_camera_and_nothing_that_was_said() -> None:
-    rng, unknown = np.random.default_rng(1), others(TABLE)
+    rng = np.random.default_rng(1)
     before = [scenes()[n] for n in (3, 3, 8)]
-    after = [rewritten(scene, unknown, rng) for scene in before]
+    after = [rewritten(scene, unknown(), rng) for scene in before]
     for scene, again in zip(before, after, strict=True):
         assert again.script.shown == scene.script.shown
         assert again.script.said != scene.script.said
@@ -50,7 +49,7 @@ def test_scenes_told_anew_keep_the_camera_and_nothing_that_was_said() -> None:
     assert np.array_equal(known.cards, told(before, DEMO).cards)
     assert np.array_equal(known.slots[0, :, 0] == DEMO.token_speak, after[0].intent.speaking)
     cut = lambda some: np.mean([a.cut for scene in some for a in scene.intent.answers])  # noqa: E731
-    assert cut([rewritten(scene, unknown, rng) for scene in scenes()]) > 1.2 * cut(scenes())
+    assert cut([rewritten(scene, unknown(), rng) for scene in scenes()]) > 1.2 * cut(scenes())
 
 
 def test_cards_that_nobody_is_asked_for_teach_nothing() -> None:

@@ -21,22 +21,27 @@ STAGES = (
 )  # fmt: skip
 
 
-def train(out: Path, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    words = ["--out", str(out), "--scale", "0.002"]
-    command = [sys.executable, "-m", "edge_streamer.export.demo_model.train", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=1500, env=environment)
+TRAIN, BRIEF = "edge_streamer.export.demo_model.train", "tests.export.demo_model.brief"
+
+
+def train(
+    out: Path, environment: dict[str, str] | None = None, module: str = TRAIN
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", module, "--out", str(out), "--scale", "0.002" if module == TRAIN else "0.0001"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=3000, env=environment)
 
 
 @pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="training needs espeak-ng, which is not installed")
-def test_every_stage_runs_and_none_twice(tmp_path: Path) -> None:
+@pytest.mark.parametrize("module", [BRIEF, pytest.param(TRAIN, marks=pytest.mark.long)])
+def test_every_stage_runs_and_none_twice(module: str, tmp_path: Path) -> None:
     out = tmp_path / "weights.safetensors"
-    first = train(out)
+    first = train(out, module=module)
     assert first.returncode == 0, first.stderr
     model = build(PRESETS["demo"], 0)
     load_weights(model, out)
     for stage in STAGES:
         assert f"] {stage} " in first.stderr
-    again = train(out)
+    again = train(out, module=module)
     assert again.returncode == 0, again.stderr
     assert not [stage for stage in STAGES if f"] {stage} " in again.stderr]
 

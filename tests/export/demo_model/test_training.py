@@ -9,7 +9,6 @@ import resource
 import subprocess
 import sys
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from edge_streamer.export.demo_model.codecs import even_looks, voice_clip
 from edge_streamer.export.demo_model.dataset import slot_tokens
 from edge_streamer.export.demo_model.fitting import Losses, Stage, Task, fit, in_turn, keep
 from edge_streamer.export.demo_model.throats import TOGETHER, make_throats
-from edge_streamer.export.demo_model.words import HELD_OUT, TRAIN, held_out, others
+from edge_streamer.export.demo_model.words import HELD_OUT, TRAIN, held_out
 from edge_streamer.export.wan_streamer.config import PRESETS
 from edge_streamer.export.wan_streamer.model import build
 from edge_streamer.export.wan_streamer.weights import save_weights
@@ -32,16 +31,11 @@ from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.evaluation.world.backgrounds import HELD_OUT_BACKGROUNDS, TRAIN_BACKGROUNDS
 from edge_streamer.runtime.evaluation.world.motion import BLINK_CHANCE
 from edge_streamer.runtime.evaluation.world.script import UNIT, Script, direct, plan_answers
-from edge_streamer.runtime.evaluation.world.table import SHIPPED, read_table
+from edge_streamer.runtime.evaluation.world.table import SHIPPED
+from tests.export.demo_model.made_up import TABLE, unknown
 
-TABLE = read_table()
 LENGTHS = [16000 + 300 * i for i in range(len(TABLE.phrases))]
 UNITS = 72
-
-
-@cache
-def unknown() -> tuple[str, ...]:
-    return others(TABLE)
 
 
 def scripts(count: int) -> list[Script]:

@@ -7,9 +7,10 @@ quantizer really makes.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,10 @@ from numpy.typing import NDArray
 
 from edge_streamer.runtime.bundle.manifest import MASKED
 from edge_streamer.runtime.bundle.reader import Bundle
+from edge_streamer.runtime.compare.error_over_time import Drift, drift
 from edge_streamer.runtime.evaluation.ear import Ear
-from edge_streamer.runtime.evaluation.measure import measure
-from edge_streamer.runtime.evaluation.parity import Parity, bundle_parity
+from edge_streamer.runtime.evaluation.measure import Measured, measure
+from edge_streamer.runtime.evaluation.parity import Parity, bundle_parity, units_of
 from edge_streamer.runtime.evaluation.runner import SessionAgent, run_case
 from edge_streamer.runtime.evaluation.score import Scores, score
 from edge_streamer.runtime.evaluation.suite import Case, duplex, scene_of
@@ -28,7 +30,7 @@ from edge_streamer.runtime.evaluation.world.scene import World
 from edge_streamer.runtime.programs.wan_streamer.program import wan_streamer
 from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.state.store import Carries, Ring
-from edge_streamer.runtime.unit import Knobs, Response
+from edge_streamer.runtime.unit import Knobs, Response, Unit
 
 Break = Callable[[Session], None]
 
@@ -229,6 +231,23 @@ def parity(tested: Session, session: Session) -> Parity:
     return bundle_parity(tested, session.twin(), case(), *world())
 
 
+BEGINNING = 24
+"""Units in which a fault is seen that needs no ring to have wrapped."""
+
+
+@cache
+def beginning() -> list[Unit]:
+    return list(islice(units_of(case(), scene_of(case(), world()[0]), world()[1]), BEGINNING))
+
+
+def early_parity(tested: Session, session: Session) -> Drift:
+    """As ``parity``, over the case's first BEGINNING units."""
+    reference = session.twin()
+    for each in (tested, reference):
+        SessionAgent(each, world()[0]).begin(case(), scene_of(case(), world()[0]), True)
+    return drift(tested, reference, beginning(), "forced")
+
+
 KINDS = {"smooth": 2, "recall": 4, "again": 2, "silence": 1, "stop": 1, "noise": 1}
 """How many scenes of each kind are played."""
 
@@ -243,10 +262,22 @@ def scenes() -> list[Case]:
     return chosen
 
 
-def behaviour(session: Session) -> Scores:
-    toy, held_out = world()
-    agent, ear, made = SessionAgent(session, toy), Ear(toy), []
-    for each in scenes():
-        scene = scene_of(each, toy)
-        made.append(measure(each, scene, run_case(agent, each, scene, held_out), ear))
-    return score(made)
+class Behaviour:
+    """What a session does in the scenes; each is played once, when it is first asked for."""
+
+    def __init__(self, session: Session) -> None:
+        toy, self._held_out = world()
+        self._agent, self._ear = SessionAgent(session, toy), Ear(toy)
+        self._made: dict[int, Measured] = {}
+
+    def scores(self, kinds: Collection[str]) -> Scores:
+        """In all scenes of some ``kinds``."""
+        return score([self._measured(each) for each in scenes() if each.kind in kinds])
+
+    def _measured(self, case: Case) -> Measured:
+        if case.number not in self._made:
+            scene = scene_of(case, world()[0])
+            self._made[case.number] = measure(
+                case, scene, run_case(self._agent, case, scene, self._held_out), self._ear
+            )
+        return self._made[case.number]

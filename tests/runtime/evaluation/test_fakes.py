@@ -14,7 +14,7 @@ from edge_streamer.runtime.evaluation.measure import Measured, measure
 from edge_streamer.runtime.evaluation.runner import Agent, run_case
 from edge_streamer.runtime.evaluation.score import Scores, judge, score
 from edge_streamer.runtime.evaluation.suite import Case, duplex, scene_of
-from edge_streamer.runtime.evaluation.world.assets import load_assets
+from edge_streamer.runtime.evaluation.world.assets import HeldOut, load_assets
 from edge_streamer.runtime.evaluation.world.scene import Scene
 from edge_streamer.runtime.evaluation.world.script import spell
 from edge_streamer.runtime.unit import Response, Unit
@@ -79,14 +79,20 @@ class Forgetful(Intended):
 
 
 @cache
-def measured(kind: type[Intended]) -> list[Measured]:
+def scenes() -> tuple[list[tuple[Case, Scene]], HeldOut, Ear]:
+    """Cases with their scenes: what each looks like is drawn once for all agents."""
     world, held_out = load_assets()
-    ear, made = Ear(world), []
+    made = [(case, scene_of(case, world)) for case in duplex(60.0, 0, world, held_out).cases[:CASES]]
+    for _, scene in made:
+        scene.camera, scene.avatar = cache(scene.camera), cache(scene.avatar)  # type: ignore[method-assign]
+    return made, held_out, Ear(world)
+
+
+@cache
+def measured(kind: type[Intended]) -> list[Measured]:
+    cases, held_out, ear = scenes()
     agent: Agent = kind()
-    for case in duplex(60.0, 0, world, held_out).cases[:CASES]:
-        scene = scene_of(case, world)
-        made.append(measure(case, scene, run_case(agent, case, scene, held_out), ear))
-    return made
+    return [measure(case, scene, run_case(agent, case, scene, held_out), ear) for case, scene in cases]
 
 
 def scores(kind: type[Intended]) -> Scores:
