@@ -64,8 +64,8 @@ def bench(args: argparse.Namespace) -> None:
 
 
 def _start(tree: Path, folder: str) -> subprocess.Popen[str]:
-    """A worker whose ``edge_streamer`` is that of ``tree``, and whose own file is this one; it runs in ``folder``, where
-    there is nothing to import."""
+    """A worker whose ``edge_streamer`` is that of ``tree`` and whose own file is this one; in ``folder``, where there
+    is nothing to import."""
     environment = os.environ | {"PYTHONPATH": str(tree.resolve() / "src"), "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, str(Path(__file__).resolve()), *sys.argv[1:], "--worker"]
     return subprocess.Popen(
