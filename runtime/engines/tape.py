@@ -4,7 +4,8 @@ Receives buffers, bound runs and tables of such an engine; hands on :class:`Host
 numpy on views that were made when the tape was written down.
 
 How a number that is not finite is found: a sum is finite only if every addend is, so each run costs one sum per piece
-of memory (:func:`float_pieces`); one that overflows is settled by looking closer.
+of memory (:func:`float_pieces`); one that overflows is settled by looking closer. What nothing writes over is looked at
+when all is done: after a run the caches hold the graph's code and not ours, and a sum takes five times as long there.
 """
 
 from __future__ import annotations
@@ -62,6 +63,19 @@ class HostTable:
                 row.fill(0)
 
 
+class _Look(NamedTuple):
+    """Memory in which a run's numbers must be finite."""
+
+    number: int
+    """Of the run in its tape."""
+    piece: Array
+    arrays: tuple[Array, ...]
+    """Those that lie in it."""
+
+    def bad(self) -> bool:
+        return not all(np.isfinite(array).all() for array in self.arrays)
+
+
 class _Step(NamedTuple):
     """A run, and what comes before it."""
 
@@ -69,9 +83,10 @@ class _Step(NamedTuple):
     name: str
     told: str
     run: Act
-    pieces: tuple[Array, ...]
-    finite: tuple[Array, ...]
+    finite: tuple[HostBuffer, ...]
     bound: HostRun
+    ended: int
+    """How many pieces of memory had been written when it was over."""
 
 
 class HostTape:
@@ -83,23 +98,31 @@ class HostTape:
         self._steps: list[_Step] = []
         self._acts: list[Act] = []
         """Since the last run."""
+        self._writes: list[tuple[int, int]] = []
+        """Addresses, from and to, in the order in which they are written."""
+        self._looks: tuple[list[list[_Look]], list[_Look]] | None = None
+        """Right after each run, and when all is done."""
 
     def run(self, name: str, bound: BoundRun, finite: Sequence[Buffer] = ()) -> None:
         for buffer in (*bound.inputs.values(), *bound.outputs.values(), *finite):
             check_owner(self._engine, buffer, f"in a run of graph {bound.graph!r}")
-        floats = [b for b in (own(self._engine, b, "looked at") for b in finite) if b.dtype in FLOATS]
-        self._steps.append(
-            _Step(
-                tuple(self._acts), name, f"graph {bound.graph!r}", bound.run, tuple(float_pieces(floats)),  # type: ignore[attr-defined]
-                tuple(buffer.array for buffer in floats), bound,  # type: ignore[arg-type]
-            )
-        )  # fmt: skip
+        floats = tuple(b for b in (own(self._engine, b, "looked at") for b in finite) if b.dtype in FLOATS)
+        for output in bound.outputs.values():
+            self._write(output.address, output.nbytes)
+        run: HostRun = bound  # type: ignore[assignment]
+        step = _Step(tuple(self._acts), name, f"graph {run.graph!r}", run.run, floats, run, len(self._writes))
+        self._steps.append(step)
         self._acts = []
+
+    def _write(self, address: int, size: int) -> None:
+        self._writes.append((address, address + size))
+        self._looks = None
 
     def copy(self, target: Buffer, source: Buffer) -> None:
         to, of = (own(self._engine, buffer, "copied").array for buffer in (target, source))
         if (to.shape, to.dtype) != (of.shape, of.dtype):
             raise EngineError(f"{source!r} was to be copied into {target!r}; wanted the same shape and dtype")
+        self._write(target.address, target.nbytes)
         self._acts.append(lambda: np.copyto(to, of))
 
     def store(self, ring: Stack, appended: Stack, rows: slice, first: Buffer, place: int = 0) -> None:
@@ -113,6 +136,8 @@ class HostTape:
                 f"rows of {came.dtype} {list(came.shape[1:])} were to be stored among {to.dtype} {list(to.shape[1:])}"
             )
         count = len(came)
+        for number in range(len(ring)):
+            self._write(ring[number].address, ring[number].nbytes)
 
         def act() -> None:
             start = cursor.item() + place
@@ -127,32 +152,62 @@ class HostTape:
         if (tokens.dtype, rows.dtype, rows.shape) != ("int32", "float32", (*tokens.shape, table.width)):
             raise EngineError(f"rows of the tokens {tokens!r} were to be put into {rows!r}; wanted int32, float32")
         fill = table.fill
+        self._write(rows.address, rows.nbytes)
         self._acts.append(lambda: fill(numbers.tolist(), out))
 
     def play(self, watch: Recorder | None = None) -> Played:
+        at_once, last = self._looks = self._looks or self._sorted_looks()
         seconds, runs = 0.0, dict[str, float]()
-        for before, name, told, run, pieces, finite, bound in self._steps:
+        for (before, name, told, run, _, bound, _), looks in zip(self._steps, at_once, strict=True):
             for act in before:
                 act()
-            start = perf_counter()
-            underway.begin(told, start)
+            underway.since = start = perf_counter()
+            underway.what = told
             try:
                 run()
             finally:
-                underway.end()
+                underway.what = ""
             taken = perf_counter() - start
             seconds += taken
             if watch is not None:
                 runs[name] = taken
                 watch(name, _seen(bound.inputs), _seen(bound.outputs))
-            total = 0.0
-            for piece in pieces:
-                total += add.reduce(piece)
-            if not math.isfinite(total) and not all(np.isfinite(array).all() for array in finite):
-                return Played(seconds, name, runs)
+            if looks and not _finite(looks):
+                number = looks[0].number
+                earlier = self._first_bad([look for look in last if look.number < number])
+                return Played(seconds, earlier or name, runs)
         for act in self._acts:
             act()
-        return Played(seconds, None, runs)
+        return Played(seconds, None if _sum_is_finite(last) else self._first_bad(last), runs)
+
+    def _first_bad(self, looks: list[_Look]) -> str | None:
+        return next((self._steps[look.number].name for look in looks if look.bad()), None)
+
+    def _sorted_looks(self) -> tuple[list[list[_Look]], list[_Look]]:
+        """What to look at right after each run, since something writes over it later, and what at the end."""
+        at_once: list[list[_Look]] = []
+        last: list[_Look] = []
+        for number, step in enumerate(self._steps):
+            at_once.append([])
+            later = self._writes[step.ended :]
+            for group in _groups(step.finite):
+                piece = _spanned(group[0], group[-1])
+                start, stop = group[0].address, group[-1].address + group[-1].nbytes
+                kept = all(stop <= first or end <= start for first, end in later)
+                look = _Look(number, piece, tuple(buffer.array for buffer in group))
+                (last if kept else at_once[-1]).append(look)
+        return at_once, last
+
+
+def _sum_is_finite(looks: list[_Look]) -> bool:
+    total = 0.0
+    for look in looks:
+        total += add.reduce(look.piece)
+    return math.isfinite(total)
+
+
+def _finite(looks: list[_Look]) -> bool:
+    return _sum_is_finite(looks) or not any(look.bad() for look in looks)
 
 
 def _places_first(engine: HostMemory, stack: Stack) -> Array:
@@ -172,13 +227,17 @@ def float_pieces(buffers: Iterable[HostBuffer]) -> list[Array]:
     Between neighbours lies less than the alignment, which is padding, and so zero; in parts of one buffer it may be a
     row that no one asked for.
     """
-    pieces: list[list[HostBuffer]] = []
+    return [_spanned(group[0], group[-1]) for group in _groups(buffers)]
+
+
+def _groups(buffers: Iterable[HostBuffer]) -> list[list[HostBuffer]]:
+    groups: list[list[HostBuffer]] = []
     for buffer in sorted((b for b in buffers if b.dtype in FLOATS), key=lambda b: b.address):
-        if pieces and _are_neighbours(pieces[-1][-1], buffer):
-            pieces[-1].append(buffer)
+        if groups and _are_neighbours(groups[-1][-1], buffer):
+            groups[-1].append(buffer)
         else:
-            pieces.append([buffer])
-    return [_spanned(run[0], run[-1]) for run in pieces]
+            groups.append([buffer])
+    return groups
 
 
 def _are_neighbours(left: HostBuffer, right: HostBuffer) -> bool:

@@ -142,7 +142,8 @@ class Ring:
     def _mark(self, rows: Float32, block: Float32, units: int) -> None:
         filled = units if self.pinned else units * self.places
         rows[:, :filled] = 0.0
-        rows[:, filled:] = MASKED
+        if filled < self.capacity:
+            rows[:, filled:] = MASKED
         if self.pinned:
             return
         if 0 < units <= self.window:

@@ -64,8 +64,16 @@ class RotaryTable:
         self._unit: int | None = None
         self.block = self._part(0, a + u)
         self.settled_block = self._part(a, a + u)
-        self.slots = [self._part(a + u + i, a + u + i + 1) for i in range(s)]
+        self.slots = self._rows_apart(a + u, s)
         self.agent = self._part(a + u + s, a + u + s + a)
+
+    def _rows_apart(self, start: int, count: int) -> list[RotaryRows]:
+        """A pass's rows for each of ``count`` rows of the table."""
+        stacks = [self._engine.stack(count, (1, self._half), "float32", 0, "in") for _ in range(4)]
+        for dealt, pair in ((self._dealt, slice(0, 2)), (self._dealt_to_prefix, slice(2, 4))):
+            for stack, table in zip(stacks[pair], self._table[pair], strict=True):
+                dealt.append((stack.host[:, 0], table[start : start + count]))
+        return [RotaryRows(*(stack[i] for stack in stacks)) for i in range(count)]
 
     def _part(self, start: int, stop: int) -> RotaryRows:
         """Some rows of the table, in buffers of their own: where a part begins need not be aligned."""
@@ -79,15 +87,23 @@ class RotaryTable:
         """Make the table that of ``unit``; costs nothing where it is already."""
         if self._unit == unit:
             return
-        self._unit = unit
         cos, sin, prefix_cos, prefix_sin = self._table
-        self._rows(unit - 1, unit, cos, sin)
+        if self._unit == unit - 1:
+            for rows in (cos, sin):  # what the agent's tokens had in the unit before, the solver's
+                rows[: self._agent] = rows[-self._agent :]
+            self._now.rows(unit, cos[self._agent :], sin[self._agent :])
+        else:
+            self._rows(unit - 1, unit, cos, sin)
+        self._unit = unit
         _deal(self._dealt)
         # The prefix keeps its distance: from the window's length on, queries meet it from one fixed place.
         clamped = min(unit - 1, self._distance), min(unit, self._distance)
         if clamped != self._clamped:
             self._clamped = clamped
-            self._rows(*clamped, prefix_cos, prefix_sin)
+            if clamped == (unit - 1, unit):
+                prefix_cos[...], prefix_sin[...] = cos, sin
+            else:
+                self._rows(*clamped, prefix_cos, prefix_sin)
             _deal(self._dealt_to_prefix)
 
     def _rows(self, past: int, now: int, cos: Float32, sin: Float32) -> None:

@@ -45,6 +45,7 @@ class _Rows:
         self._number = grown
         self._stack: Stack = engine.stack(grown[-1] + 1, (1, ring.capacity), "float32", axis=1, side="in")
         self._host: Float32 = self._stack.host[:, 0]
+        self._turned = -1
         if not ring.pinned:
             ring.late = _filled(layout, ring, AGENT)
         firsts = [grown.index(number) for number in range(grown[-1] + 1)]
@@ -58,6 +59,9 @@ class _Rows:
 
     def turn(self, past: bool) -> None:
         ring = self.ring
+        if ring.pinned and self._turned == ring.units:
+            return
+        self._turned = ring.units
         ring.aim()
         ring.mark(self._host, self._blocks[past, ring.ahead])
 

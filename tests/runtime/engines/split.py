@@ -169,7 +169,7 @@ class CapturedTape(SplitTape):
             for act in step.before:
                 act()
             step.run()
-            if bad is None and not all(np.isfinite(array).all() for array in step.finite):
+            if bad is None and not all(np.isfinite(buffer.array).all() for buffer in step.finite):
                 bad = step.name  # what was captured goes on to its end
         for act in acts:
             act()
