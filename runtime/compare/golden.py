@@ -24,6 +24,7 @@ from edge_streamer.runtime.bundle.manifest import MediaSpec
 from edge_streamer.runtime.engines.contract import Buffer
 from edge_streamer.runtime.errors import BundleError, MediaError
 from edge_streamer.runtime.files import size_text
+from edge_streamer.runtime.programs.base import form_of
 from edge_streamer.runtime.programs.noise import INPUTS, START, Noise
 from edge_streamer.runtime.session.session import Session
 from edge_streamer.runtime.unit import Unit
@@ -139,10 +140,6 @@ def _wanted(session: Session, units: int) -> dict[str, Form]:
     return wanted | {f"end.{path}": Form(np.dtype(np.float64), (1,)) for path in _states(session)}
 
 
-def _form(buffer: Buffer) -> Form:
-    return Form(np.dtype(buffer.dtype), buffer.shape)
-
-
 def made_unit(media: MediaSpec, seed: int, index: int) -> Unit:
     """The user's made-up unit ``index``: noise for sound, a coarse noisy picture, a word now and then."""
     noise = Noise(seed)
@@ -163,7 +160,7 @@ def seed_state(session: Session, seed: int) -> None:
     store, noise = session.place.store, Noise(seed)
     for number, (path, buffer) in enumerate(sorted(_states(session).items())):
         size = 0.5 if path.startswith("carry") else 1.0
-        session.engine.write(buffer, _drawn(_form(buffer), noise, number, size))
+        session.engine.write(buffer, _drawn(form_of(buffer), noise, number, size))
     units = math.prod(ring.window + 1 for ring in store.rings.values()) - UNITS_TO_WRAP
     for ring in store.rings.values():
         ring.units = ring.places // 2 if ring.pinned else units

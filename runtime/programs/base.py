@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Annotated, Protocol, TypeVar
 
 import msgspec
+import numpy as np
 
-from edge_streamer.runtime.bundle.arrays import Array
+from edge_streamer.runtime.bundle.arrays import Array, Form
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.engines.contract import Buffer, Engine, OpenGraph
 from edge_streamer.runtime.programs.passes import Meter
@@ -75,6 +76,9 @@ class Program(Protocol):
         shapes are the same before the first unit. Where tokens are chosen, ``tokens`` int32 [slots] are those that the
         model would have chosen, whatever was forced, and ``scores`` what it chose by."""
 
+    def takes(self) -> dict[str, Form]:
+        """The arrays that every unit must have beside sound, pictures and text, by name."""
+
     def prefix(self) -> Prefix:
         """What fills the pinned prefix. InputError where the bundle has none, or where the conversation has begun."""
 
@@ -115,6 +119,11 @@ class Prefix(Protocol):
     def unit(self, unit: Unit) -> int:
         """Append a unit of the agent's own picture and sound; returns the places it took. InputError where it does not
         fit."""
+
+
+def form_of(buffer: Buffer) -> Form:
+    """Of what an engine's buffer holds."""
+    return Form(np.dtype(buffer.dtype), buffer.shape)
 
 
 def read_host(host: dict[str, object], kind: type[History]) -> History:

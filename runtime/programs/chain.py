@@ -1,7 +1,9 @@
-"""The program ``chain``: run graphs in order, carry their states. Serves codecs, detectors, enhancers.
+"""The program ``chain``: graphs in a row, each once per unit, with their states. Serves codecs, detectors, enhancers.
 
-Receives arrays by name; hands on arrays by name. A graph's inputs that are not state come from the step's inputs or
-from an earlier graph's output of the same name; that is all the wiring there is.
+Receives sound and pictures where the bundle's media contract names the inputs that they are, all else as arrays by
+name; hands on the same. A graph's inputs that are not state come from the unit or from an earlier graph's output of the
+same name; that is all the wiring there is. Carries are carried, rings filled (``chain_rings.py``); an input
+``host.unit``, int32 [1], is the unit's index.
 """
 
 from __future__ import annotations
@@ -10,14 +12,15 @@ from collections.abc import Sequence
 from time import perf_counter
 
 import msgspec
-import numpy as np
 
-from edge_streamer.runtime.bundle.arrays import Array
+from edge_streamer.runtime.bundle.arrays import Array, Form
 from edge_streamer.runtime.bundle.consistency import STATIC
 from edge_streamer.runtime.bundle.manifest import Manifest, Name, TensorSpec
 from edge_streamer.runtime.engines.contract import Buffer, Side
 from edge_streamer.runtime.errors import BundleError, InputError
-from edge_streamer.runtime.programs.base import Prefix, UnitIndex, Workplace, read_host
+from edge_streamer.runtime.programs.base import Prefix, UnitIndex, Workplace, form_of, read_host
+from edge_streamer.runtime.programs.chain_media import Parts
+from edge_streamer.runtime.programs.chain_rings import ChainRing
 from edge_streamer.runtime.programs.passes import Pass, Script, free_inputs, free_outputs, sizes
 from edge_streamer.runtime.unit import Knobs, Response, Unit
 
@@ -28,6 +31,10 @@ class Constants(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     order: tuple[Name, ...]
     inputs: tuple[Name, ...]
     outputs: tuple[Name, ...]
+
+
+UNIT = "host.unit"
+"""An input that the host fills: the unit's index, int32 [1]; after 2**31 - 1 it begins again at 0."""
 
 
 def read_constants(manifest: Manifest) -> Constants:
@@ -49,6 +56,13 @@ def check_wiring(constants: Constants, manifest: Manifest) -> None:
         if graph.lengths:
             raise BundleError(f"graph {graph.name!r} has tensors of any length; a chain has fixed ones")
         for spec in free_inputs(graph):
+            if spec.name == UNIT:
+                if (spec.dtype, spec.shape) != ("int32", (1,)):
+                    raise BundleError(
+                        f"graph {graph.name!r} wants {UNIT} as {spec.dtype} {list(spec.shape)}; it is int32 [1]"
+                    )
+                there[UNIT] = spec
+                continue
             if spec.name not in given and spec.name not in constants.inputs:
                 raise BundleError(
                     f"graph {graph.name!r} wants {spec.name!r}, which no earlier graph of the chain gives"
@@ -86,14 +100,17 @@ class Chain:
     def __init__(self, place: Workplace):
         self._place = place
         self._index = 0
-        self.constants = read_constants(place.bundle.manifest)
-        if place.store.rings:
-            raise BundleError(f"a chain cannot fill rings, the bundle has {sorted(place.store.rings)}")
-        check_wiring(self.constants, place.bundle.manifest)
+        manifest = place.bundle.manifest
+        self.constants = constants = read_constants(manifest)
+        check_wiring(constants, manifest)
+        self._parts = Parts(constants.inputs, constants.outputs, manifest.media)
+        self._rings = [ChainRing(place, ring, constants.order) for ring in place.store.rings.values()]
         self._buffers: dict[str, Buffer] = {}
         self._script = Script("chain", place.meter)
-        for name in self.constants.order:
+        for name in constants.order:
             self._script.run(name, self._link(name))
+            for ring in self._rings:
+                ring.store(self._script, name)
 
     def _link(self, name: str) -> Pass:
         place = self._place
@@ -103,36 +120,37 @@ class Chain:
                 self._buffers[tensor] = place.engine.buffer(shape, dtype, self._side(tensor))
         ins = {t.name: self._buffers[t.name] for t in free_inputs(graph.spec)}
         outs = {t.name: self._buffers[t.name] for t in free_outputs(graph.spec)}
+        for ring in self._rings:
+            ins |= ring.inputs(graph.spec)
+            outs |= ring.outputs(name)
         return Pass(graph, ins, outs, place.engine, place.store.carries.get(name))
 
     def _side(self, tensor: str) -> Side:
-        if tensor in self.constants.inputs:
+        if tensor in self.constants.inputs or tensor == UNIT:
             return "in"
         return "out" if tensor in self.constants.outputs else "inner"
 
+    def takes(self) -> dict[str, Form]:
+        return {name: form_of(self._buffers[name]) for name in self._parts.arrays_in}
+
     def step(self, unit: Unit, forced: Sequence[int] | None = None) -> Response:
         start = perf_counter()
-        self._take_in(unit, forced)
-        self._script.play()
-        index, self._index = self._index, self._index + 1
-        return Response(
-            index=index, samples=None, frames=None,
-            arrays={name: self._buffers[name].host for name in self.constants.outputs},
-            seconds=perf_counter() - start, engine_seconds=self._place.meter.engine_seconds,
-        )  # fmt: skip
-
-    def _take_in(self, unit: Unit, forced: Sequence[int] | None) -> None:
         if forced:
             raise ValueError(f"{len(forced)} tokens came; a chain chooses none")
-        if unit.samples is not None or unit.frames is not None or unit.text:
-            raise ValueError(f"{unit!r} came; a chain takes arrays alone: {sorted(self.constants.inputs)}")
-        if unit.arrays.keys() != set(self.constants.inputs):
-            raise ValueError(f"the unit has the arrays {sorted(unit.arrays)}; wanted {sorted(self.constants.inputs)}")
-        for name, array in unit.arrays.items():
-            wanted = self._buffers[name].host
-            if array.shape != wanted.shape or array.dtype != wanted.dtype:
-                raise ValueError(f"input {name!r} is {array.dtype} {array.shape}; wanted {wanted.dtype} {wanted.shape}")
-            np.copyto(wanted, array)
+        self._parts.take_in(unit, self._buffers)
+        if UNIT in self._buffers:
+            self._buffers[UNIT].host[0] = self._index % 2**31
+        for ring in self._rings:
+            ring.begin()
+        self._script.play()
+        for ring in self._rings:
+            ring.finish()
+        index, self._index = self._index, self._index + 1
+        sound, pictures, arrays = self._parts.given(self._buffers)
+        return Response(
+            index=index, samples=sound, frames=pictures, arrays=arrays, seconds=perf_counter() - start,
+            engine_seconds=self._place.meter.engine_seconds,
+        )  # fmt: skip
 
     def settle(self) -> None:
         """There is nothing to do ahead."""

@@ -25,7 +25,7 @@ from typing import Annotated
 import msgspec
 import numpy as np
 
-from edge_streamer.runtime.bundle.arrays import Array
+from edge_streamer.runtime.bundle.arrays import Array, Form
 from edge_streamer.runtime.bundle.consistency import STATIC
 from edge_streamer.runtime.bundle.manifest import TEXT, Manifest
 from edge_streamer.runtime.engines.contract import Buffer
@@ -188,6 +188,9 @@ class WanStreamer:
             "scores": np.stack([slot["scores"].host for slot in sampled]),
             **{name: read(buffer) for name, buffer in self.wiring.past.items()},
         }
+
+    def takes(self) -> dict[str, Form]:
+        return {}
 
     def prefix(self) -> Prefix:
         return Prefill(self.place, self.constants, self.layout, self.wiring, self.table, self.encode_text)
