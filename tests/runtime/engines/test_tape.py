@@ -80,7 +80,7 @@ def test_rows_are_stored_where_the_cursor_stands(engine: Engine, axis: int, dtyp
 @pytest.fixture
 def table(engine: Engine, tmp_path: Path) -> Table:
     np.arange(20, dtype=np.float32).reshape(5, 4).tofile(tmp_path / "table")
-    spec = EmbeddingSpec(file="table", offset=0, dtype="float32", rows=5, width=4, layout="row")
+    spec = EmbeddingSpec(name="text", file="table", offset=0, dtype="float32", rows=5, width=4, layout="row")
     return engine.table(tmp_path / "table", spec)
 
 
