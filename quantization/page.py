@@ -7,7 +7,7 @@ costs, the error over time, pictures and voices side by side, and the layers tha
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import cycle
 
@@ -192,16 +192,18 @@ def curves(curve_db: Mapping[str, Sequence[float]], bound: float, label: str) ->
         f"<text x={LEFT - 6} y={y + 4:.1f} font-size=11 fill='#667' text-anchor=end>{level:.0f} dB</text>"
         for level in np.arange(low, high + 1, 10 if high - low <= 100 else 50) for y in [height(float(level))]
     )  # fmt: skip
-    legend = " ".join(
-        f"<span style='color:{c}'>&#9644; {escape(WORDS.get(n, n))}</span>"
-        for c, n in zip(cycle(COLOURS), means, strict=False)
-    )
     return (
         f"<figure><svg viewBox='0 0 {WIDE + LABEL} {HIGH}' width={WIDE + LABEL}>{grid}{lines}"
         f"<text x={LEFT} y={HIGH - 4} font-size=11 fill='#667'>0 s</text>"
         f"<text x={WIDE} y={HIGH - 4} font-size=11 fill='#667' text-anchor=end>{_seconds(units)}</text></svg>"
-        f"<figcaption>{legend}</figcaption></figure>"
+        f"<figcaption>{_names(means)}</figcaption></figure>"
     )
+
+
+def _names(names: Iterable[str]) -> str:
+    """What each line is, in its colour."""
+    shown = zip(cycle(COLOURS), names, strict=False)
+    return " ".join(f"<span style='color:{colour}'>&#9644; {escape(WORDS.get(n, n))}</span>" for colour, n in shown)
 
 
 def _bound(y: float, words: str) -> str:

@@ -1,8 +1,9 @@
 """Small bundles for tests, made with onnx on the spot.
 
 Hands on ``counter_bundle`` (two graphs of the program ``chain``, one of them with a carry), ``tally_bundle`` (one graph
-with carries of two dtypes) and ``ring_bundle`` (one graph that reads and appends to a ring), ``rewrite`` to change a
-manifest as a damaged or hostile writer might, ``refuses`` to see a bundle refused, and ``PROVENANCE``.
+with carries of two dtypes), ``ring_bundle`` (one graph that reads and appends to a ring), ``room_bundle`` (sound both
+ways and a ring, in a chain), ``rewrite`` to change a manifest as a damaged or hostile writer might, ``refuses`` to see
+a bundle refused, and ``PROVENANCE``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import onnx
 import pytest
@@ -22,8 +23,10 @@ from edge_streamer.runtime.bundle.manifest import (
     CarrySpec,
     GraphSpec,
     Manifest,
+    MediaSpec,
     Provenance,
     RingSpec,
+    SoundSpec,
     TensorSpec,
 )
 from edge_streamer.runtime.bundle.reader import Bundle, write_bundle
@@ -31,6 +34,9 @@ from edge_streamer.runtime.errors import BundleError
 
 if TYPE_CHECKING:
     from edge_streamer.export.wan_streamer.config import Join
+
+ROOM = 160
+"""Samples of a unit of ``room_bundle``."""
 
 PROVENANCE = Provenance(
     made_by="tests/bundles.py",
@@ -134,6 +140,76 @@ def ring_bundle(folder: Path) -> Path:
                 RingSpec(
                     path="past", ring="main", append="append.past", dtype="float32", shape=(6, 4), axes=axes, axis=0,
                     places_per_unit=2, window_units=2,
+                ),
+            ),
+            files=(),
+            provenance=PROVENANCE,
+        ),
+    )  # fmt: skip
+    return folder
+
+
+def room_bundle(folder: Path, reset: Literal["session", "unit"] = "session") -> Path:
+    """Write a bundle into ``folder``: a chain that hears, speaks and remembers three units of 160 samples in a ring.
+
+    ``reverb``: samples y = x / 2 + what is remembered / 4, appends x. ``meter``, which runs after it and so sees the
+    unit too: level = all that is remembered, summed, [1, 1]; bias x 0 + the unit's index, [1, 1].
+    """
+    (folder / "graphs").mkdir(parents=True)
+    numbers = {"none": 0.0, "half": 0.5, "quarter": 0.25}
+    constants = [helper.make_tensor(name, TensorProto.FLOAT, [1], [value]) for name, value in numbers.items()]
+    seen = [
+        helper.make_node("Equal", ["valid.main", "none"], ["seen"]),
+        helper.make_node("Cast", ["seen"], ["mask"], to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["mask", "state.heard"], ["remembered"]),
+    ]
+    reverb = [
+        *seen,
+        helper.make_node("Reshape", ["x", "row"], ["append.heard"]),
+        helper.make_node("Mul", ["append.heard", "half"], ["dry"]),
+        helper.make_node("Mul", ["remembered", "quarter"], ["wet"]),
+        helper.make_node("Add", ["dry", "wet"], ["y"]),
+    ]
+    row = helper.make_tensor("row", TensorProto.INT64, [2], [1, ROOM])
+    shapes = {"x": (ROOM,), "y": (1, ROOM), "append.heard": (1, ROOM), "state.heard": (4, ROOM), "valid.main": (1, 4),
+              "bias": (1, 1), "level": (1, 1), "index": (1, 1), "host.unit": (1,)}  # fmt: skip
+    ins, outs = ("x", "state.heard", "valid.main"), ("y", "append.heard")
+    _save(folder / "graphs/reverb.onnx", "reverb", reverb, ins, outs, [*constants, row], shapes)
+    meter = [
+        *seen,
+        helper.make_node("ReduceSum", ["remembered"], ["level"], keepdims=1),
+        helper.make_node("Cast", ["host.unit"], ["number"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["bias", "none"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "number"], ["index"]),
+    ]
+    ins2, outs2 = ("state.heard", "valid.main", "host.unit", "bias"), ("level", "index")
+    _save(folder / "graphs/meter.onnx", "meter", meter, ins2, outs2, constants[:1], shapes, {"host.unit": "INT32"})
+    specs = {
+        name: TensorSpec(name=name, dtype="int32" if name == "host.unit" else "float32", shape=shape,
+                         axes=("",) * len(shape))
+        for name, shape in shapes.items()
+    }  # fmt: skip
+
+    def graph(name: str, inputs: tuple[str, ...], outputs: tuple[str, ...], parameters: int) -> GraphSpec:
+        return _graph(name, tuple(specs[n] for n in inputs), tuple(specs[n] for n in outputs), parameters, 1, 1)
+
+    write_bundle(
+        folder,
+        Manifest(
+            format=FORMAT,
+            name="room",
+            program="chain",
+            constants={"order": ["reverb", "meter"], "inputs": ["x", "bias"], "outputs": ["y", "level", "index"]},
+            media=MediaSpec(
+                unit_seconds=0.16,
+                sound_in=SoundSpec(graph="reverb", tensor="x", sample_rate=1000, unit_samples=ROOM),
+                sound_out=SoundSpec(graph="reverb", tensor="y", sample_rate=1000, unit_samples=ROOM),
+            ),
+            graphs=(graph("reverb", ins, outs, 3), graph("meter", ins2, outs2, 1)),
+            states=(
+                RingSpec(
+                    path="heard", ring="main", append="append.heard", dtype="float32", shape=(4, ROOM),
+                    axes=("place", "sample"), axis=0, places_per_unit=1, window_units=3, reset=reset,
                 ),
             ),
             files=(),

@@ -12,8 +12,10 @@ everything after it incomparable.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated
 
 import msgspec
@@ -41,6 +43,9 @@ SHAKEN = 1e-5
 """What :func:`shake` changes is no more than what machines differ by, since each has its own order in a sum: the demo's
 float32 sounds by 5e-5."""
 MOST_UNITS = 64
+ARRAYS = 1 << 20
+"""Draws from there on are of arrays that go in: beyond those of states."""
+NOTHING: Mapping[str, Form] = MappingProxyType({})
 FILE_BYTES = 64_000_000
 """More answers than that are none of ours: those of the demo take 0.2 MB."""
 
@@ -62,12 +67,14 @@ class Golden:
 
     @property
     def tokens(self) -> list[tuple[int, ...]]:
-        """What the float model chose in each unit's slots: what a replay is forced to."""
-        return [tuple(int(t) for t in self.answers[f"{i}.tokens"]) for i in range(self.meta.units)]
+        """What the float model chose in each unit's slots: what a replay is forced to; nothing where it chooses none."""
+        words = [self.answers[name] for i in range(self.meta.units) if (name := f"{i}.tokens") in self.answers]
+        return [tuple(int(token) for token in word) for word in words]
 
     def agreement(self, answers: dict[str, Array]) -> float:
-        """Share of slots in which ``answers`` of a replay would have chosen the same token."""
-        return float(np.mean([answers[f"{i}.tokens"] == self.answers[f"{i}.tokens"] for i in range(self.meta.units)]))
+        """Share of slots in which ``answers`` of a replay would have chosen the same token; 1 where none is chosen."""
+        same = [answers[name] == word for name, word in self.answers.items() if name.endswith(".tokens")]
+        return float(np.mean(same)) if same else 1.0
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all."""
@@ -130,27 +137,38 @@ def _unfit(golden: Golden, session: Session) -> str | None:
 
 def _wanted(session: Session, units: int) -> dict[str, Form]:
     """Every answer that ``replay`` gives."""
-    media = session.media
-    height, width = (max(1, pixels // BLOCK) for pixels in media.shows.size)
-    unit = {name: Form.of(array) for name, array in session.probe().items()} | {
-        "samples": Form(np.dtype(np.float32), (media.says.unit_samples,)),
-        "frames": Form(np.dtype(np.float32), (media.shows.unit_frames, height, width, 3)),
-    }
+    media = session.bundle.manifest.media
+    unit = {name: Form.of(array) for name, array in session.probe().items()} | session.program.gives()
+    if media is not None and media.sound_out is not None:
+        unit["samples"] = Form(np.dtype(np.float32), (media.says.unit_samples,))
+    if media is not None and media.pictures_out is not None:
+        height, width = (max(1, pixels // BLOCK) for pixels in media.shows.size)
+        unit["frames"] = Form(np.dtype(np.float32), (media.shows.unit_frames, height, width, 3))
     wanted = {f"{index}.{name}": form for index in range(units) for name, form in unit.items()}
     return wanted | {f"end.{path}": Form(np.dtype(np.float64), (1,)) for path in _states(session)}
 
 
-def made_unit(media: MediaSpec, seed: int, index: int) -> Unit:
-    """The user's made-up unit ``index``: noise for sound, a coarse noisy picture, a word now and then."""
+def made_unit(media: MediaSpec | None, seed: int, index: int, takes: Mapping[str, Form] = NOTHING) -> Unit:
+    """The user's made-up unit ``index``: noise for sound, a coarse noisy picture, a word now and then; and noise in the
+    arrays that a program ``takes``."""
     noise = Noise(seed)
-    samples = np.empty(media.hears.unit_samples, np.float32)
-    noise.normal(INPUTS, 2 * index, samples)
-    height, width = media.sees.size
-    coarse = np.empty((media.sees.unit_frames, -(-height // 8), -(-width // 8), 3), np.float32)
-    noise.normal(INPUTS, 2 * index + 1, coarse)
-    picture = np.clip(coarse * 50 + 128, 0, 255).astype(np.uint8)
-    frames = np.ascontiguousarray(picture.repeat(8, axis=1).repeat(8, axis=2)[:, :height, :width])
-    return Unit(samples=np.clip(samples * np.float32(0.1), -1, 1), frames=frames, text="golden" if index == 0 else "")
+    samples = frames = None
+    if media is not None and media.sound_in is not None:
+        samples = np.empty(media.hears.unit_samples, np.float32)
+        noise.normal(INPUTS, 2 * index, samples)
+        samples = np.clip(samples * np.float32(0.1), -1, 1)
+    if media is not None and media.pictures_in is not None:
+        height, width = media.sees.size
+        coarse = np.empty((media.sees.unit_frames, -(-height // 8), -(-width // 8), 3), np.float32)
+        noise.normal(INPUTS, 2 * index + 1, coarse)
+        picture = np.clip(coarse * 50 + 128, 0, 255).astype(np.uint8)
+        frames = np.ascontiguousarray(picture.repeat(8, axis=1).repeat(8, axis=2)[:, :height, :width])
+    text = "golden" if index == 0 and media is not None and media.text_in is not None else ""
+    arrays = {
+        name: _drawn(form, noise, ARRAYS + MOST_UNITS * number + index, 1.0)
+        for number, (name, form) in enumerate(sorted(takes.items()))
+    }
+    return Unit(samples=samples, frames=frames, text=text, arrays=arrays)
 
 
 def seed_state(session: Session, seed: int) -> None:
@@ -170,20 +188,26 @@ def seed_state(session: Session, seed: int) -> None:
             places[hidden] = 0
             ring.fill(path, places)
     store.commit()
-    session.program.set_host({**session.program.host(), "past": True})
+    host = session.program.host()
+    session.program.set_host({**host, "past": True} if "past" in host else host)
 
 
 def _drawn(form: Form, noise: Noise, number: int, size: float) -> Array:
-    """Normal numbers of deviation ``size``; integers get a quarter of their range for it."""
-    if form.dtype == np.int8:
+    """Normal numbers of deviation ``size``; integers get a quarter of the range of int8 for it, those without a sign
+    around the middle of theirs, flags are as often on as off."""
+    if form.dtype.kind != "f":
         drawn = np.empty(form.shape, np.float32)
         noise.normal(START, number, drawn)
-        codes: Array = np.clip(np.round(drawn * np.float32(32 * size)), -127, 127).astype(np.int8)
+        if form.dtype.kind == "b":
+            flags: Array = drawn > 0
+            return flags
+        middle = 128 if form.dtype.kind == "u" else 0
+        codes: Array = (np.clip(np.round(drawn * np.float32(32 * size)), -127, 127) + middle).astype(form.dtype)
         return codes
-    values = np.empty(form.shape, form.dtype)
+    values = np.empty(form.shape, np.float32)
     noise.normal(START, number, values)
     values *= np.float32(size)
-    return values
+    return values.astype(form.dtype, copy=False)
 
 
 def _states(session: Session) -> dict[str, Buffer]:
@@ -215,10 +239,14 @@ def replay(
         shake(session, shaken)
     answers: dict[str, Array] = {}
     for index in range(units):
-        response = session.step(made_unit(session.media, seed, index), None if tokens is None else tokens[index])
-        samples, frames = response.both()
-        given = {"samples": samples.copy(), "frames": block_means(frames)}
-        answers |= {f"{index}.{name}": array for name, array in (session.probe() | given).items()}
+        unit = made_unit(session.bundle.manifest.media, seed, index, session.program.takes())
+        response = session.step(unit, tokens[index] if tokens else None)
+        given = session.probe() | {name: array.copy() for name, array in response.arrays.items()}
+        if response.samples is not None:
+            given["samples"] = response.samples.copy()
+        if response.frames is not None:
+            given["frames"] = block_means(response.frames)
+        answers |= {f"{index}.{name}": array for name, array in given.items()}
     answers |= {f"end.{path}": array for path, array in state_norms(session).items()}
     return answers
 

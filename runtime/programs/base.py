@@ -79,6 +79,9 @@ class Program(Protocol):
     def takes(self) -> dict[str, Form]:
         """The arrays that every unit must have beside sound, pictures and text, by name."""
 
+    def gives(self) -> dict[str, Form]:
+        """The arrays that every response has beside sound, pictures and text, by name."""
+
     def prefix(self) -> Prefix:
         """What fills the pinned prefix. InputError where the bundle has none, or where the conversation has begun."""
 

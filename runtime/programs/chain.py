@@ -133,6 +133,9 @@ class Chain:
     def takes(self) -> dict[str, Form]:
         return {name: form_of(self._buffers[name]) for name in self._parts.arrays_in}
 
+    def gives(self) -> dict[str, Form]:
+        return {name: form_of(self._buffers[name]) for name in self._parts.arrays_out}
+
     def step(self, unit: Unit, forced: Sequence[int] | None = None) -> Response:
         start = perf_counter()
         if forced:

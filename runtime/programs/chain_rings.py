@@ -68,7 +68,14 @@ class ChainRing:
         """Those of ``graph`` that are this ring's."""
         late = self._order.index(graph.name) > self._order.index(self._writer)
         given = {f"state.{path}": buffer for path, buffer in self._ring.buffers.items()}
-        given[f"valid.{self._ring.name}"] = self._rows[AFTER if late else BEFORE]
+        valid = f"valid.{self._ring.name}"
+        given[valid] = self._rows[AFTER if late else BEFORE]
+        for tensor in graph.inputs:
+            if tensor.name == valid and (tensor.dtype, tensor.shape) != ("float32", given[valid].shape):
+                raise BundleError(
+                    f"graph {graph.name!r} wants {valid!r} as {tensor.dtype} {list(tensor.shape)}; it is float32 "
+                    f"{list(given[valid].shape)}: 0 where a place is seen, {MASKED:g} elsewhere"
+                )
         return {tensor.name: given[tensor.name] for tensor in graph.inputs if tensor.name in given}
 
     def outputs(self, graph: str) -> dict[str, Buffer]:

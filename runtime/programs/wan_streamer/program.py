@@ -192,6 +192,9 @@ class WanStreamer:
     def takes(self) -> dict[str, Form]:
         return {}
 
+    def gives(self) -> dict[str, Form]:
+        return {}
+
     def prefix(self) -> Prefix:
         return Prefill(self.place, self.constants, self.layout, self.wiring, self.table, self.encode_text)
 
