@@ -20,7 +20,7 @@ from edge_streamer.runtime.bundle.shipped import bundle_path
 from edge_streamer.runtime.commands import check as check_command
 from edge_streamer.runtime.commands import cli
 from edge_streamer.runtime.compare import check as under_test
-from edge_streamer.runtime.compare.check import TOLERANCE, check
+from edge_streamer.runtime.compare.check import ROUNDS, TOLERANCE, check, tolerance_of
 from edge_streamer.runtime.compare.golden import (
     Golden,
     Meta,
@@ -228,7 +228,7 @@ def test_faults_that_a_fixed_tolerance_calls_rounding_are_seen(
     monkeypatch: pytest.MonkeyPatch, fault: str, quantity: str
 ) -> None:
     row = checked(monkeypatch, broken(open_session(bundle_path()), fault))[quantity]
-    assert row.error < TOLERANCE["int8"]
+    assert row.error < tolerance_of(ROUNDS)
     assert row.first_beyond is not None
 
 
