@@ -67,7 +67,7 @@ class Golden:
 
     @property
     def tokens(self) -> list[tuple[int, ...]]:
-        """What the float model chose in each unit's slots: what a replay is forced to; nothing where it chooses none."""
+        """What the float model chose in each unit's slots: what a replay is forced to; else nothing."""
         words = [self.answers[name] for i in range(self.meta.units) if (name := f"{i}.tokens") in self.answers]
         return [tuple(int(token) for token in word) for word in words]
 
