@@ -238,7 +238,7 @@ def _lacking(part: str) -> NoReturn:
 
 
 class EmbeddingSpec(_Strict, frozen=True, kw_only=True):
-    """A token embedding table, which the host looks up in a memory-mapped file."""
+    """A token embedding table. The engine looks its rows up: on a CPU in the memory-mapped file."""
 
     name: Name
     """What its rows are for; the tokenizer's tokens are rows of the one called ``text``."""
