@@ -30,7 +30,7 @@ class FakeSession(fake.FakeSession):
         )
         self.engine = SimpleNamespace(name="fake 1.0")
         self.engine_why, self.engine_asked = "fake: as asked", ""
-        self.program = SimpleNamespace(default_steps=4)
+        self.program = SimpleNamespace(default_steps=4, takes=dict)
 
 
 def use(session: FakeSession, monkeypatch: pytest.MonkeyPatch) -> FakeSession:

@@ -13,14 +13,14 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_streamer.runtime.bundle.manifest import MediaSpec, PicturesSpec, SoundSpec
+from edge_streamer.runtime.bundle.manifest import MediaSpec, PicturesSpec, SoundSpec, TextSpec
 
 
 def media_of(
     user_size: tuple[int, int] = (48, 80), agent_size: tuple[int, int] = (48, 80), sample_rate: int = 16000,
     frame_rate: int = 25, unit_frames: int = 4,
 ) -> MediaSpec:  # fmt: skip
-    """A contract of sound and pictures both ways, at one rate."""
+    """A contract of sound, pictures and text both ways, sound at one rate."""
     samples = sample_rate * unit_frames // frame_rate
     sound = partial(SoundSpec, tensor="samples", sample_rate=sample_rate, unit_samples=samples)
     pictures = partial(PicturesSpec, tensor="frames", frame_rate=frame_rate, unit_frames=unit_frames)
@@ -30,6 +30,8 @@ def media_of(
         sound_out=sound(graph="decode"),
         pictures_in=pictures(graph="encode", size=user_size),
         pictures_out=pictures(graph="decode", size=agent_size),
+        text_in=TextSpec(graph="core", tensor="embeddings", unit_tokens=4),
+        text_out=TextSpec(graph="slot", tensor="token", unit_tokens=2),
     )
 
 

@@ -22,13 +22,14 @@ from edge_streamer.devices.files.text_file import read_text
 from edge_streamer.devices.files.video_file import StillCamera, VideoFile
 from edge_streamer.runtime.bundle.manifest import MediaSpec
 from edge_streamer.runtime.commands.circumstances import circumstances, title, units_in
+from edge_streamer.runtime.commands.fitting import fitted
 from edge_streamer.runtime.commands.options import plan_of
 from edge_streamer.runtime.commands.prefix import start_from
 from edge_streamer.runtime.commands.recording import Recorded, recording
 from edge_streamer.runtime.commands.signals import Signals
 from edge_streamer.runtime.ending import last_words
 from edge_streamer.runtime.errors import InputError
-from edge_streamer.runtime.loop.media import Camera, Microphone, Told
+from edge_streamer.runtime.loop.media import Camera, Microphone, Told, filled
 from edge_streamer.runtime.loop.recorded import Ends, run_loop
 from edge_streamer.runtime.loop.report import RunReport, live_line
 from edge_streamer.runtime.loop.request import LivePlan, Plan
@@ -61,7 +62,7 @@ def execute(plan: Plan) -> int:
     began = time.perf_counter()
     with opening() as tell:
         session = open_session(plan.bundle, knobs=plan.knobs, engine=plan.engine, tell=tell)
-    media = session.media
+    plan, media = fitted(plan, session), filled(session.media)
     if plan.prefix:
         start_from(session, plan.prefix)
     with closing(session), ExitStack() as inputs:

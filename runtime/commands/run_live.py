@@ -21,6 +21,7 @@ from edge_streamer.devices.files.lossless import LosslessWriter
 from edge_streamer.devices.live.opening import opened as opened_devices
 from edge_streamer.runtime.bundle.shipped import VOICES, is_demo
 from edge_streamer.runtime.commands.circumstances import circumstances, title, units_in
+from edge_streamer.runtime.commands.fitting import fitted
 from edge_streamer.runtime.commands.prefix import start_from
 from edge_streamer.runtime.commands.recording import Recorded, recording
 from edge_streamer.runtime.commands.signals import Signals, no_hangup
@@ -31,6 +32,7 @@ from edge_streamer.runtime.loop.ends import LiveEnds, Settings
 from edge_streamer.runtime.loop.journal import Journal
 from edge_streamer.runtime.loop.live import run_live
 from edge_streamer.runtime.loop.log import Log
+from edge_streamer.runtime.loop.media import filled
 from edge_streamer.runtime.loop.priorities import nothing_to_collect, raise_priority
 from edge_streamer.runtime.loop.recorders import Recorders
 from edge_streamer.runtime.loop.request import LivePlan
@@ -52,13 +54,14 @@ def execute_live(plan: LivePlan) -> int:
         with opening() as tell:
             session = open_session(plan.bundle, knobs=plan.knobs, engine=plan.engine, tell=tell)
         stack.enter_context(closing(session))
+        plan, media = fitted(plan, session), filled(session.media)
         if plan.prefix:
             start_from(session, plan.prefix)
         warm_up(session)
         log = stack.enter_context(closing(Log(plan.log, MonotonicClock())))
-        opened = stack.enter_context(opened_devices(plan, session.media))
+        opened = stack.enter_context(opened_devices(plan, media))
         signals = stack.enter_context(Signals(hangup=True))
-        recorded = stack.enter_context(recording(plan, session.media))
+        recorded = stack.enter_context(recording(plan, media))
         conversation = _Conversation(plan, session, opened, log, signals, recorded)
         counters = conversation.run()
         try:

@@ -68,12 +68,17 @@ class Golden:
     @property
     def tokens(self) -> list[tuple[int, ...]]:
         """What the float model chose in each unit's slots: what a replay is forced to; else nothing."""
-        words = [self.answers[name] for i in range(self.meta.units) if (name := f"{i}.tokens") in self.answers]
-        return [tuple(int(token) for token in word) for word in words]
+        return [tuple(int(token) for token in word) for word in self.words.values()]
+
+    @property
+    def words(self) -> dict[str, Array]:
+        """The answers that are tokens, unit by unit."""
+        names = [f"{index}.tokens" for index in range(self.meta.units)]
+        return {name: self.answers[name] for name in names if name in self.answers}
 
     def agreement(self, answers: dict[str, Array]) -> float:
         """Share of slots in which ``answers`` of a replay would have chosen the same token; 1 where none is chosen."""
-        same = [answers[name] == word for name, word in self.answers.items() if name.endswith(".tokens")]
+        same = [answers[name] == word for name, word in self.words.items()]
         return float(np.mean(same)) if same else 1.0
 
     def save(self, path: Path) -> None:
@@ -130,7 +135,7 @@ def _unfit(golden: Golden, session: Session) -> str | None:
         if not np.isfinite(came).all():
             return f"answer {name!r} holds a NaN or an infinity"
         rows = session.program.token_count
-        if name.endswith(".tokens") and not ((came >= 0) & (came < rows)).all():
+        if name in golden.words and not ((came >= 0) & (came < rows)).all():
             return f"answer {name!r} is {came.tolist()}; wanted tokens from 0 to {rows - 1}"
     return None
 

@@ -19,7 +19,7 @@ BLACK = 0
 
 
 class Concealment:
-    """Of one loop. Its arrays serve every unit: they are copied by whoever keeps them."""
+    """Of one loop; ``media`` has every part (``media.filled``). Its arrays serve every unit: who keeps them copies."""
 
     def __init__(self, media: MediaSpec) -> None:
         self._silence = np.zeros(media.says.unit_samples, np.float32)

@@ -25,7 +25,7 @@ from edge_streamer.runtime.loop.concealment import Concealment
 from edge_streamer.runtime.loop.counters import Counters
 from edge_streamer.runtime.loop.ends import Event, LiveEnds, Settings, Turns
 from edge_streamer.runtime.loop.ladder import SUSTAINABLE, Ladder, rungs_for
-from edge_streamer.runtime.loop.media import Frames
+from edge_streamer.runtime.loop.media import Frames, filled
 from edge_streamer.runtime.loop.playout import LARGEST_TARGET, Playout, is_quiet
 from edge_streamer.runtime.loop.recorded import MOST_FAILURES, Settles, Steps
 from edge_streamer.runtime.timing import Clock
@@ -86,7 +86,7 @@ class _LiveLoop:
     """The stages of one unit, in order: fill, perceive, answer, deliver, settle."""
 
     def __init__(self, session: Steps, ends: LiveEnds, clock: Clock, settings: Settings, event: Event) -> None:
-        media = session.media
+        media, self._has = filled(session.media), session.media
         if settings.knobs.steps is None:
             raise ValueError("the knobs must say how many solver steps are wanted")
         self._session, self._ends, self._clock, self._settings, self._event = session, ends, clock, settings, event
@@ -174,7 +174,11 @@ class _LiveLoop:
         if age is not None and "camera" not in self._off:
             counters.picture_age.add(age)
         self._perceiving = self._clock.now() - self._noticed
-        return Unit(samples=self._samples, frames=self._frames, text=text)
+        return Unit(
+            samples=self._samples if self._has.sound_in else None,
+            frames=self._frames if self._has.pictures_in else None,
+            text=text if self._has.text_in else "",
+        )
 
     def _read_microphone(self) -> None:
         microphone, wanted = self._ends.microphone, self._media.hears.unit_samples

@@ -14,9 +14,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_streamer.runtime.bundle.manifest import MediaSpec, PicturesSpec, SoundSpec
 from edge_streamer.runtime.unit import Response, Unit
 
 Samples = NDArray[np.float32]
@@ -24,6 +26,24 @@ Frames = NDArray[np.uint8]
 
 TypedText = Mapping[int, str]
 """What the user types, by the unit in which it begins."""
+
+
+SOUND_RATE, FRAME_RATE, SIZE = 16_000, 25, (16, 16)
+"""Of stand-ins: samples and frames per second, height and width. Nobody hears or sees them."""
+
+
+def filled(media: MediaSpec) -> MediaSpec:
+    """``media`` with a stand-in for sound and pictures that a bundle lacks, so that loops and devices always have a
+    rate and a size: what is heard for nothing is not handed on, what is not given is silence and a black picture."""
+    seconds = media.unit_seconds
+    sound = SoundSpec(graph="", tensor="", sample_rate=SOUND_RATE, unit_samples=max(1, round(SOUND_RATE * seconds)))
+    pictures = PicturesSpec(
+        graph="", tensor="", frame_rate=FRAME_RATE, unit_frames=max(1, round(FRAME_RATE * seconds)), size=SIZE
+    )
+    return msgspec.structs.replace(
+        media, sound_in=media.sound_in or sound, sound_out=media.sound_out or sound,
+        pictures_in=media.pictures_in or pictures, pictures_out=media.pictures_out or pictures,
+    )  # fmt: skip
 
 
 class Microphone(Protocol):

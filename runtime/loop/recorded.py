@@ -24,7 +24,7 @@ import numpy as np
 from edge_streamer.runtime.bundle.manifest import MediaSpec
 from edge_streamer.runtime.errors import StepError
 from edge_streamer.runtime.loop.concealment import Concealment
-from edge_streamer.runtime.loop.media import Camera, Display, Frames, Microphone, Speaker, TypedText, Watcher
+from edge_streamer.runtime.loop.media import Camera, Display, Frames, Microphone, Speaker, TypedText, Watcher, filled
 from edge_streamer.runtime.loop.report import RunReport
 from edge_streamer.runtime.timing import Clock
 from edge_streamer.runtime.unit import Response, Unit
@@ -95,7 +95,7 @@ class _Loop:
     """The stages of one unit, in order: perceive, answer, deliver, settle."""
 
     def __init__(self, session: Steps, ends: Ends, clock: Clock, pace: Pace) -> None:
-        media = session.media
+        media, self._has = filled(session.media), session.media
         self._session, self._ends, self._clock, self._pace = session, ends, clock, pace
         self._samples = np.zeros(media.hears.unit_samples, np.float32)
         self._frames: Frames = np.zeros((media.sees.unit_frames, *media.sees.size, 3), np.uint8)
@@ -117,7 +117,11 @@ class _Loop:
             return None
         self._ends.camera.read(self._frames)
         text = self._ends.texts.get(self.report.units, "")
-        return Unit(samples=self._samples, frames=self._frames, text=text)
+        return Unit(
+            samples=self._samples if self._has.sound_in else None,
+            frames=self._frames if self._has.pictures_in else None,
+            text=text,
+        )
 
     def answer(self, unit: Unit) -> Response:
         """Step the session, in ``real`` pace not before the unit is full."""
