@@ -76,8 +76,8 @@ class Observed:
     """Output of `core` that goes to rings -> the largest magnitude of each head, [heads]."""
 
     def append(self, name: str, array: Array) -> None:
-        """``array`` [heads, T, size] was appended."""
-        peak = np.abs(array).max((1, 2)).astype(np.float32)
+        """``array`` [heads, T, size] was appended; of other rings, the first axis stands for the heads."""
+        peak = np.abs(array).max(tuple(range(1, array.ndim))).astype(np.float32)
         self.appended[name] = np.maximum(self.appended[name], peak) if name in self.appended else peak
 
 
@@ -141,6 +141,10 @@ def observe(bundle: Bundle, units: Iterable[Unit]) -> Observed:
             graphs[spec.name], outputs = watched(GraphFile.of(bundle, spec.name), folder)
             keys |= outputs
         session = open_session(bundle, graphs=graphs, engine="cpu", verify=False)
+        if takes := session.program.takes():
+            raise InputError(
+                f"the bundle takes arrays in every unit ({', '.join(sorted(takes))}); no recording has them"
+            )
         with session.recording(record):
             count, loudest = _run(session, units)
     if not count:
@@ -152,12 +156,12 @@ def observe(bundle: Bundle, units: Iterable[Unit]) -> Observed:
     return observed
 
 
-def _run(session: Session, units: Iterable[Unit]) -> tuple[int, float]:
-    """How many units there were, and the largest magnitude of their sound."""
-    count, loudest = 0, 0.0
+def _run(session: Session, units: Iterable[Unit]) -> tuple[int, float | None]:
+    """How many units there were, and the largest magnitude of their sound, if they had any."""
+    count, loudest = 0, None
     for unit in units:
         if unit.samples is not None:
-            loudest = max(loudest, float(np.abs(unit.samples).max(initial=0.0)))
+            loudest = max(loudest or 0.0, float(np.abs(unit.samples).max(initial=0.0)))
         session.step(unit)
         count += 1
     return count, loudest

@@ -73,9 +73,15 @@ def main(args: argparse.Namespace) -> int:
         sys.stdout.write(data.read_text("utf-8") + "\n")
     else:
         _show(report, advice, args, page)
-    then = next_command("eval", args.out, "--float", args.bundle, "--out", "report")
-    print(then, file=sys.stderr if args.json else sys.stdout)
+    print(_then(report, args), file=sys.stderr if args.json else sys.stdout)
     return 0
+
+
+def _then(report: Report, args: argparse.Namespace) -> str:
+    """The next command; what chooses no words is no conversation to evaluate."""
+    if report.chooses:
+        return next_command("eval", args.out, "--float", args.bundle, "--out", "report")
+    return next_command("inspect", args.out)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -98,9 +104,10 @@ def _check_error(report: Report, args: argparse.Namespace) -> None:
 
 def _check_source(bundle: Bundle) -> None:
     manifest = bundle.manifest
-    if manifest.program != "wan_streamer" or manifest.media is None:
+    media = manifest.media
+    if media is None or (media.sound_in is None and media.pictures_in is None):
         raise InputError(
-            f"{bundle.path} is a bundle of program {manifest.program!r}; quantize takes wan_streamer bundles"
+            f"{bundle.path} hears and sees nothing; quantize calibrates on recordings: wanted a bundle with media"
         )
     other = next((g for g in manifest.graphs if g.precision.words != "float32"), None)
     if other is not None:
@@ -138,8 +145,9 @@ def _show(report: Report, advice: Advice, args: argparse.Namespace, page: Path) 
     )
     for name, error in forced.error_db.items():
         shown.add_row(f"error, {name}", "", f"{error:.1f} dB", f"{forced.units} units, its own arithmetic")
-    shown.add_row("slots that agree", "", f"{forced.same_slots:.2%}", "its own arithmetic")
-    shown.add_row("who speaks agrees", "", f"{free.same_states:.2%}", "on its own history")
+    if report.chooses:
+        shown.add_row("slots that agree", "", f"{forced.same_slots:.2%}", "its own arithmetic")
+        shown.add_row("who speaks agrees", "", f"{free.same_states:.2%}", "on its own history")
     console = Console(file=sys.stdout)
     console.print(shown)
     console.print(advice.words)

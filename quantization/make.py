@@ -28,6 +28,7 @@ from edge_streamer.runtime.bundle.manifest import EmbeddingSpec, GraphSpec, Prec
 from edge_streamer.runtime.bundle.reader import Bundle, write_bundle
 from edge_streamer.runtime.compare.error_over_time import decibels
 from edge_streamer.runtime.compare.golden import Golden, load_golden, replay
+from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.session.session import open_session
 from edge_streamer.runtime.timing import Tell, untold
 
@@ -74,6 +75,11 @@ def quantize(bundle: Bundle, scheme: Scheme | Mixture, observed: Observed, folde
         graph.save(model, folder / "graphs", spec.name)
         specs.append(spec)
         done += layers
+    if not done and not isinstance(scheme, Mixture):
+        raise InputError(
+            f"no graph of {bundle.path} has a layer to quantize: wanted weights of {graph.SMALLEST} numbers or more "
+            f"whose names end in {graph.SUFFIX}, as torch gives them"
+        )
     dtype: Literal["float16", "int8"] = "float16" if scheme.name in ("fp16", "bf16") else "int8"
     embeddings = write_tables(bundle, dtype, folder)
     states = rings.described_states(manifest.states) if small_rings else manifest.states

@@ -144,9 +144,12 @@ def _first(report: Report, forced: Drift, free: Drift) -> str:
             (f"error of {escape(WORDS.get(name, name))}", "", decibel_text(error), "", "its own arithmetic")
             for name, error in forced.error_db.items()
         ),
-        ("words that agree", "", f"{forced.same_slots:.2%}", "", "its own arithmetic"),
-        ("who speaks agrees", "", f"{free.same_states:.2%}", "", "on its own history"),
     ]
+    if report.chooses:
+        rows += [
+            ("words that agree", "", f"{forced.same_slots:.2%}", "", "its own arithmetic"),
+            ("who speaks agrees", "", f"{free.same_states:.2%}", "", "on its own history"),
+        ]
     return table(("", "float", report.scheme, "", ""), rows) + legend([
         ("its own arithmetic", "before every unit the bundle is given the words and the last answer of float32, so "
          "that what differs is its own rounding, and not another conversation after one word that differed."),

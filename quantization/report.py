@@ -81,6 +81,11 @@ class Report(msgspec.Struct, kw_only=True):
         return "this CPU" if self.target == "cpu" else f"this CPU; {self.target} was not measured"
 
     @property
+    def chooses(self) -> bool:
+        """Whether the bundle chooses words, so that they can agree."""
+        return "scores" in self.drifts[0].error_db
+
+    @property
     def worst_db(self) -> float:
         """In forced mode: what --max-error bounds."""
         return worst_db(self.drifts[0].error_db)

@@ -30,7 +30,10 @@ Spec = TypeVar("Spec", TensorSpec, RingSpec)
 
 def quantize_rings(model: ir.Model, states: tuple[StateSpec, ...], appended: Mapping[str, Matrix]) -> None:
     """``appended``: graph output -> the largest magnitude of each head. InputError where calibration saw none of it."""
-    rings = {f"state.{state.path}": state.append for state in states if isinstance(state, RingSpec)}
+    kept = [state for state in states if isinstance(state, RingSpec)]
+    if odd := next((state for state in kept if state.axis == HEADS), None):
+        raise InputError(f"ring {odd.ring!r} is {list(odd.shape)} along its first axis; wanted [heads, places, size]")
+    rings = {f"state.{state.path}": state.append for state in kept}
     missing = sorted({append for append in rings.values() if append not in appended})
     if missing:
         raise InputError(f"the calibration shows nothing of {missing[0]}; wanted a longer recording")

@@ -20,11 +20,12 @@ from edge_streamer.devices.files.audio_file import AudioFile
 from edge_streamer.devices.files.video_file import StillCamera, VideoFile
 from edge_streamer.runtime.bundle.manifest import MediaSpec
 from edge_streamer.runtime.bundle.shipped import MEDIA
-from edge_streamer.runtime.errors import InputError, MediaError
+from edge_streamer.runtime.errors import BundleError, InputError, MediaError
 from edge_streamer.runtime.evaluation.runner import Microphone, Voices, check_media
 from edge_streamer.runtime.evaluation.suite import duplex, scene_of
 from edge_streamer.runtime.evaluation.world.assets import load_assets
 from edge_streamer.runtime.evaluation.world.script import typed_text
+from edge_streamer.runtime.loop.media import filled
 from edge_streamer.runtime.unit import Unit
 
 CALIBRATION_SEED, SCENES_SEED = 991, 4242
@@ -68,7 +69,7 @@ def scenes(media: MediaSpec, seed: int = SCENES_SEED) -> Stream | None:
     """The evaluation's scenes in a row, thousands of minutes; None where the bundle's media are others."""
     try:
         check_media(media)
-    except InputError:
+    except (InputError, BundleError):  # other sizes; a part of them
         return None
     return Stream(f"the evaluation's scenes, seed {seed}", lambda: _scenes(seed))
 
@@ -88,25 +89,33 @@ def _scenes(first: int) -> Iterator[Unit]:
 
 
 def _units(sound: Path, film: Path, media: MediaSpec) -> Iterator[Unit]:
+    """As long as the sound lasts; what the bundle does not take stays out."""
+    full = filled(media)
     with ExitStack() as stack:
-        microphone: Any = stack.enter_context(closing(AudioFile(sound, media)))
-        try:
-            camera: Any = VideoFile(film, media)
-        except MediaError:
-            if film != sound:
-                raise
-            camera = StillCamera(media)  # a sound file
-        stack.enter_context(closing(camera))
+        microphone: Any = stack.enter_context(closing(AudioFile(sound, full)))
+        camera: Any = stack.enter_context(closing(_camera(film, full, film == sound)))
         while True:
-            samples = np.empty(media.hears.unit_samples, np.float32)
-            frames = np.empty((media.sees.unit_frames, *media.sees.size, 3), np.uint8)
+            samples = np.empty(full.hears.unit_samples, np.float32)
+            frames = np.empty((full.sees.unit_frames, *full.sees.size, 3), np.uint8)
             if not microphone.read(samples):
                 return
             camera.read(frames)
-            yield Unit(samples, frames)
+            yield Unit(samples if media.sound_in else None, frames if media.pictures_in else None)
+
+
+def _camera(film: Path, media: MediaSpec, may_be_sound: bool) -> Any:
+    try:
+        return VideoFile(film, media)
+    except MediaError:
+        if not may_be_sound:
+            raise
+        return StillCamera(media)
 
 
 def _listen(file: Path, media: MediaSpec) -> None:
+    """Does nothing for a bundle that hears nothing."""
+    if media.sound_in is None:
+        return
     loudest, clipped, count = 0.0, 0, 0
     for unit in _units(file, file, media):
         assert unit.samples is not None

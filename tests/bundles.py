@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
@@ -219,6 +220,54 @@ def room_bundle(folder: Path, reset: Literal["session", "unit"] = "session") -> 
     return folder
 
 
+def mixer_bundle(folder: Path) -> Path:
+    """Write a bundle into ``folder``: a chain of sound whose units of 10 ms pass a matrix, and half of the last unit's
+    answer (a carry) is added."""
+    (folder / "graphs").mkdir(parents=True)
+    matrix = np.random.default_rng(5).normal(0, 1 / np.sqrt(ROOM), (ROOM, ROOM)).astype(np.float32)
+    constants = [
+        helper.make_tensor("row", TensorProto.INT64, [2], [1, ROOM]),
+        helper.make_tensor("half", TensorProto.FLOAT, [1], [0.5]),
+        helper.make_tensor("mix.weight", TensorProto.FLOAT, [ROOM, ROOM], matrix.tobytes(), raw=True),
+    ]
+    nodes = [
+        helper.make_node("Reshape", ["x", "row"], ["unit"]),
+        helper.make_node("MatMul", ["unit", "mix.weight"], ["mixed"], name="mix"),
+        helper.make_node("Mul", ["state.last", "half"], ["tail"]),
+        helper.make_node("Add", ["mixed", "tail"], ["y"]),
+        helper.make_node("Identity", ["y"], ["state_next.last"]),
+    ]
+    shapes = {"x": (ROOM,), **dict.fromkeys(("y", "state.last", "state_next.last"), (1, ROOM))}
+    ins, outs = ("x", "state.last"), ("y", "state_next.last")
+    _save(folder / "graphs/mix.onnx", "mix", nodes, ins, outs, constants, shapes)
+    specs = {
+        name: TensorSpec(name=name, dtype="float32", shape=shape, axes=("",) * len(shape))
+        for name, shape in shapes.items()
+    }
+    sound = SoundSpec(graph="mix", tensor="x", sample_rate=16000, unit_samples=ROOM)
+    write_bundle(
+        folder,
+        Manifest(
+            format=FORMAT,
+            name="mixer",
+            program="chain",
+            constants={"order": ["mix"], "inputs": ["x"], "outputs": ["y"]},
+            media=MediaSpec(
+                unit_seconds=0.01, sound_in=sound,
+                sound_out=SoundSpec(graph="mix", tensor="y", sample_rate=16000, unit_samples=ROOM),
+            ),
+            graphs=(
+                _graph("mix", tuple(specs[n] for n in ins), tuple(specs[n] for n in outs), ROOM * ROOM + 1,
+                       2 * ROOM * ROOM, 4 * ROOM * (ROOM + 4)),
+            ),
+            states=(CarrySpec(path="last", graph="mix", dtype="float32", shape=(1, ROOM), axes=("", "")),),
+            files=(),
+            provenance=PROVENANCE,
+        ),
+    )  # fmt: skip
+    return folder
+
+
 def rewrite(bundle: Path, change: Callable[[dict[str, Any]], object]) -> None:
     """Change the manifest's JSON in place; file sums stay right because the manifest has none of its own."""
     path = bundle / "manifest.json"
@@ -268,7 +317,7 @@ def _save(
     graph = helper.make_graph(nodes, name, values(inputs), values(outputs), constants or [])
     model = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 21)])
     onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, path)
+    onnx.save(onnx.shape_inference.infer_shapes(model), path)
 
 
 SEED = 7
