@@ -165,6 +165,9 @@ class _LiveLoop:
         ends, counters = self._ends, self.counters
         self._read_microphone()
         text, self._unanswered = self._unanswered + ends.keys.text(), ""
+        if text and not self._has.text_in:
+            self._event("not read", f"{text!r} was typed; the bundle reads no text")
+            text = ""
         if ends.keys.muted():
             self._samples[:] = 0.0
             counters.muted += 1
@@ -177,7 +180,7 @@ class _LiveLoop:
         return Unit(
             samples=self._samples if self._has.sound_in else None,
             frames=self._frames if self._has.pictures_in else None,
-            text=text if self._has.text_in else "",
+            text=text,
         )
 
     def _read_microphone(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -364,3 +365,31 @@ def test_every_counter_has_its_figure_and_a_row_where_it_matters() -> None:
     assert dict(counters.rows())["echo"] == told
     assert "failed 1" in counters.line("hello\nworld")
     assert "hello world" in counters.line("hello\nworld")
+
+
+class Part(Model):
+    """A model that has sound one way or both, and neither pictures nor text."""
+
+    def __init__(self, clock: FakeClock, speaks: bool) -> None:
+        super().__init__(clock)
+        none = dict.fromkeys(("pictures_in", "pictures_out", "text_in", "text_out"))
+        self.media = msgspec.structs.replace(self.media, sound_out=self.media.sound_out if speaks else None, **none)
+        self.seen: list[Unit] = []
+
+    def step(self, unit: Unit) -> Response:
+        self.seen.append(replace(unit, samples=None))
+        came = super().step(unit)
+        return replace(came, samples=came.samples if self.media.sound_out else None, frames=None, text="")
+
+
+@pytest.mark.parametrize("speaks", [True, False])
+def test_what_a_bundle_lacks_is_silent_and_black(speaks: bool) -> None:
+    scene = Scene(20, lambda clock: Part(clock, speaks), keys=Keys({3: "hello"}))
+    counters = scene.run()
+    assert (counters.answered, counters.failed, counters.misses) == (20, 0, 0)
+    assert all(unit.frames is None and unit.text == "" for unit in scene.model.seen)  # type: ignore[attr-defined]
+    assert scene.events == [("not read", "'hello' was typed; the bundle reads no text")]
+    assert len(scene.model.first) == 20
+    assert {grey for grey, _ in scene.screen.shown} == {0}
+    heard = np.concatenate(scene.speaker.heard)
+    assert bool(np.abs(heard).max() > 0.1) is speaks
