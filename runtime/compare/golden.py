@@ -22,8 +22,7 @@ import msgspec
 import numpy as np
 
 from edge_streamer.runtime.bundle.arrays import Array, ArrayFile, Form, save_arrays
-from edge_streamer.runtime.bundle.manifest import MediaSpec
-from edge_streamer.runtime.engines.contract import Buffer
+from edge_streamer.runtime.bundle.manifest import MediaSpec, RingSpec
 from edge_streamer.runtime.errors import BundleError, MediaError
 from edge_streamer.runtime.files import size_text
 from edge_streamer.runtime.programs.base import form_of
@@ -150,7 +149,7 @@ def _wanted(session: Session, units: int) -> dict[str, Form]:
         height, width = (max(1, pixels // BLOCK) for pixels in media.shows.size)
         unit["frames"] = Form(np.dtype(np.float32), (media.shows.unit_frames, height, width, 3))
     wanted = {f"{index}.{name}": form for index in range(units) for name, form in unit.items()}
-    return wanted | {f"end.{path}": Form(np.dtype(np.float64), (1,)) for path in _states(session)}
+    return wanted | {f"end.{path}": Form(np.dtype(np.float64), (1,)) for path in session.states()}
 
 
 def made_unit(media: MediaSpec | None, seed: int, index: int, takes: Mapping[str, Form] = NOTHING) -> Unit:
@@ -180,19 +179,12 @@ def seed_state(session: Session, seed: int) -> None:
     """Put the session into the made-up starting state. Carries become standard normal times a half, all
     else standard normal."""
     session.reset(START_UNIT)
-    store, noise = session.place.store, Noise(seed)
-    for number, (path, buffer) in enumerate(sorted(_states(session).items())):
+    noise = Noise(seed)
+    for number, (path, buffer) in enumerate(sorted(session.states().items())):
         size = 0.5 if path.startswith("carry") else 1.0
         session.engine.write(buffer, _drawn(form_of(buffer), noise, number, size))
-    units = math.prod(ring.window + 1 for ring in store.rings.values()) - UNITS_TO_WRAP
-    for ring in store.rings.values():
-        ring.units = ring.places // 2 if ring.pinned else units
-        hidden = ring.valid()[0] != 0
-        for path in ring.buffers:  # the slack is clean, as in a real run
-            places = ring.read(path)
-            places[hidden] = 0
-            ring.fill(path, places)
-    store.commit()
+    rings = {state.ring: state for state in session.bundle.manifest.states if isinstance(state, RingSpec)}
+    session.stand_at(math.prod(ring.window_units + 1 for ring in rings.values()) - UNITS_TO_WRAP)
     host = session.program.host()
     session.program.set_host({**host, "past": True} if "past" in host else host)
 
@@ -215,19 +207,10 @@ def _drawn(form: Form, noise: Noise, number: int, size: float) -> Array:
     return values.astype(form.dtype, copy=False)
 
 
-def _states(session: Session) -> dict[str, Buffer]:
-    states = {f"held/{path}": b for path, b in session.program.held().items()}
-    for carries in session.place.store.carries.values():
-        states |= {f"carry/{path}": b for path, b in carries.committed.items()}
-    for ring in session.place.store.rings.values():
-        states |= {f"ring/{path}": b for path, b in ring.buffers.items()}
-    return states
-
-
 def shake(session: Session, draw: int) -> None:
     """Move every float of the state by about ``SHAKEN`` of itself, in the way number ``draw``."""
     noise = Noise(draw)
-    for number, (_, buffer) in enumerate(sorted(_states(session).items())):
+    for number, (_, buffer) in enumerate(sorted(session.states().items())):
         if buffer.dtype == "float32":
             moved = np.empty(buffer.shape, np.float32)
             noise.normal(START, number, moved)
@@ -267,7 +250,7 @@ def block_means(frames: Array) -> Array:
 
 def state_norms(session: Session) -> dict[str, Array]:
     """The length (L2) of every state, as one number each."""
-    states = {path: session.engine.read(buffer).astype(np.float64) for path, buffer in _states(session).items()}
+    states = {path: session.engine.read(buffer).astype(np.float64) for path, buffer in session.states().items()}
     return {path: np.array([np.linalg.norm(array)]) for path, array in states.items()}
 
 

@@ -24,7 +24,7 @@ from edge_streamer.runtime.bundle.manifest import GraphSpec, MediaSpec
 from edge_streamer.runtime.bundle.memory import check_memory
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.engines.choose import AUTO, Choice, choose
-from edge_streamer.runtime.engines.contract import Engine, GraphFile, OpenGraph
+from edge_streamer.runtime.engines.contract import Buffer, Engine, GraphFile, OpenGraph
 from edge_streamer.runtime.errors import BundleError, EngineError, InputError, StepError
 from edge_streamer.runtime.files import size_text
 from edge_streamer.runtime.programs.base import Program, Workplace
@@ -200,6 +200,17 @@ class Session:
         changed."""
         self._check_open()
         put_back(snapshot, self._store, self.program, self.bundle.hash, self.bundle.manifest.name)
+
+    def states(self) -> dict[str, Buffer]:
+        """Every committed state by path, ``carry/``, ``ring/`` or ``held/`` before it: for comparisons and tests, which
+        read and write them by the engine."""
+        self._check_open()
+        return self._store.buffers() | {f"held/{path}": buffer for path, buffer in self.program.held().items()}
+
+    def stand_at(self, units: int) -> None:
+        """Let the rings have seen so many units, with what is in them (see ``StateStore.stand_at``)."""
+        self._check_open()
+        self._store.stand_at(units)
 
     def reset(self, unit: int = 0) -> None:
         """Forget everything, prefix included, and start at this unit index. ValueError where no unit has it."""

@@ -252,6 +252,23 @@ class StateStore:
         for part in self._parts():
             part.reset()
 
+    def buffers(self) -> dict[str, Buffer]:
+        """What is committed: ``carry/<path>`` and ``ring/<path>``."""
+        found = {f"carry/{path}": b for carries in self.carries.values() for path, b in carries.committed.items()}
+        return found | {f"ring/{path}": b for ring in self.rings.values() for path, b in ring.buffers.items()}
+
+    def stand_at(self, units: int) -> None:
+        """Let every ring have seen ``units`` units, a pinned one be half full, with what is in it; places that such a
+        ring hides become 0, as in a real run. Committed."""
+        for ring in self.rings.values():
+            ring.units = ring.places // 2 if ring.pinned else units
+            hidden = ring.valid()[0] != 0
+            for path in ring.buffers:
+                places = ring.read(path)
+                places[hidden] = 0
+                ring.fill(path, places)
+        self.commit()
+
     def nbytes(self) -> int:
         """Memory that all states take, both carry buffers counted."""
         carries = sum(b.nbytes for c in self.carries.values() for side in (c.committed, c.next) for b in side.values())
