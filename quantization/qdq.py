@@ -119,9 +119,12 @@ def compute(model: ir.Model, layer: Layer, codes: Codes) -> None:
         node.outputs[0].name = str(node.name)
         model.graph.insert_before(layer.node, node)
     scaled.outputs[0].shape, scaled.outputs[0].type = out.shape, out.type
-    ir.convenience.replace_all_uses_with(out, scaled.outputs[0])
+    name, given = str(out.name), out in model.graph.outputs
+    ir.convenience.replace_all_uses_with(out, scaled.outputs[0], replace_graph_outputs=True)
     layer.node.replace_input_with(1, None)
     model.graph.remove(layer.node, safe=True)
+    if given:  # the manifest knows it by its name
+        out.name, scaled.outputs[0].name = f"{name}.before", name
     drop(model, layer.weight)
 
 

@@ -20,7 +20,7 @@ from edge_streamer.devices.files.audio_file import AudioFile
 from edge_streamer.devices.files.video_file import StillCamera, VideoFile
 from edge_streamer.runtime.bundle.manifest import MediaSpec
 from edge_streamer.runtime.bundle.shipped import MEDIA
-from edge_streamer.runtime.errors import BundleError, InputError, MediaError
+from edge_streamer.runtime.errors import InputError, MediaError
 from edge_streamer.runtime.evaluation.runner import Microphone, Voices, check_media
 from edge_streamer.runtime.evaluation.suite import duplex, scene_of
 from edge_streamer.runtime.evaluation.world.assets import load_assets
@@ -69,7 +69,7 @@ def scenes(media: MediaSpec, seed: int = SCENES_SEED) -> Stream | None:
     """The evaluation's scenes in a row, thousands of minutes; None where the bundle's media are others."""
     try:
         check_media(media)
-    except (InputError, BundleError):  # other sizes; a part of them
+    except InputError:
         return None
     return Stream(f"the evaluation's scenes, seed {seed}", lambda: _scenes(seed))
 

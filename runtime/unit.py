@@ -56,7 +56,8 @@ def _named(value: object) -> str:
 
 @dataclass(frozen=True)
 class Unit:
-    """160 ms of what the user says and shows. A missing part is silence, a still grey picture, no text."""
+    """What the user says and shows in one unit (of a conversation 160 ms). A missing part is silence, a still grey
+    picture, no text."""
 
     samples: NDArray[np.float32] | None = None
     """[unit_samples], full scale -1..1."""
@@ -73,7 +74,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Response:
-    """160 ms of the agent. The arrays are the session's own buffers: valid until the next step; see ``copy``."""
+    """The agent's unit. The arrays are the session's own buffers: valid until the next step; see ``copy``."""
 
     index: int
     """The unit's index k, counted from the session's first unit."""

@@ -221,8 +221,8 @@ def room_bundle(folder: Path, reset: Literal["session", "unit"] = "session") -> 
 
 
 def mixer_bundle(folder: Path) -> Path:
-    """Write a bundle into ``folder``: a chain of sound whose units of 10 ms pass a matrix, and half of the last unit's
-    answer (a carry) is added."""
+    """Write a bundle into ``folder``: a chain of sound whose units of 10 ms pass a matrix (what comes of it is given,
+    ``mixed``), and half of the last unit's answer (a carry) is added."""
     (folder / "graphs").mkdir(parents=True)
     matrix = np.random.default_rng(5).normal(0, 1 / np.sqrt(ROOM), (ROOM, ROOM)).astype(np.float32)
     constants = [
@@ -237,8 +237,8 @@ def mixer_bundle(folder: Path) -> Path:
         helper.make_node("Add", ["mixed", "tail"], ["y"]),
         helper.make_node("Identity", ["y"], ["state_next.last"]),
     ]
-    shapes = {"x": (ROOM,), **dict.fromkeys(("y", "state.last", "state_next.last"), (1, ROOM))}
-    ins, outs = ("x", "state.last"), ("y", "state_next.last")
+    shapes = {"x": (ROOM,), **dict.fromkeys(("y", "mixed", "state.last", "state_next.last"), (1, ROOM))}
+    ins, outs = ("x", "state.last"), ("y", "mixed", "state_next.last")
     _save(folder / "graphs/mix.onnx", "mix", nodes, ins, outs, constants, shapes)
     specs = {
         name: TensorSpec(name=name, dtype="float32", shape=shape, axes=("",) * len(shape))
@@ -251,7 +251,7 @@ def mixer_bundle(folder: Path) -> Path:
             format=FORMAT,
             name="mixer",
             program="chain",
-            constants={"order": ["mix"], "inputs": ["x"], "outputs": ["y"]},
+            constants={"order": ["mix"], "inputs": ["x"], "outputs": ["y", "mixed"]},
             media=MediaSpec(
                 unit_seconds=0.01, sound_in=sound,
                 sound_out=SoundSpec(graph="mix", tensor="y", sample_rate=16000, unit_samples=ROOM),

@@ -324,7 +324,7 @@ def parse(text: bytes) -> Manifest:
     try:
         return msgspec.json.decode(text, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        advice = "it is damaged or from another version; export the bundle again"
+        advice = "it is damaged, from another version or mistyped; export it again, or see docs/bundle-format.md"
         if drafted := sorted(_DRAFT & _keys(text)):
             raise BundleError(
                 f"manifest.json has {' and '.join(map(repr, drafted))}: it is of a draft of format {FORMAT}, from "

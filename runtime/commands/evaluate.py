@@ -24,6 +24,7 @@ from edge_streamer.runtime.evaluation import LEAST_LONG
 from edge_streamer.runtime.evaluation.bench import NO_STABILITY, Result, Wish, evaluate
 from edge_streamer.runtime.evaluation.clip import Highlights
 from edge_streamer.runtime.evaluation.page import number, render
+from edge_streamer.runtime.evaluation.runner import check_media
 from edge_streamer.runtime.evaluation.score import Score, differences
 from edge_streamer.runtime.evaluation.suite import Suite, duplex, read_suite
 from edge_streamer.runtime.evaluation.world.assets import HELD_OUT, HeldOut, load_assets
@@ -69,6 +70,7 @@ def main(args: argparse.Namespace) -> int:
 def _evaluate(
     session: Session, suite: Suite, wish: Wish, world: World, held_out: HeldOut, out: Path
 ) -> tuple[Result, Highlights]:
+    check_media(session.media)
     highlights = Highlights(SideBySide(out / "clip.mp4", session.media))
     try:
         with bars("cases") as tell:

@@ -27,5 +27,5 @@ def main(args: argparse.Namespace) -> int:
     bundle = Bundle.open(args.bundle)
     pack(bundle, args.out)
     print(f"{args.out}: {size_text(args.out.stat().st_size)}, {len(bundle.manifest.files) + 1} files")
-    print(next_command("check", args.out))
+    print(next_command("check" if bundle.manifest.golden else "inspect", args.out))
     return 0

@@ -156,6 +156,11 @@ def prefix_units(world: World, case: Case, count: int) -> list[Unit]:
 
 def check_media(media: MediaSpec) -> None:
     """InputError where a bundle's media are not the toy world's."""
+    if not all((media.sound_in, media.sound_out, media.pictures_in, media.pictures_out)):
+        raise InputError(
+            "the scenes of this evaluation are conversations with sound and pictures both ways, which the bundle does "
+            "not have: export the preset demo"
+        )
     hears, sees = media.hears, media.sees
     came = (hears.sample_rate, hears.unit_samples, sees.unit_frames, sees.size, media.shows.size)
     wanted = (RATE, UNIT, UNIT // FRAME, (CAMERA_HEIGHT, CAMERA_WIDTH), (HEIGHT, WIDTH))

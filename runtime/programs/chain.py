@@ -9,13 +9,14 @@ same name; that is all the wiring there is. Carries are carried, rings filled (`
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from time import perf_counter
 
 import msgspec
 
 from edge_streamer.runtime.bundle.arrays import Array, Form
 from edge_streamer.runtime.bundle.consistency import STATIC
-from edge_streamer.runtime.bundle.manifest import Manifest, Name, TensorSpec
+from edge_streamer.runtime.bundle.manifest import GraphSpec, Manifest, Name, TensorSpec
 from edge_streamer.runtime.engines.contract import Buffer, Side
 from edge_streamer.runtime.errors import BundleError, InputError
 from edge_streamer.runtime.programs.base import Prefix, UnitIndex, Workplace, form_of, read_host
@@ -49,10 +50,11 @@ def check_wiring(constants: Constants, manifest: Manifest) -> None:
     """The graphs hang together as ``constants`` say. Raises BundleError naming the graph and the tensor at fault."""
     if len(set(constants.order)) < len(constants.order) or not constants.order:
         raise BundleError(f"the chain's order is {list(constants.order)[:20]}; wanted every graph once")
+    graphs = [manifest.graph(name) for name in constants.order]
+    _check_names(constants, graphs)
     there: dict[str, TensorSpec] = {}
     given: set[str] = set()
-    read: set[str] = set()
-    for graph in map(manifest.graph, constants.order):
+    for graph in graphs:
         if graph.lengths:
             raise BundleError(f"graph {graph.name!r} has tensors of any length; a chain has fixed ones")
         for spec in free_inputs(graph):
@@ -73,15 +75,26 @@ def check_wiring(constants: Constants, manifest: Manifest) -> None:
                     f"graph {graph.name!r} wants {spec.name!r} as {spec.dtype} {list(spec.shape)}; elsewhere in the "
                     f"chain it is {before.dtype} {list(before.shape)}"
                 )
-            read.add(spec.name)
         for spec in free_outputs(graph):
             if spec.name in there:
                 raise BundleError(f"graph {graph.name!r} gives {spec.name!r}, which the chain has already")
             there[spec.name] = spec
             given.add(spec.name)
-    missing = ({*constants.inputs} - (read - given)) | ({*constants.outputs} - there.keys())
-    if missing:
-        raise BundleError(f"no graph of the chain has the tensors {sorted(missing)[:20]}")
+
+
+def _check_names(constants: Constants, graphs: Sequence[GraphSpec]) -> None:
+    """``inputs`` and ``outputs`` are tensors of the graphs, and those that are an input are given by none of them."""
+    read = {spec.name for graph in graphs for spec in free_inputs(graph)} - {UNIT}
+    given = {spec.name for graph in graphs for spec in free_outputs(graph)}
+    for what, names, there in (
+        ("inputs", constants.inputs, read - given),
+        ("outputs", constants.outputs, read | given),
+    ):
+        if missing := sorted(set(names) - there):
+            raise BundleError(
+                f"manifest.json: constants.{what} names {missing[:20]}, which no graph of the order "
+                f"{'takes from outside' if what == 'inputs' else 'has'}; there are {sorted(there)[:20]}"
+            )
 
 
 class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -102,6 +115,10 @@ class Chain:
         self._index = 0
         manifest = place.bundle.manifest
         self.constants = constants = read_constants(manifest)
+        if replace(place.knobs, seed=0) != Knobs():
+            raise ValueError(
+                "a chain solves and samples nothing: leave the solver's steps and the sampling's knobs out"
+            )
         check_wiring(constants, manifest)
         self._parts = Parts(constants.inputs, constants.outputs, manifest.media)
         self._rings = [ChainRing(place, ring, constants.order) for ring in place.store.rings.values()]

@@ -17,10 +17,12 @@ import numpy as np
 from edge_streamer.runtime.bundle.arrays import Array
 from edge_streamer.runtime.bundle.manifest import MediaSpec
 from edge_streamer.runtime.errors import StepError
-from edge_streamer.runtime.session.snapshot import Snapshot
+from edge_streamer.runtime.programs.intake import take, take_sound
+from edge_streamer.runtime.session.snapshot import Snapshot, Stamp
 from edge_streamer.runtime.timing import FakeClock
 from edge_streamer.runtime.unit import Knobs, Response, Unit
 
+NAME = "fake"
 WORD_EVERY = 3
 """Units from word to word."""
 SPEAKS = 1
@@ -65,8 +67,9 @@ class FakeSession:
         self.restored: list[Snapshot] = []
         self.steps = self.answered = 0
         self._clock, self._times, self._failing, self._during = clock, step_seconds, set(failing), during
-        self._samples = np.zeros(media.says.unit_samples, np.float32)
-        self._frames = np.zeros((media.shows.unit_frames, *media.shows.size, 3), np.uint8)
+        sound, pictures = media.sound_out, media.pictures_out
+        self._samples = None if sound is None else np.zeros(sound.unit_samples, np.float32)
+        self._frames = None if pictures is None else np.zeros((pictures.unit_frames, *pictures.size, 3), np.uint8)
 
     def step(self, unit: Unit, forced: Sequence[int] | None = None) -> Response:
         step, self.steps = self.steps, self.steps + 1
@@ -75,17 +78,29 @@ class FakeSession:
             self._clock.advance(taken)
         self._during(step)
         if step in self._failing:
-            self._frames[:], self._samples[:] = 255, np.nan
+            for array, rubbish in ((self._frames, 255), (self._samples, np.nan)):
+                if array is not None:
+                    array[:] = rubbish
             raise StepError(f"core gave a NaN in step {step}; the unit was rolled back")
-        heard = np.zeros_like(self._samples) if unit.samples is None else unit.samples.copy()
-        saw = np.zeros((self.media.sees.unit_frames, *self.media.sees.size, 3), np.uint8)
-        self.seen.append(Seen(heard, saw if unit.frames is None else unit.frames.copy(), unit.text))
-        self._samples[:] = 0.5 * heard
-        self._frames[:] = level(self.answered)
+        seen = self._take_in(unit)
+        self.seen.append(seen)
+        if self._samples is not None:
+            self._samples[:] = 0.5 * seen.samples if len(seen.samples) == len(self._samples) else 0
+        if self._frames is not None:
+            self._frames[:] = level(self.answered)
         text = f" word{self.answered}" if self.answered % WORD_EVERY == 0 else ""
         self.answered += 1
         tokens = (SPEAKS,) if forced is None else tuple(forced)
         return Response(self.answered - 1, self._samples, self._frames, text, tokens, taken, 0.9 * taken)
+
+    def _take_in(self, unit: Unit) -> Seen:
+        """As a session does: ValueError for what the media contract does not have."""
+        sound, pictures = self.media.sound_in, self.media.pictures_in
+        heard = np.empty(sound.unit_samples if sound else 0, np.float32)
+        saw = np.empty((pictures.unit_frames, *pictures.size, 3) if pictures else (0, 0, 0, 3), np.uint8)
+        take_sound(heard, unit.samples)
+        take(saw, unit.frames, 0, "frames")
+        return Seen(heard, saw, unit.text)
 
     def settle(self) -> None:
         self.settled.append(self.answered)
@@ -97,8 +112,17 @@ class FakeSession:
         self.pinned += parts
         return 0
 
+    def snapshot(self) -> Snapshot:
+        return Snapshot(Stamp(bundle="0" * 64, name=NAME, host={"unit": self.answered}, rings={}), {})
+
     def restore(self, snapshot: Snapshot) -> None:
+        """Goes back to a snapshot of its own; any other is taken for one of a prefix."""
         self.restored.append(snapshot)
+        if isinstance(snapshot, Snapshot) and snapshot.stamp.name == NAME:
+            self.answered = int(str(snapshot.stamp.host["unit"]))
+
+    def reset(self, unit: int = 0) -> None:
+        self.answered = unit
 
     def close(self) -> None:
         self.closed = True

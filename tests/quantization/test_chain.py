@@ -29,7 +29,7 @@ def test_a_chain_is_quantized_and_measured(tmp_path: Path, speech: Path, scheme:
     assert cli.main([*map(str, words), "--target", "cpu" if scheme == "int8" else "orin"]) == 0
     report = json.loads((tmp_path / "made.json").read_text())
     forced, free = report["drifts"]
-    assert set(forced["error_db"]) == set(free["error_db"]) == {"samples"}
+    assert set(forced["error_db"]) == set(free["error_db"]) == {"samples", "mixed"}
     assert -120 < forced["error_db"]["samples"] < (-30 if scheme == "int8" else -50)
     assert len(forced["curve_db"]["samples"]) == 40
     assert [layer["graph"] for layer in report["layers"]] == ["mix"]
@@ -45,6 +45,12 @@ def test_a_chain_is_quantized_and_measured(tmp_path: Path, speech: Path, scheme:
             assert wanted is not None
             assert came is not None
             assert 0 < np.abs(came - wanted).max() < 0.05 * np.abs(wanted).max()
+
+
+def test_no_chain_is_evaluated_as_a_conversation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = mixer_bundle(tmp_path / "mixer")
+    assert cli.main(["eval", str(bundle), "--out", str(tmp_path / "report")]) == 2
+    assert "conversations with sound and pictures both ways" in capsys.readouterr().err
 
 
 def test_what_no_recording_has_is_refused(tmp_path: Path, speech: Path, capsys: pytest.CaptureFixture[str]) -> None:

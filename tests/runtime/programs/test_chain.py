@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge_streamer.runtime.bundle.consistency import check_consistency
+from edge_streamer.runtime.bundle.manifest import parse
 from edge_streamer.runtime.engines.cpu import OrtEngine
 from edge_streamer.runtime.errors import BundleError, InputError, StepError
+from edge_streamer.runtime.programs.chain import check_wiring, read_constants
 from edge_streamer.runtime.session.session import open_session
 from edge_streamer.runtime.session.snapshot import load_snapshot
 from edge_streamer.runtime.unit import Knobs, Unit
@@ -103,3 +106,37 @@ def test_a_chain_that_does_not_hang_together_is_refused(counter: Path) -> None:
 def test_a_ring_that_is_read_another_way_is_refused(made_ring: Path) -> None:
     with pytest.raises(BundleError, match=r"'valid.main' as float32 \[6, 1\]; it is float32 \[1, 6\]"):
         open_session(made_ring)
+
+
+@pytest.mark.parametrize(
+    ("constants", "said"),
+    [
+        (
+            {"inputs": ["xx"]},
+            r"constants.inputs names \['xx'\], which no graph .* takes from outside; there are \['x'\]",
+        ),
+        ({"inputs": ["x", "y"]}, r"constants.inputs names \['y'\]"),
+        ({"outputs": ["zz"]}, r"constants.outputs names \['zz'\], which no graph .* has; there are \['x', 'y', 'z'\]"),
+    ],
+)
+def test_a_misspelled_tensor_is_told_beside_those_that_there_are(
+    counter: Path, constants: dict[str, list[str]], said: str
+) -> None:
+    rewrite(counter, lambda manifest: manifest["constants"].update(constants))
+    with pytest.raises(BundleError, match=said):
+        open_session(counter)
+
+
+def test_knobs_that_nothing_follows_are_refused(made_counter: Path) -> None:
+    open_session(made_counter, knobs=Knobs(seed=4))
+    for knobs in (Knobs(steps=2), Knobs(temperature=0.5)):
+        with pytest.raises(InputError, match="a chain solves and samples nothing"):
+            open_session(made_counter, knobs=knobs)
+
+
+def test_the_manifest_of_the_page_is_one() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "bundle-format.md").read_text("utf-8")
+    text = page.partition("```json\n")[2].partition("```")[0].replace('"..."', '"' + "0" * 64 + '"')
+    manifest = parse(text.encode())
+    check_consistency(manifest)
+    check_wiring(read_constants(manifest), manifest)
