@@ -186,7 +186,10 @@ class Session:
         except BaseException:  # also an interrupt from the keyboard: whatever ends the step undoes it
             self._store.rollback()
             raise
-        self._store.commit()
+        try:
+            self._store.commit()
+        except EngineError as error:
+            raise StepError(f"{error}; the session's state is lost: restore a snapshot, or reset it") from error
 
     # -- all state as one value
 

@@ -10,7 +10,7 @@ import pytest
 from edge_streamer.runtime.bundle.consistency import check_consistency
 from edge_streamer.runtime.bundle.manifest import parse
 from edge_streamer.runtime.engines.cpu import OrtEngine
-from edge_streamer.runtime.errors import BundleError, InputError, StepError
+from edge_streamer.runtime.errors import BundleError, EngineError, InputError, StepError
 from edge_streamer.runtime.programs.chain import check_wiring, read_constants
 from edge_streamer.runtime.session.session import open_session
 from edge_streamer.runtime.session.snapshot import load_snapshot
@@ -65,6 +65,20 @@ def test_a_failed_step_leaves_the_carry(made_counter: Path) -> None:
     with pytest.raises(Exception, match="'z'"):
         session.step(Unit(arrays={"x": ROW}))
     np.testing.assert_array_equal(session.step(Unit(arrays={"x": ROW})).arrays["z"], 4 * ROW)
+
+
+def test_a_commit_that_fails_is_told(made_counter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost() -> None:
+        raise EngineError("the device is gone")
+
+    session = open_session(made_counter)
+    snapshot = session.snapshot()
+    with monkeypatch.context() as patched:
+        patched.setattr(session.place.store, "commit", lost)
+        with pytest.raises(StepError, match="the device is gone; the session's state is lost: restore a snapshot"):
+            session.step(Unit(arrays={"x": ROW}))
+    session.restore(snapshot)
+    np.testing.assert_array_equal(session.step(Unit(arrays={"x": ROW})).arrays["z"], 2 * ROW)
 
 
 def test_wrong_inputs_are_refused(made_counter: Path) -> None:
