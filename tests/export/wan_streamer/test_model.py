@@ -28,7 +28,7 @@ def tiny() -> WanStreamer:
 def test_presets_describe_themselves(name: str) -> None:
     config = PRESETS[name]
     lay, c, m = layout(config), constants(config), media(config)
-    assert m.unit_samples == round(config.sample_rate * 0.16)
+    assert m.hears.unit_samples == m.says.unit_samples == round(config.sample_rate * 0.16)
     assert c.video_latent[0] + c.audio_latent[0] == lay.agent
     assert config.vocabulary % 64 == 0
     offsets = lay.offsets("user.video", "user.audio", "user.text", "start", "slots", "agent.video", "agent.audio")
