@@ -64,6 +64,9 @@ class Done:
         self.counts[fault] = self.counts.get(fault, 0) + 1
 
 
+WORKER, MISSED = "edge_streamer.devices.live.process.worker", "none to signal"
+
+
 def workers(pid: int) -> dict[str, int]:
     """What each worker process of ``pid`` drives -> its process."""
     found: dict[str, int] = {}
@@ -73,8 +76,9 @@ def workers(pid: int) -> dict[str, int]:
             words = (path / "cmdline").read_bytes().decode().split("\0")
         except OSError:
             continue
-        if parent == pid and "edge_streamer.devices.live.process.worker" in words:
-            found.setdefault(words[words.index("edge_streamer.devices.live.process.worker") + 1], int(path.name))
+        if parent == pid and WORKER in words:
+            module = words[words.index(WORKER) + 1].removeprefix("edge_streamer.devices.live.")
+            found.setdefault(module, int(path.name))
     return found
 
 
@@ -107,7 +111,9 @@ class Faults:
 
     def _signal(self, worker: str, number: int) -> None:
         pid = workers(self._pid).get(worker)
-        if pid is not None:
+        if pid is None:
+            self._done.note(MISSED)  # it may be on its way back
+        else:
             os.kill(pid, number)
 
     def kill_camera(self) -> None:
@@ -189,6 +195,7 @@ def judge(status: int, report: dict[str, Any], done: Done, folder: Path, minutes
         "sound losses agree": abs(sound_lost - sound_faults) <= servers,
         "camera losses agree": devices["camera"]["lost"] == counts.get("kill_camera", 0) + counts.get("hang_camera", 0),
         "display losses agree": devices["display"]["lost"] == counts.get("kill_display", 0),
+        "faults found their process": counts.get(MISSED, 0) <= 1,
         "SIGHUPs agree": report["reopens"] == counts.get("hang_up", 0),
         "stalls were skipped": report["skipped"] >= 10 * counts.get("stop_all", 0),
         "the full disk ended the recording and was told": "record" in (report["record_stopped"] or ""),
