@@ -16,7 +16,7 @@ import msgspec
 
 from edge_streamer.runtime.bundle.arrays import Array, Form
 from edge_streamer.runtime.bundle.consistency import STATIC
-from edge_streamer.runtime.bundle.manifest import GraphSpec, Manifest, Name, TensorSpec
+from edge_streamer.runtime.bundle.manifest import Manifest, Name, TensorSpec
 from edge_streamer.runtime.engines.contract import Buffer, Side
 from edge_streamer.runtime.errors import BundleError, InputError
 from edge_streamer.runtime.programs.base import Prefix, UnitIndex, Workplace, form_of, read_host
@@ -51,7 +51,9 @@ def check_wiring(constants: Constants, manifest: Manifest) -> None:
     if len(set(constants.order)) < len(constants.order) or not constants.order:
         raise BundleError(f"the chain's order is {list(constants.order)[:20]}; wanted every graph once")
     graphs = [manifest.graph(name) for name in constants.order]
-    _check_names(constants, graphs)
+    read = {spec.name for graph in graphs for spec in free_inputs(graph)} - {UNIT}
+    made = {spec.name for graph in graphs for spec in free_outputs(graph)}
+    _check_names("inputs", constants.inputs, read - made, "takes from outside")
     there: dict[str, TensorSpec] = {}
     given: set[str] = set()
     for graph in graphs:
@@ -80,21 +82,16 @@ def check_wiring(constants: Constants, manifest: Manifest) -> None:
                 raise BundleError(f"graph {graph.name!r} gives {spec.name!r}, which the chain has already")
             there[spec.name] = spec
             given.add(spec.name)
+    _check_names("outputs", constants.outputs, read | made, "has")
 
 
-def _check_names(constants: Constants, graphs: Sequence[GraphSpec]) -> None:
-    """``inputs`` and ``outputs`` are tensors of the graphs, and those that are an input are given by none of them."""
-    read = {spec.name for graph in graphs for spec in free_inputs(graph)} - {UNIT}
-    given = {spec.name for graph in graphs for spec in free_outputs(graph)}
-    for what, names, there in (
-        ("inputs", constants.inputs, read - given),
-        ("outputs", constants.outputs, read | given),
-    ):
-        if missing := sorted(set(names) - there):
-            raise BundleError(
-                f"manifest.json: constants.{what} names {missing[:20]}, which no graph of the order "
-                f"{'takes from outside' if what == 'inputs' else 'has'}; there are {sorted(there)[:20]}"
-            )
+def _check_names(what: str, names: Sequence[str], there: set[str], verb: str) -> None:
+    """``names`` are among the tensors that are ``there``."""
+    if missing := sorted(set(names) - there):
+        raise BundleError(
+            f"manifest.json: constants.{what} names {missing[:20]}, which no graph of the order {verb}; there are "
+            f"{sorted(there)[:20]}"
+        )
 
 
 class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -143,9 +143,15 @@ CHAINS: dict[str, tuple[Change, str]] = {
     "a graph twice": (constants(order=["first", "second", "first"]), "wanted every graph once"),
     "no graph": (constants(order=[]), "wanted every graph once"),
     "a graph that is not there": (constants(order=["third"]), "the bundle has no graph 'third'"),
-    "an input that a graph gives": (constants(inputs=["x", "y"]), "has the tensors ['y']"),
-    "an input that none reads": (constants(inputs=["x", "w"]), "has the tensors ['w']"),
-    "an output that none gives": (constants(outputs=["w"]), "has the tensors ['w']"),
+    "an input that a graph gives": (
+        constants(inputs=["x", "y"]),
+        "names ['y'], which no graph of the order takes from outside",
+    ),
+    "an input that none reads": (
+        constants(inputs=["x", "w"]),
+        "names ['w'], which no graph of the order takes from outside",
+    ),
+    "an output that none gives": (constants(outputs=["w"]), "names ['w'], which no graph of the order has"),
     "any length": (
         lambda m: m["graphs"][1].update(lengths=[1, 2], operations={"1": 1, "2": 1}, moved_bytes={"1": 1, "2": 1}),
         "graph 'second' has tensors of any length",
