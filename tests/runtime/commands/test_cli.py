@@ -310,7 +310,7 @@ def test_pack_writes_the_archive_or_nothing(counter: Path, tmp_path: Path, capsy
     spaced = tmp_path / "it's a bundle.tar"
     assert cli.main(["pack", str(counter), "--out", str(spaced)]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith("next: edge-streamer check ")
+    assert last.startswith("next: edge-streamer inspect ")
     assert shlex.split(last)[-1] == str(spaced)
     spaced.unlink()
     assert cli.main(["pack", str(counter), "--out", str(tmp_path / "missing" / "one.tar")]) == 2
