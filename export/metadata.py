@@ -15,16 +15,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from importlib.metadata import version
 
 import onnx_ir as ir
 
+from edge_streamer import __version__
 from edge_streamer.quantization.graph import PRECISION
 from edge_streamer.runtime.bundle.manifest import CarrySpec, Manifest, Precision
 
 PRODUCER = "edge-streamer"
-
-
 FLOAT32 = Precision()
 
 
@@ -57,6 +55,6 @@ def describe(
             model.metadata_props[f"edge_streamer.{key}"] = value if isinstance(value, str) else json.dumps(value)
     model.metadata_props[PRECISION] = precision.words
     model.metadata_props["model_license"] = manifest.provenance.weights_licence
-    model.producer_name, model.producer_version = PRODUCER, version(PRODUCER)
+    model.producer_name, model.producer_version = PRODUCER, __version__
     model.doc_string = f"graph {name} of {manifest.name}, a bundle of Edge Streamer's program {manifest.program}"
     model.graph.name, model.graph.doc_string = name, role

@@ -24,11 +24,12 @@ class Concealment:
     def __init__(self, media: MediaSpec) -> None:
         self._silence = np.zeros(media.says.unit_samples, np.float32)
         self._still: Frames = np.full((media.shows.unit_frames, *media.shows.size, 3), BLACK, np.uint8)
+        self._held: Frames = self._still[-1].copy()
 
     def complete(self, response: Response) -> Response:
         """An answer that came, with what its bundle does not give; its last picture is held from now on."""
         if response.frames is not None:
-            self._still[:] = response.frames[-1]
+            self._held[:] = response.frames[-1]  # one picture: this is every unit's way
         if response.samples is not None and response.frames is not None:
             return response
         samples = self._silence if response.samples is None else response.samples
@@ -37,4 +38,5 @@ class Concealment:
 
     def answer(self, index: int) -> Response:
         """In place of one that did not come."""
+        self._still[:] = self._held
         return Response(index, self._silence, self._still)

@@ -49,7 +49,7 @@ class Parts:
         if self._pictures_in:
             take_pictures(buffers[self._pictures_in].host, unit.frames)
         for name, array in unit.arrays.items():
-            take(buffers[name].host, array, 0, f"array {name!r}")
+            take(buffers[name].host, array, f"array {name!r}")
 
     def _wanted(self) -> str:
         media = {"samples": self._sound_in, "frames": self._pictures_in}

@@ -37,8 +37,9 @@ class ChainRing:
         self._writer = self._only_writer(place)
         spec = place.bundle.manifest.graph(self._writer)
         tensors = {tensor.name: tensor for tensor in spec.outputs}
-        shapes = {size for size in sizes([tensors[s.append] for s in ring.specs]).values()}
-        (shape, dtype), axis = shapes.pop(), ring.stack.axis
+        # One that appends another number of places than the first is found when the graph is bound.
+        (shape, dtype), *_ = sizes([tensors[s.append] for s in ring.specs]).values()
+        axis = ring.stack.axis
         if shape[axis] != ring.places:
             raise BundleError(
                 f"graph {self._writer!r} appends {shape[axis]} places to ring {ring.name!r}; wanted its "

@@ -97,9 +97,10 @@ class FakeSession:
         """As a session does: ValueError for what the media contract does not have."""
         sound, pictures = self.media.sound_in, self.media.pictures_in
         heard = np.empty(sound.unit_samples if sound else 0, np.float32)
-        saw = np.empty((pictures.unit_frames, *pictures.size, 3) if pictures else (0, 0, 0, 3), np.uint8)
+        saw = np.zeros((pictures.unit_frames, *pictures.size, 3) if pictures else (0, 0, 0, 3), np.uint8)
         take_sound(heard, unit.samples)
-        take(saw, unit.frames, 0, "frames")
+        if unit.frames is not None:
+            take(saw, unit.frames, "frames")
         return Seen(heard, saw, unit.text)
 
     def settle(self) -> None:

@@ -9,10 +9,12 @@ a prefix takes and where it stands are not in the papers: our choice.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import numpy as np
 
-from edge_streamer.runtime.engines.contract import Table
+from edge_streamer.runtime.engines.buffers import Packed
+from edge_streamer.runtime.engines.contract import Buffer, Table
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.programs.base import Workplace
 from edge_streamer.runtime.programs.passes import Pass, Script
@@ -25,7 +27,7 @@ from edge_streamer.runtime.unit import Unit
 
 
 class Prefill:
-    """Passes that append to the prefix ring. Made only when a prefix is wanted: it opens ``encode_agent``."""
+    """Passes that append to the prefix ring, each made at its first use: to ask for room makes none."""
 
     def __init__(self, place: Workplace, c: Constants, layout: Layout, wiring: Wiring,
                  table: Table, encode: Callable[[str], Sequence[int]]):  # fmt: skip
@@ -40,8 +42,6 @@ class Prefill:
         self._rotary = Rotary(c.rope_base, c.head_size, offsets, c.positions_per_unit)
         self._cos, self._sin = (np.empty((c.prefix_tokens, c.head_size // 2), np.float32) for _ in range(2))
         self._rotary.rows(0, self._cos, self._sin)
-        self._make_text()
-        self._make_media(layout.agent)
 
     def _core_pass(self, length: int) -> CorePass:
         engine, c = self._place.engine, self._constants
@@ -51,23 +51,29 @@ class Prefill:
         core.add_route(self._ring, slice(0, length), 0)
         return core
 
-    def _make_text(self) -> None:
-        self._token = self._place.engine.buffer((1,), "int32", "in")
-        self._word, self._text = self._core_pass(1), Script("prefix", self._place.meter)
-        self._text.tape.look_up(self._table, self._token, self._word.embeddings)
-        self._word.run(self._text, "prefix")
-        self._word.store(self._text)
+    @cached_property
+    def _word(self) -> tuple[Buffer, CorePass, Script]:
+        """Of one token: where it is put, its pass, the tape."""
+        token = self._place.engine.buffer((1,), "int32", "in")
+        core, script = self._core_pass(1), Script("prefix", self._place.meter)
+        script.tape.look_up(self._table, token, core.embeddings)
+        core.run(script, "prefix")
+        core.store(script)
+        return token, core, script
 
-    def _make_media(self, length: int) -> None:
-        """Opens ``encode_agent``, which no step runs."""
+    @cached_property
+    def _agent(self) -> tuple[Packed, CorePass, Script]:
+        """Of the agent's picture and sound: where they are put, their pass, the tape. Opens ``encode_agent``, which no
+        step runs."""
         place, wiring = self._place, self._wiring
-        self._agent, self._media = self._core_pass(length), Script("prefix", place.meter)
-        self._input, encode = wiring.encode_agent()
-        latents, embeddings = wiring.latents | wiring.clean_time, {"embeddings": self._agent.embeddings}
-        self._media.run("encode_agent", encode)
-        self._media.run("clean", Pass(place.graph("solve_in"), latents, embeddings, place.engine))
-        self._agent.run(self._media, "prefix")
-        self._agent.store(self._media)
+        core, script = self._core_pass(self._layout.agent), Script("prefix", place.meter)
+        inputs, encode = wiring.encode_agent()
+        latents, embeddings = wiring.latents | wiring.clean_time, {"embeddings": core.embeddings}
+        script.run("encode_agent", encode)
+        script.run("clean", Pass(place.graph("solve_in"), latents, embeddings, place.engine))
+        core.run(script, "prefix")
+        core.store(script)
+        return inputs, core, script
 
     @property
     def places(self) -> int:
@@ -85,17 +91,19 @@ class Prefill:
         ids = self._encode_text(text)
         self._need(len(ids), f"the text has {len(ids)} tokens")
         check_tokens(ids, self._table)
-        for token in ids:
-            self._token.host[0] = token
-            self._append(self._word, self._text)
+        token, core, script = self._word
+        for number in ids:
+            token.host[0] = number
+            self._append(core, script)
         return len(ids)
 
     def unit(self, unit: Unit) -> int:
         """The picture is of the agent's size."""
         length = self._layout.agent
         self._need(length, f"a unit of picture and sound takes {length} tokens")
-        take_in(self._input, unit)
-        self._append(self._agent, self._media)
+        inputs, core, script = self._agent
+        take_in(inputs, unit)
+        self._append(core, script)
         return length
 
     def _need(self, tokens: int, what: str) -> None:

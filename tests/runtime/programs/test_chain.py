@@ -91,6 +91,8 @@ def test_wrong_inputs_are_refused(made_counter: Path) -> None:
         session.step(Unit())
     with pytest.raises(ValueError, match="the unit has text; this chain takes the array 'x'"):
         session.step(Unit(text="hello", arrays={"x": ROW}))
+    with pytest.raises(ValueError, match="array 'x' are a NoneType; wanted a numpy array"):
+        session.step(Unit(arrays={"x": None}))  # type: ignore[dict-item]
     with pytest.raises(ValueError, match="2 tokens came; a chain chooses none"):
         session.step(Unit(arrays={"x": ROW}), forced=(1, 2))
 
