@@ -285,7 +285,7 @@ class RecordingTarget:
         from edge_streamer.runtime.commands import replay
 
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            status = replay.main(Namespace(recording=self.folder, bundle=None, out=None, json=True))
+            status = replay.main(Namespace(recording=self.folder, bundle=None, out=None, json=True, engine="auto"))
         return "the same" if status == 0 else "differs"
 
 
