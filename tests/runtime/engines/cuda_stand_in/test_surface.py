@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ import pytest
 from edge_streamer.runtime.engines.cuda import driver as driver_file
 from edge_streamer.runtime.engines.cuda.driver import ADVICE, LOST, Cuda
 from edge_streamer.runtime.engines.cuda.kernels import Kernels
-from tests.runtime.engines.cuda_stand_in.driver import Handle, StandIn, surface
-from tests.runtime.engines.cuda_stand_in.surface import describe, main, read, written
+from tests.runtime.engines.cuda_stand_in.driver import StandIn, surface
+from tests.runtime.engines.cuda_stand_in.surface import main, read, written
 
 FILES = sorted(Path(driver_file.__file__).resolve().parent.glob("*.py"))
 VERSIONS = read()
@@ -52,26 +51,6 @@ def test_what_is_written_is_read_back() -> None:
     ).read_text()  # fmt: skip
 
 
-def bindings_installed() -> bool:
-    try:
-        return importlib.util.find_spec("cuda.bindings.driver") is not None
-    except ModuleNotFoundError:
-        return False
-
-
-needs_bindings = pytest.mark.skipif(
-    not bindings_installed(), reason="cuda-bindings is not installed: .ci/cuda-bindings looks at 12.8.0 and 13.5.0"
-)
-
-
-@needs_bindings
-def test_the_installed_bindings_are_what_is_committed() -> None:
-    came = describe()
-    if came["version"] not in VERSIONS:
-        pytest.skip(f"cuda-bindings {came['version']} is none of {', '.join(VERSIONS)}")
-    assert came == VERSIONS[came["version"]]
-
-
 def every_call() -> dict[str, tuple[Any, ...]]:
     """Each function that a tape's life calls, with the arguments of its last call."""
     driver = StandIn()
@@ -103,37 +82,6 @@ def every_call() -> dict[str, tuple[Any, ...]]:
 
 def test_a_tapes_life_makes_every_call_that_we_name() -> None:
     assert names(r"api\.(cu[A-Z]\w+)") - every_call().keys() == set()
-
-
-@needs_bindings
-def test_the_installed_bindings_take_what_we_give_them() -> None:
-    """Without a driver they say so only when they have understood every argument."""
-    from cuda.bindings import driver as real
-
-    try:
-        real.cuInit(0)
-        pytest.skip("there is a driver: it would take made-up handles for real ones")
-    except RuntimeError:
-        pass
-    kinds = {"cuDeviceGetName": real.CUdevice, "cuDeviceGetAttribute": real.CUdevice, "cuCtxSetCurrent": real.CUcontext,
-             "cuDevicePrimaryCtxRetain": real.CUdevice, "cuDevicePrimaryCtxRelease": real.CUdevice,
-             "cuGraphInstantiate": real.CUgraph, "cuGraphDestroy": real.CUgraph, "cuModuleUnload": real.CUmodule,
-             "cuModuleGetFunction": real.CUmodule}  # fmt: skip
-    for name, arguments in every_call().items():
-        given = [_as_real(real, kinds.get(name), argument) for argument in arguments]
-        with pytest.raises(RuntimeError, match=r"dlopen|not found|driver library"):
-            getattr(real, name)(*given)
-
-
-def _as_real(real: Any, kind: Any, argument: Any) -> Any:
-    """What the real bindings would have handed us in place of the stand-in's."""
-    if isinstance(argument, Handle):
-        return kind(int(argument))
-    if isinstance(argument, tuple) and isinstance(argument[0], str):
-        return real.CUfunction(0)
-    if type(argument).__name__ in surface()[1]:
-        return getattr(getattr(real, type(argument).__name__), argument.name)
-    return argument
 
 
 def test_a_folder_without_them_is_told(tmp_path: Path) -> None:
