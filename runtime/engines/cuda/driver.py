@@ -339,6 +339,8 @@ class Cuda:
         if self.capturing:
             self._later.append(lambda: self._give_back(kind, handle))
             return
+        if self._later:  # another thread let go of something just when a capture ended
+            self._give_back_late()
         give_back = self._held.pop((kind, handle), None)
         if give_back is None or self._ended:
             return
