@@ -120,10 +120,7 @@ def check_tensors(
     """What a network or an engine has of one ``kind`` is what the manifest says: names, types, and shapes, where -1
     stands for the length. BundleError otherwise."""
     types = library.trt.DataType
-    wanted = {
-        tensor.name: (getattr(types, DTYPES[tensor.dtype]), tuple(-1 if isinstance(n, str) else n for n in tensor.shape))
-        for tensor in specs
-    }  # fmt: skip
+    wanted = {tensor.name: (getattr(types, DTYPES[tensor.dtype]), shape_at(tensor, -1)) for tensor in specs}
     for name in sorted(found.keys() | wanted.keys()):
         if found.get(name) != wanted.get(name) and not _is_alike(found.get(name), wanted.get(name)):
             raise BundleError(
@@ -147,6 +144,7 @@ def _configure(
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # else the inspector tells names alone
+    config.max_aux_streams = 0  # all that we do is on one stream
     (config.set_flag if options.tf32 else config.clear_flag)(trt.BuilderFlag.TF32)
     if library.is_rtx:
         chosen = options.compute_capability or "CURRENT"
@@ -171,9 +169,9 @@ def _configure(
     return config
 
 
-def shape_at(tensor: TensorSpec, length: int | None) -> Shape:
+def shape_at(tensor: TensorSpec, length: int) -> Shape:
     """A tensor's shape where T is ``length``."""
-    return tuple((length or 0) if isinstance(size, str) else size for size in tensor.shape)
+    return tuple(length if isinstance(size, str) else size for size in tensor.shape)
 
 
 class _Progress:

@@ -27,7 +27,7 @@ import msgspec
 
 from edge_streamer.runtime.bundle.checksums import cache_folder
 from edge_streamer.runtime.errors import InputError
-from edge_streamer.runtime.files import open_regular, replacing
+from edge_streamer.runtime.files import open_regular, replacing, write_file
 
 FOLDER = "EDGE_STREAMER_ENGINES"
 """The variable that names another folder than the user's cache."""
@@ -61,6 +61,8 @@ class Told(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     seconds: float
     """That the build took."""
+    workspace: int
+    """Bytes that a layer could take to compute in when it was built."""
     precision: dict[str, int]
     """What was built -> how many quantized layers, of those that could be read back."""
     wider: tuple[str, ...] = ()
@@ -159,8 +161,22 @@ class Cache:
                     break  # a file system without locks: what is written is whole all the same
             yield
 
-    def timing(self, key: Key) -> Path:
-        """Where the timing cache lies that a build of ``key`` starts from: of the same card and library."""
+    def timing(self, key: Key) -> bytes:
+        """What was measured of kernels on the same card with the same library, for the next build; empty where nothing
+        was, or where it is damaged."""
+        try:
+            with open_regular(self._timing(key)) as file:
+                said, blob = file.readline(65).rstrip().decode("ascii"), file.read()
+        except (OSError, ValueError):
+            return b""
+        return blob if hashlib.sha256(blob).hexdigest() == said else b""
+
+    def keep_timing(self, key: Key, blob: bytes) -> None:
+        """Keep it; only time is lost where that fails."""
+        with suppress(OSError, InputError):
+            write_file(self._timing(key), hashlib.sha256(blob).hexdigest().encode() + b"\n" + blob)
+
+    def _timing(self, key: Key) -> Path:
         same = hashlib.sha256(msgspec.json.encode([key.library, key.compute_capability, key.device, key.driver]))
         return self.folder / f"timing-{same.hexdigest()[:16]}.cache"
 

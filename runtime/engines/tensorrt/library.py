@@ -23,7 +23,7 @@ MODULES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
 """In this order: a board's own TensorRT, the package of TensorRT-RTX, and its bindings alone."""
 VERSIONS = {False: ((10, 3), (12,)), True: ((1, 4), (2,))}
 """Whether it is TensorRT-RTX -> from, and up to below: what the bindings were compared with."""
-BOARD = "sudo apt-get install python3-libnvinfer, in a virtual environment made with --system-site-packages"
+BOARD = "sudo apt-get install tensorrt python3-libnvinfer, in a virtual environment made with --system-site-packages"
 PC = "pip install tensorrt-rtx-cu13"
 _L4T = Path("/etc/nv_tegra_release")
 

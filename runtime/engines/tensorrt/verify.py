@@ -1,8 +1,8 @@
 """Was it built as asked? The precision of every quantized layer, by the graph and by the engine.
 
 Receives a parsed network and the inspector's JSON of what was built of it; hands on what each layer asked for, and a
-:class:`Verdict`. TensorRT may build a layer in more bits than its graph says and tell nobody: the answers are right, and
-the memory and the time are those of another model.
+:class:`Verdict`. TensorRT may build a layer in more bits than its graph says and tell nobody: the answers are right,
+and the memory and the time are those of another model.
 
 What a layer asks is read off the network, for there is no onnx on a device: a product or convolution whose inputs come
 out of DequantizeLinear. What it became is read off the inspector. Its JSON, from NVIDIA's pages on the engine inspector
@@ -93,19 +93,25 @@ class Verdict:
 
     def check(self, graph: str, allowed: Iterable[str]) -> tuple[str, ...]:
         """The names of those that are wider and allowed to be (names may hold ``*``). EngineError for others."""
-        patterns = tuple(allowed)
-        refused = [f for f in self.wider if not any(fnmatchcase(f.asked.name, pattern) for pattern in patterns)]
+        names = still_wider([each.asked.name for each in self.wider], allowed)
+        refused = [each for each in self.wider if each.asked.name in names]
         if refused:
             shown = ", ".join(
                 f"{f.asked.name} ({f.asked.precision} was asked, {f.built} was built)" for f in refused[:5]
             )
             more = f" and {len(refused) - 5} more" if len(refused) > 5 else ""
             raise EngineError(
-                f"TensorRT built {len(refused)} of {len(self.found)} quantized layers of graph {graph!r} in more bits than "
-                f"the graph asks: {shown}{more}; allow them by name (--allow-wider NAME, * for any), or quantize the "
+                f"TensorRT built {len(refused)} of {len(self.found)} quantized layers of graph {graph!r} in more bits "
+                f"than the graph asks: {shown}{more}; allow them by name (--allow-wider NAME, * for any), or quantize the "
                 "bundle for this board"
             )
         return tuple(each.asked.name for each in self.wider)
+
+
+def still_wider(names: Iterable[str], allowed: Iterable[str]) -> list[str]:
+    """Those of ``names`` that no pattern allows."""
+    patterns = tuple(allowed)
+    return [name for name in names if not any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 
 def asked_of(trt: Any, network: Any) -> list[Asked]:
