@@ -7,8 +7,8 @@ Receives graph files; hands on runs bound to device memory. What there is of eac
            └─ bound run ── execution context: profile of its length, shapes, addresses, the shared scratch; set once
 
 A context for every bound run, and not for every length alone: what was captured into a CUDA graph belongs to the
-addresses that its context had then, and TensorRT wants a context of its own for each capture. Without its scratch, which
-is shared, a context holds little.
+addresses that its context had then, and TensorRT wants a context of its own for each capture. Without its scratch,
+which is shared, a context holds little.
 """
 
 from __future__ import annotations
@@ -93,10 +93,11 @@ class TensorRTGraph:
         if lacking:
             raise EngineError(f"TensorRT wants more of graph {self.spec.name!r}: {', '.join(lacking)}")
         for name, buffer in outputs.items():
-            if tuple(context.get_tensor_shape(name)) != tuple(buffer.shape):
+            came = list(context.get_tensor_shape(name))
+            if came != list(buffer.shape):
                 raise EngineError(
-                    f"graph {self.spec.name!r}, output {name!r}: TensorRT gives {list(context.get_tensor_shape(name))}; "
-                    f"wanted {list(buffer.shape)}; export the bundle again"
+                    f"graph {self.spec.name!r}, output {name!r}: TensorRT gives {came}; wanted {list(buffer.shape)}; "
+                    "export the bundle again"
                 )
         return TensorRTRun(self, context, scratch, inputs, outputs)
 
@@ -112,13 +113,14 @@ class TensorRTEngine(CudaEngine):
     captures = True
 
     def __init__(
-        self, cuda: Cuda, library: Library, cache: Cache | None = None, options: Options | None = None,
-        allow_wider: Sequence[str] = (), anyway: bool = False,
+        self, library: Library, cache: Cache | None = None, options: Options | None = None,
+        allow_wider: Sequence[str] = (), anyway: bool = False, ordinal: int = 0, api: Any = None,
     ):  # fmt: skip
-        super().__init__(cuda)
+        """``ordinal``, ``api``: the device's, as :class:`CudaEngine` takes them. EngineError where there is none."""
+        super().__init__(ordinal, api)
         self.library, self.cache, self.options = library, cache or Cache(), options or Options()
         self.log = log_of(library)
-        self.name = f"{library.name} {cuda.device_name}"
+        self.name = f"{library.name} {self.cuda.device_name}"
         self._allow_wider, self._anyway = tuple(allow_wider), anyway
         self._runtime = library.trt.Runtime(self.log.logger)
         self._weights = WeakKeyDictionary[TensorRTGraph, int]()
@@ -147,6 +149,7 @@ class TensorRTEngine(CudaEngine):
         return self._kept(graph, tell, fits)
 
     def open(self, graph: GraphFile, tell: Tell = untold) -> TensorRTGraph:
+        self.check_open(graph)
         kept = self._kept(graph, tell)
         engine = self._runtime.deserialize_cuda_engine(kept.blob)
         if engine is None:  # whole, and of this card and library, and refused: its reasons are its own
@@ -262,5 +265,4 @@ class TensorRTEngine(CudaEngine):
 
 def make(options: Options | None = None, allow_wider: Sequence[str] = (), anyway: bool = False) -> TensorRTEngine:
     """The engine of this machine. InputError where there is no TensorRT, EngineError where there is no device."""
-    library = find()
-    return TensorRTEngine(Cuda.open(), library, Cache(), options, allow_wider, anyway)
+    return TensorRTEngine(find(), None, options, allow_wider, anyway)

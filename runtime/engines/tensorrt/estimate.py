@@ -37,8 +37,8 @@ def check_room(graph: GraphFile, options: Options, free: dict[str, int]) -> int:
     for kind, size in free.items():
         if size < wants:
             raise InputError(
-                f"building graph {graph.spec.name!r} takes about {size_text(wants)} ({TIMES_WEIGHTS} times its weights, the "
-                f"workspace and the library), and {size_text(size)} of {kind} is free: close what else runs, the "
+                f"building graph {graph.spec.name!r} wants {size_text(wants)} ({TIMES_WEIGHTS} times its weights, "
+                f"the workspace and the library), and {size_text(size)} of {kind} is free: close what else runs, the "
                 "desktop first (sudo systemctl isolate multi-user.target); add swap; give it a smaller --workspace; "
                 "quantize the bundle into fewer bits; or build it all the same with --anyway"
             )
