@@ -1,14 +1,19 @@
-"""The TensorRT engine over both stand-ins: the driver's and the library's. Hands on ``StandInTensorRT``."""
+"""The TensorRT engine over both stand-ins, the driver's and the library's.
+
+Hands on ``StandInTensorRT``; ``arm`` breaks a run, as ``tests/runtime/faults.py`` does.
+"""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from weakref import finalize
 
 from edge_streamer.runtime.engines.tensorrt.cache import Cache
 from edge_streamer.runtime.engines.tensorrt.engine import TensorRTEngine
+from edge_streamer.runtime.errors import EngineError
 from tests.runtime.engines.cuda_stand_in.driver import StandIn
 from tests.runtime.engines.tensorrt_stand_in.library import library_of
 
@@ -29,3 +34,18 @@ class StandInTensorRT(TensorRTEngine):
             folder = Path(own.name)
             finalize(self, own.cleanup)
         super().__init__(library, Cache(folder), api=self.driver, **options)
+        self.trt.after_run = self._break
+        self.graph, self.output, self.value, self.runs_left = "", "", 0.0, -1
+
+    def arm(self, graph: str, output: str, value: float, after_runs: int = 0) -> None:
+        """The run after ``after_runs`` runs of ``graph`` gets ``value`` in ``output``; output "" raises instead."""
+        self.graph, self.output, self.value, self.runs_left = graph, output, value, after_runs
+
+    def _break(self, graph: str, array: Callable[[str], Any]) -> None:
+        if graph != self.graph or self.runs_left < 0:
+            return
+        self.runs_left -= 1
+        if self.runs_left < 0:
+            if not self.output:
+                raise EngineError("the engine broke")
+            array(self.output).reshape(-1)[-1] = self.value

@@ -53,6 +53,8 @@ class TensorRT:
         self.timings: list[bytes] = []
         """Timing caches that builds began with."""
         self.builds = 0
+        self.after_run: Callable[[str, Callable[[str], Any]], object] = lambda graph, array: None
+        """Called after each pass with its graph, and what gives an output's array."""
         self.loaded: list[str] = []
         """Files of the graphs whose engines were loaded."""
 
@@ -445,6 +447,7 @@ class Context(Strict):
         came = self._engine._session.run(list(sides["OUTPUT"]), {name: self._array(name) for name in sides["INPUT"]})
         for name, array in zip(sides["OUTPUT"], came, strict=True):
             self._array(name)[...] = array
+        self._engine._trt.after_run(path_of(self._engine._blob).stem, self._array)
 
 
 def library_of(version: str, device: StandIn) -> tuple[Any, TensorRT]:
