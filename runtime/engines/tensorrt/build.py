@@ -93,7 +93,8 @@ def _parse(library: Library, parser: Any, graph: GraphFile, log: Log) -> None:
     told = []
     for number in range(parser.num_errors):
         error = parser.get_error(number)
-        where = f"node {error.node_name()!r} ({error.node_operator()}): " if error.node_name() else ""
+        node = repr(error.node_name()) if error.node_name() else error.node()  # its number; -1 where it is none's
+        where = f"node {node} ({error.node_operator()}): " if node != -1 else ""
         told.append(f"{where}{' '.join(error.desc().split())}")
     why = "; ".join(told[:3]) or log.why()
     more = f"; and {len(told) - 3} more" if len(told) > 3 else ""

@@ -112,9 +112,12 @@ class Network(Strict):
 class Error(Strict):
     kind = "ParserError"
 
-    def __init__(self, surface: Surface, operator: str, node: str, text: str):
+    def __init__(self, surface: Surface, number: int, operator: str, node: str, text: str):
         super().__init__(surface)
-        self._said = operator, node, text
+        self._number, self._said = number, (operator, node, text)
+
+    def node(self) -> int:
+        return self._number
 
     def node_operator(self) -> str:
         return self._said[0]
@@ -137,10 +140,11 @@ class Parser(Strict):
 
     def parse_from_file(self, model: str) -> bool:
         self._network._fill(Path(model))
-        for layer in self._network._layers:
+        surface: Surface = self._surface  # type: ignore[attr-defined]
+        for number, layer in enumerate(self._network._layers):
             if layer._operator in self._refuses:
-                surface: Surface = self._surface  # type: ignore[attr-defined]
-                self._errors.append(Error(surface, layer._operator, layer.name, self._refuses[layer._operator]))
+                said = self._refuses[layer._operator]
+                self._errors.append(Error(surface, number, layer._operator, layer.name, said))
         return not self._errors
 
     @property
