@@ -34,6 +34,8 @@ DTYPES = {
 STEPS = 1000
 """A graph's share of the bar: TensorRT's own steps are of very unequal length and number."""
 LOOK_SECONDS = 0.1
+SHOWN = 200
+"""Letters of what the parser says of a node: it goes on with where in its own files it was when."""
 MEGABYTE = 1 << 20
 
 
@@ -95,7 +97,7 @@ def _parse(library: Library, parser: Any, graph: GraphFile, log: Log) -> None:
         error = parser.get_error(number)
         node = repr(error.node_name()) if error.node_name() else error.node()  # its number; -1 where it is none's
         where = f"node {node} ({error.node_operator()}): " if node != -1 else ""
-        told.append(f"{where}{' '.join(error.desc().split())}")
+        told.append(where + " ".join(error.desc().split())[:SHOWN])
     why = "; ".join(told[:3]) or log.why()
     more = f"; and {len(told) - 3} more" if len(told) > 3 else ""
     raise BundleError(

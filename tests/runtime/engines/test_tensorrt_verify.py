@@ -16,7 +16,9 @@ import pytest
 from edge_streamer.runtime.engines.tensorrt.verify import Asked, compare, type_of
 from edge_streamer.runtime.errors import EngineError
 
-PRODUCT = Asked("layers.0.qkv.MatMul", "int8", True, ("layers.0.qkv.MatMul", "qkv.weight.floats", "x.floats", "x.codes"))
+PRODUCT = Asked(
+    "layers.0.qkv.MatMul", "int8", True, ("layers.0.qkv.MatMul", "qkv.weight.floats", "x.floats", "x.codes")
+)
 WEIGHTS = Asked("trunk.Conv", "int8", False, ("trunk.Conv", "trunk.weight.floats"))
 
 
@@ -91,7 +93,9 @@ def test_the_inspectors_words_for_types(said: str, ours: str) -> None:
 
 
 def test_a_layer_built_wider_than_asked_fails_by_name_unless_it_is_allowed() -> None:
-    verdict = compare([PRODUCT, WEIGHTS], ten(layer("a", ["Half", "Half"], NODES), layer("b", ["Int8"], ["trunk.Conv"])))
+    verdict = compare(
+        [PRODUCT, WEIGHTS], ten(layer("a", ["Half", "Half"], NODES), layer("b", ["Int8"], ["trunk.Conv"]))
+    )
     with pytest.raises(EngineError) as caught:
         verdict.check("core", ["trunk.*"])
     for words in ("1 of 2 quantized layers of graph 'core'", "layers.0.qkv.MatMul (int8 was asked, fp16 was built)",
