@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from tests.runtime.engines.tensorrt_stand_in.engine import StandInTensorRT
 
 
 @pytest.fixture
-def engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[StandInTensorRT]]:
+def engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[StandInTensorRT]:
     """Every engine that the command makes; their cache is a folder of the test's."""
     made: list[StandInTensorRT] = []
     monkeypatch.setenv(FOLDER, str(tmp_path / "engines"))
@@ -26,7 +25,7 @@ def engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[St
         return made[-1]
 
     monkeypatch.setattr("edge_streamer.runtime.engines.tensorrt.engine.make", make)
-    yield made
+    return made
 
 
 def test_a_bundle_is_built_checked_and_kept(

@@ -1,4 +1,4 @@
-"""The TensorRT engine over its stand-in: sessions bit for bit, what is kept and rebuilt, and faults planted one by one."""
+"""The TensorRT engine over its stand-in: sessions bit for bit, what is kept and rebuilt, faults planted one by one."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """What was built against what was asked, from the inspector's JSON.
 
 The fixtures have the form of what TensorRT writes at detailed verbosity: NVIDIA's pages on the engine inspector (10.16:
-a "CaskConvolution" with "Format/Datatype", "Weights", "TacticName"), its page on the migration to 11.x ("Bindings" became
-"I/O Tensors", of objects with "DataType"), and layers of Myelin engines that others have published ("gemm", "kgen",
-"__myl_...", "Metadata" of nodes parted by control characters, types as "Half", "Int8", "FP8", "BFloat16").
+a "CaskConvolution" with "Format/Datatype", "Weights", "TacticName"), its page on the migration to 11.x ("Bindings"
+became "I/O Tensors", of objects with "DataType"), and layers of Myelin engines that others have published ("gemm",
+"kgen", "__myl_...", "Metadata" of nodes parted by control characters, types as "Half", "Int8", "FP8", "BFloat16").
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ CASES: dict[str, tuple[Asked, list[Any], str]] = {
     "wider still": (PRODUCT, [layer("__myl_Fc_myl0_3", ["Float", "Float"], NODES)], "float32"),
     "weights narrow, product wide": (PRODUCT, [layer("__myl_Fc_myl0_3", ["Half", "Int8"], NODES)], "fp16"),
     "quantizes its own input": (
-        PRODUCT, [layer("fused", ["Half"], NODES, TacticName="sm80_xmma_gemm_i8i8_i8i32_f32_tn_n_tilesize64x64")], "int8",
+        PRODUCT, [layer("fused", ["Half"], NODES, TacticName="sm80_xmma_gemm_i8i8_i8i32_f32_tn")], "int8",
     ),
     "another's trace": (PRODUCT, [layer("other", ["Int8"], ["layers.1.qkv.MatMul"])], ""),
     "two kernels for one": (

@@ -363,7 +363,7 @@ class Context(Strict):
     def __init__(self, engine: Engine):
         super().__init__(engine._trt.surface)
         self._engine, self._device = engine, engine._trt.device
-        self._profile = 0
+        self._profile: int | None = None
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._addresses: dict[str, int] = {}
         self._scratch = (0, 0)
@@ -381,7 +381,7 @@ class Context(Strict):
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         profiles = self._engine._blob["profiles"]
-        if not profiles or tuple(profiles[self._profile].get(name, ())) != tuple(shape):
+        if self._profile is None or tuple(profiles[self._profile].get(name, ())) != tuple(shape):
             return False
         self._shapes[name], self._ran = tuple(shape), False
         return True

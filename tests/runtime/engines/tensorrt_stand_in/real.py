@@ -2,9 +2,9 @@
 
     PYTHONPATH=FOLDER python -m tests.runtime.engines.tensorrt_stand_in.real BUNDLE [SM86 ...]
 
-FOLDER: where ``tensorrt-rtx-cu13-bindings`` and its libs are installed (`.ci/bindings` does that). What is built cannot
-be run here, nor read back: that takes a driver. Status 1 where a graph is not taken, where the progress does not rise to
-its end, or where a build does not stop when it is told to.
+FOLDER: where ``tensorrt-rtx-cu13-bindings`` and its libs are installed (`.ci/bindings` does that). What is built
+cannot be run here, nor read back: that takes a driver. Status 1 where a graph is not taken, where the progress does not
+rise to its end, or where a build does not stop when it is told to.
 """
 
 from __future__ import annotations
