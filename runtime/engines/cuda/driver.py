@@ -79,6 +79,8 @@ class Cuda:
         self._held: dict[tuple[str, int], Callable[..., tuple[Any, ...]]] = {}
         """What is to be given back: kind and handle -> by which call."""
         self._modules: list[Any] = []
+        self._moving: list[Array] = []
+        """Arrays that copies on the stream read or write, which only know their address."""
         self._closing = self._ended = False
         self._device = self._found(ordinal)
         self._context = self.call("taking the GPU's context", api.cuDevicePrimaryCtxRetain, self._device)
@@ -213,13 +215,15 @@ class Cuda:
         return int(free), int(total)
 
     def copy_in(self, address: int, array: Array) -> None:
-        """The host's C-contiguous ``array`` to the device. It stays as it is until :meth:`synchronize`."""
+        """The host's C-contiguous ``array`` to the device. Its numbers stay as they are until :meth:`synchronize`."""
+        self._moving.append(array)
         self.call(
             "copying to the GPU", self.api.cuMemcpyHtoDAsync, address, array.ctypes.data, array.nbytes, self.stream
         )
 
     def copy_out(self, array: Array, address: int) -> None:
         """The other way: it is there after :meth:`synchronize`."""
+        self._moving.append(array)
         self.call(
             "copying from the GPU", self.api.cuMemcpyDtoHAsync, array.ctypes.data, address, array.nbytes, self.stream
         )
@@ -237,6 +241,7 @@ class Cuda:
     def synchronize(self, what: str = "waiting for the GPU") -> None:
         """Wait until all that was put on the stream is done. Errors of that work come out here."""
         self.call(what, self.api.cuStreamSynchronize, self.stream)
+        self._moving.clear()
 
     def begin_capture(self) -> None:
         """What is put on the stream from here on is written down instead of done. Other threads are not disturbed."""
