@@ -119,7 +119,7 @@ def _estimate(engine: TensorRTEngine, files: Sequence[GraphFile]) -> str:
     from edge_streamer.runtime.engines.tensorrt.estimate import needed
     from edge_streamer.runtime.files import size_text
 
-    missing = [file for file in files if engine.cache.load(engine.key(file)) is None]
+    missing = [file for file in files if not engine.cache.has(engine.key(file))]
     if not missing:
         return f"{engine.name}: all {len(files)} engines are in {engine.cache.folder}"
     most = max(missing, key=lambda file: needed(file, engine.options))
