@@ -61,14 +61,15 @@ class CudaBuffer(Within):
 
     engine: CudaMemory
     piece: Piece
+    _host: Array | None = None
 
     @property
     def host(self) -> Array:
-        mirror = self.piece.mirror
-        if mirror is None:
-            raise EngineError(f"{self} is no memory of the host's: it is read and written by the engine")
-        host: Array = np.ndarray(self.shape, np.dtype(self.dtype), mirror.data, self.start)
-        return host
+        if self._host is None:
+            if self.piece.mirror is None:
+                raise EngineError(f"{self} is no memory of the host's: it is read and written by the engine")
+            self._host = np.ndarray(self.shape, np.dtype(self.dtype), self.piece.mirror.data, self.start)
+        return self._host
 
 
 class CudaStack(Stacked[CudaBuffer]):

@@ -196,8 +196,8 @@ class CudaTape:
 
     def _capture(self, ready: _Ready) -> None:
         cuda = self._cuda
-        cuda.begin_capture()
         try:
+            cuda.begin_capture()
             self._enqueue(ready)
         except BaseException:
             cuda.abandon_capture()

@@ -156,7 +156,7 @@ def test_a_lost_device_ends_the_session_and_the_snapshot_goes_on_elsewhere(
         assert_same(lost.step(units[k]), plain.step(units[k]))
     kept = lost.snapshot()
     driver.lose("CUDA_ERROR_ECC_UNCORRECTABLE")
-    says = r"the GPU was lost \(CUDA_ERROR_ECC_UNCORRECTABLE, .*\); its sessions are over: open the bundle again"
+    says = r"the GPU was lost \(CUDA_ERROR_ECC_UNCORRECTABLE, .*\); its sessions are over: start the program again"
     for act in (lambda: lost.step(units[4]), lost.settle, lost.snapshot, lambda: lost.restore(kept)):
         if when == "after it" and act is not lost.snapshot:
             continue

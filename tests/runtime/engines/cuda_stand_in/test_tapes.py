@@ -122,7 +122,7 @@ def test_a_capture_that_breaks_is_told_and_tried_again(engine: StandInEngine, ma
     tape, y, z = doubled(engine, made_counter)
     y.host[...] = ROW
     tape.play()
-    for function in ("cuStreamEndCapture", "cuGraphInstantiate", "cuMemcpyDtoHAsync"):
+    for function in ("cuStreamBeginCapture", "cuStreamEndCapture", "cuGraphInstantiate", "cuMemcpyDtoHAsync"):
         engine.driver.fail(function, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED")
         with pytest.raises(EngineError, match="CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED"):
             tape.play()
