@@ -20,9 +20,11 @@ from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.unit import Knobs, Unit
 from tests.runtime.engines.cuda_stand_in.engine import StandInEngine
 from tests.runtime.engines.split import CapturedEngine, SplitEngine
+from tests.runtime.engines.tensorrt_stand_in.engine import StandInTensorRT
 
 ENGINES: dict[str, Callable[[], Engine]] = {
     "cpu": lambda: OrtEngine(threads=1), "split": SplitEngine, "captured": CapturedEngine, "cuda": StandInEngine,
+    "tensorrt": StandInTensorRT,
 }  # fmt: skip
 ROW = np.array([[1, 2, 3, 4]], np.float32)
 
