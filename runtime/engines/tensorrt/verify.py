@@ -31,6 +31,8 @@ from edge_streamer.runtime.errors import EngineError
 NARROW = {"INT8": "int8", "FP8": "fp8", "INT4": "int4", "FP4": "fp4"}
 """Members of ``DataType`` that ask for few bits -> our word."""
 BITS = {"int4": 4, "fp4": 4, "int8": 8, "fp8": 8, "fp16": 16, "bf16": 16, "float32": 32}
+KEPT = ("int4", "fp4")
+"""Weights that TensorRT multiplies as they are stored, by kernels of their own, beside wide inputs."""
 MULTIPLIES = ("MATRIX_MULTIPLY", "CONVOLUTION", "DECONVOLUTION", "EINSUM")
 PASSES_ON = ("SHUFFLE", "IDENTITY", "SLICE", "CONCATENATION", "SQUEEZE", "UNSQUEEZE", "CAST", "SELECT", "GATHER")
 """Layers that change no value: what they are given, they hand on."""
@@ -69,7 +71,10 @@ class Found(NamedTuple):
 
     @property
     def is_wider(self) -> bool:
-        return bool(self.built) and BITS[self.built] > BITS[self.asked.precision]
+        """Whether more bits were built than the graph counts on. Weights that a graph only stores in 8 bits are
+        unpacked, since TensorRT has no kernel that reads them beside wide inputs; that is told, and no fault."""
+        counts = self.asked.product or self.asked.precision in KEPT
+        return counts and bool(self.built) and BITS[self.built] > BITS[self.asked.precision]
 
 
 @dataclass(frozen=True)

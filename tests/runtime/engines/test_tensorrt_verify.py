@@ -27,6 +27,7 @@ PRODUCT = Asked(
     "layers.0.qkv.MatMul", "int8", True, ("layers.0.qkv.MatMul", "qkv.weight.floats", "x.floats", "x.codes")
 )
 WEIGHTS = Asked("trunk.Conv", "int8", False, ("trunk.Conv", "trunk.weight.floats"))
+FOUR = Asked("mlp.MatMul", "int4", False, ("mlp.MatMul", "mlp.weight.floats"))
 
 
 def layer(name: str, kinds: list[str], nodes: list[str], key: str = "Format/Datatype", **more: Any) -> dict[str, Any]:
@@ -68,6 +69,8 @@ CASES: dict[str, tuple[Asked, list[Any], str]] = {
     "weights unpacked": (
         WEIGHTS, [layer("trunk", ["Half"], ["trunk.Conv"], Weights={"Type": "Half", "Count": 131072})], "fp16",
     ),
+    "four bits kept": (FOUR, [layer("mlp", ["Half", "Int4"], ["mlp.MatMul"])], "int4"),
+    "four bits unpacked": (FOUR, [layer("mlp", ["Half", "Half"], ["mlp.MatMul"])], "fp16"),
     "weights unpacked by a layer of their own": (
         WEIGHTS, [layer("kgen_2", ["Int8"], ["trunk.weight.floats"]), layer("conv", ["Half"], ["trunk.Conv"])], "int8",
     ),
@@ -80,7 +83,8 @@ def test_what_a_layer_became_is_read_back(what: str, form: Any) -> None:
     asked, layers, built = CASES[what]
     verdict = compare([asked], form(*layers))
     assert verdict.found[0].built == built
-    assert (verdict.untold, bool(verdict.wider)) == (built == "", built not in ("", "int8"))
+    counts = asked is not WEIGHTS  # which are only stored in 8 bits: that they are unpacked is told, and no fault
+    assert (verdict.untold, bool(verdict.wider)) == (built == "", counts and built not in ("", asked.precision))
     assert verdict.precision == ({built: 1} if built else {})
 
 
