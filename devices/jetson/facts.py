@@ -184,7 +184,7 @@ def _cuda(system: System) -> str:
 def _driver(system: System, gpus: Sequence[Gpu]) -> str:
     """The kernel module's version, or what stands in place of a number (some boards')."""
     line = system.line("/proc/driver/nvidia/version") or system.line("/sys/module/nvidia/version")
-    found = re.search(r"(?:for \S+|Kernel Module)\s+(\S{1,40})", line) or re.match(r"(\d\S{1,40})", line)
+    found = re.search(r"Kernel Module(?: for \S+)?\s+(\S{1,40})", line) or re.match(r"(\d\S{1,40})", line)
     return found[1] if found else next((gpu.driver for gpu in gpus), "")
 
 

@@ -46,7 +46,7 @@ def bindings(facts: Facts) -> str:
 def tensorrt(facts: Facts) -> str:
     """What brings TensorRT's Python module."""
     if not facts.jetson:
-        return f"pip install tensorrt-cu{cuda_major(facts)}"
+        return f"pip install {'tensorrt-rtx-cu13' if cuda_major(facts) >= 13 else 'tensorrt-cu12'}"
     if "libnvinfer" in facts.libraries and system_python(facts) and not facts.sees_system:
         return see_system(facts)
     return f"{JETSON_APT} tensorrt python3-libnvinfer"
@@ -69,10 +69,9 @@ def onnxruntime_gpu(facts: Facts) -> str:
     if facts.jetson:
         python = "".join(map(str, facts.python))
         return (
-            f"{first} && pip install FILE.whl, a wheel of onnxruntime-gpu for {facts.architecture}, Python "
-            f"cp{python}, CUDA {major} and compute capability {dotted(facts.capability)} (NVIDIA's Jetson AI Lab "
-            "builds some; what plain 'pip install onnxruntime-gpu' brings has no code for this GPU); or take "
-            "--engine tensorrt, which needs none"
+            f"{first} && pip install ./onnxruntime_gpu-*-cp{python}-*_{facts.architecture}.whl   # a wheel built for "
+            f"CUDA {major} and compute capability {dotted(facts.capability)}: NVIDIA's Jetson AI Lab has some, and "
+            "'pip install onnxruntime-gpu' alone brings no code for this GPU; --engine tensorrt needs none"
         )
     versions = ">=1.27,<2" if major >= 13 else ">=1.23,<1.27"
     return f"{first} && pip install 'onnxruntime-gpu[cuda,cudnn]{versions}'"

@@ -81,7 +81,8 @@ def _memory(facts: Facts) -> Iterator[Line]:
                    "sudo fallocate -l 8G /swapfile && sudo chmod 600 /swapfile && sudo mkswap /swapfile && "
                    "sudo swapon /swapfile")  # fmt: skip
     else:
-        yield ok("swap", f"{size_text(memory.swap_free or 0)} free of {size_text(memory.swap or 0)}")
+        there = f"{size_text(memory.swap_free or 0)} free of {size_text(memory.swap)}" if memory.swap else "none"
+        yield ok("swap", there)
 
 
 def _disk(facts: Facts) -> Line:

@@ -1,7 +1,7 @@
 """Which engine runs the graphs: by name, or the best that is here.
 
-Receives a name, and what is to be run; hands on a :class:`Choice`, an engine and why it is this one. An engine more is a
-line in ``ENGINES``: how it is made, what says why it cannot be made on this machine, and why a bundle is not for it.
+Receives a name, and what is to be run; hands on a :class:`Choice`, an engine and why it is this one. An engine more is
+a line in ``ENGINES``: how it is made, what says why it cannot be made on this machine, and why a bundle is not for it.
 
 What an engine on a GPU would take of the device's memory is planned before it is made (``memory_plan.py``): a bundle
 that does not fit is refused, with what would.
@@ -67,9 +67,9 @@ def _cuda_lacks() -> str:
 
 
 def _tensorrt() -> Engine:
-    from edge_streamer.runtime.engines.tensorrt.engine import TensorRTEngine
+    from edge_streamer.runtime.engines.tensorrt.engine import make
 
-    return TensorRTEngine()
+    return make()
 
 
 def _tensorrt_lacks() -> str:
@@ -104,8 +104,8 @@ NAMES = (AUTO, *(entry.name for entry in ENGINES))
 
 
 def choose(name: str = AUTO, manifest: Manifest | None = None, engines: Sequence[Entry] = ENGINES) -> Choice:
-    """The engine of this name, for the bundle of this manifest. InputError where there is none, where this machine lacks
-    something for it, or where the bundle is not for it; BundleError where the bundle does not fit the device."""
+    """The engine of this name, for the bundle of this manifest. InputError where there is none, where this machine
+    lacks something for it, or where the bundle is not for it; BundleError where the bundle does not fit the device."""
     known = ", ".join((AUTO, *(entry.name for entry in engines)))
     if name not in (AUTO, *(entry.name for entry in engines)):
         raise InputError(f"there is no engine {name!r}; there are {known}")
@@ -119,7 +119,7 @@ def choose(name: str = AUTO, manifest: Manifest | None = None, engines: Sequence
         engine = entry.make()
         if manifest is not None and entry.free is not None:
             try:
-                check_plan(manifest, entry.free(engine), entry.name)
+                check_plan(manifest, entry.free(engine), entry.name, loaded=True)
             except BaseException:
                 engine.close()
                 raise

@@ -23,7 +23,7 @@ from edge_streamer.runtime.errors import one_line
 
 DEVICES = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvgpu/igpu0/power", "/dev/nvmap", "/dev/dxg")
 """Files that a driver of NVIDIA's makes: a PC's and Thor's, Orin's, Windows' for its Linux."""
-TENSORRT = ("tensorrt", "tensorrt_rtx", "tensorrt_bindings", "tensorrt_rtx_bindings")
+TENSORRT = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
 """Modules, the first that is here is taken."""
 PROBE_SECONDS = 60.0
 """TensorRT's libraries are gigabytes, read for the first time from an SD card."""
