@@ -251,13 +251,13 @@ class CudaTape:
                 f"tape {self.name!r}: rows were to be stored past the end of a ring, or before its start; nothing of "
                 "them was written"
             )
-        bad = np.flatnonzero(ready.flags.host) if ready.flags is not None else ()
+        bad: list[int] = np.flatnonzero(ready.flags.host).tolist() if ready.flags is not None else []
         runs = {
             step.name: self._cuda.elapsed_ms(events[2 * number], events[2 * number + 1]) / 1000
             for number, step in enumerate(self._steps)
             if events
         }
-        return Played(seconds, self._steps[bad[0]].name if len(bad) else None, runs)
+        return Played(seconds, self._steps[bad[0]].name if bad else None, runs)
 
     # -- what is made once
 

@@ -18,10 +18,11 @@ from edge_streamer.runtime.engines.tape import float_pieces
 from edge_streamer.runtime.errors import EngineError
 from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.unit import Knobs, Unit
+from tests.runtime.engines.cuda_stand_in.engine import StandInEngine
 from tests.runtime.engines.split import CapturedEngine, SplitEngine
 
 ENGINES: dict[str, Callable[[], Engine]] = {
-    "cpu": lambda: OrtEngine(threads=1), "split": SplitEngine, "captured": CapturedEngine,
+    "cpu": lambda: OrtEngine(threads=1), "split": SplitEngine, "captured": CapturedEngine, "cuda": StandInEngine,
 }  # fmt: skip
 ROW = np.array([[1, 2, 3, 4]], np.float32)
 
