@@ -19,10 +19,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import rmtree
+from tempfile import mkdtemp
 from time import perf_counter
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, finalize
 
 import numpy as np
 import onnxruntime as ort
@@ -48,6 +49,14 @@ PLAIN = "-1"
 """The ``gpu_graph_id`` of runs that are not captured."""
 SHOWN = 6
 """Nodes that an error names."""
+
+
+class Records:
+    """A folder for what ONNX Runtime records, gone with the last who has this."""
+
+    def __init__(self) -> None:
+        self.folder = Path(mkdtemp(prefix="edge-streamer-"))
+        finalize(self, rmtree, self.folder, True)
 
 
 class OrtCudaRun:
@@ -77,10 +86,10 @@ class OrtCudaRun:
 class OrtCudaGraph:
     """A graph that ONNX Runtime has loaded."""
 
-    def __init__(self, session: Any, spec: GraphSpec, engine: OrtCudaEngine, own_graphs: bool, records: Any):
+    def __init__(self, session: Any, spec: GraphSpec, engine: OrtCudaEngine, own_graphs: bool, records: Records):
         self.spec, self.session, self.stream = spec, session, engine.cuda.stream
         self._engine, self._own_graphs = engine, own_graphs
-        self._records: TemporaryDirectory[str] | None = records
+        self._records: Records | None = records
         """Where the record of the first run goes; None once it was read."""
 
     def bind(self, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]) -> OrtCudaRun:
@@ -96,7 +105,7 @@ class OrtCudaGraph:
         for tie, buffers in ((binding.bind_input, inputs), (binding.bind_output, outputs)):
             for name, buffer in buffers.items():
                 tie(name, "cuda", self._engine.ordinal, np.dtype(buffer.dtype), buffer.shape, buffer.address)
-        options = ort.RunOptions()
+        options = self._engine.ort.RunOptions()
         for key, value in UNSYNCHRONIZED.items():
             options.add_run_config_entry(key, value)
         if self._own_graphs:
@@ -107,14 +116,13 @@ class OrtCudaGraph:
         """Run once, and refuse what did not stay on the device. EngineError naming the nodes."""
         records, self._records = self._records, None
         assert records is not None
-        with records:
-            run.enqueue(self.stream)
-            self._engine.cuda.synchronize(f"the first run of graph {self.spec.name!r}")
-            away = list(_away(Path(self.session.end_profiling())))
+        run.enqueue(self.stream)
+        self._engine.cuda.synchronize(f"the first run of graph {self.spec.name!r}")
+        away = list(_away(Path(self.session.end_profiling())))
         if away:
             more = f" and {len(away) - SHOWN} more" if len(away) > SHOWN else ""
             raise EngineError(
-                f"graph {self.spec.name!r} does not stay on the GPU with ONNX Runtime {ort.__version__}: "
+                f"graph {self.spec.name!r} does not stay on the GPU with ONNX Runtime {self._engine.version}: "
                 f"{', '.join(away[:SHOWN])}{more}; take --engine tensorrt or cpu, or export the graph without them"
             )
 
@@ -131,19 +139,21 @@ class OrtCudaEngine(CudaEngine):
 
     def __init__(
         self, ordinal: int = 0, api: Any = None, search: Search = "HEURISTIC", own_graphs: bool = False,
-        tf32: bool = False,
+        tf32: bool = False, library: Any = ort,
     ):  # fmt: skip
-        """Raises EngineError where ONNX Runtime is the one for CPUs, or where there is no driver or device."""
-        if not ort_library.has_cuda():
+        """``api``, ``library``: what stands for ``cuda.bindings.driver`` and for ``onnxruntime``. Raises EngineError
+        where ONNX Runtime is the one for CPUs, or where there is no driver or device."""
+        self.ort, self.version = library, str(library.__version__)
+        if not ort_library.has_cuda(library):
             raise EngineError(
-                f"ONNX Runtime {ort.__version__} is the one for CPUs; 'edge-streamer engines' says what mends it"
+                f"ONNX Runtime {self.version} is the one for CPUs; 'edge-streamer engines' says what brings the other"
             )
         super().__init__(ordinal, api)
         self.ordinal, self._search, self._own_graphs, self._tf32 = ordinal, search, own_graphs, tf32
         self._graph_ids = count(1)
         self._weights = WeakKeyDictionary[OrtCudaGraph, int]()
-        self.name = f"onnxruntime {ort.__version__} cuda, {self.cuda.device_name}"
-        ort_library.preload()
+        self.name = f"onnxruntime {self.version} cuda, {self.cuda.device_name}"
+        ort_library.preload(library)
 
     def next_graph_id(self) -> str:
         """A number for a run that is captured: ONNX Runtime keeps a graph for each."""
@@ -168,12 +178,12 @@ class OrtCudaEngine(CudaEngine):
                 f"ONNX Runtime opens only files whose path is UTF-8 text; rename the folder of {path.name}"
             )
         tell(spec.name, 0, 1)
-        records = TemporaryDirectory(prefix="edge-streamer-")
+        records = Records()
         underway.begin(f"the loading of graph {spec.name!r}", perf_counter())
         try:
-            options = _options(spec, Path(records.name))
+            options = self._options(spec, records.folder)
             providers = [(PROVIDER, self.provider_options()), "CPUExecutionProvider"]
-            session = ort.InferenceSession(str(path), options, providers=providers)
+            session = self.ort.InferenceSession(str(path), options, providers=providers)
         except Exception as error:
             raise self._refusal(path, one_line(error)) from error
         finally:
@@ -181,7 +191,7 @@ class OrtCudaEngine(CudaEngine):
         if PROVIDER not in session.get_providers():  # it went on without, on the CPU
             with suppress(Exception):  # only so that the file is closed; it matters no more
                 session.end_profiling()
-            raise EngineError(f"ONNX Runtime {ort.__version__} did not load its CUDA provider: {_why()}")
+            raise EngineError(f"ONNX Runtime {self.version} did not load its CUDA provider: {self._why()}")
         session.disable_fallback()
         check_graph(session, spec)
         opened = OrtCudaGraph(session, spec, self, self._own_graphs, records)
@@ -194,36 +204,34 @@ class OrtCudaEngine(CudaEngine):
         if "no kernel image" in said or "NO_BINARY_FOR_GPU" in said:
             capability = ".".join(map(str, self.cuda.compute_capability))
             return EngineError(
-                f"this ONNX Runtime {ort.__version__} holds no code for {self.cuda.device_name}, which is of compute "
+                f"this ONNX Runtime {self.version} holds no code for {self.cuda.device_name}, which is of compute "
                 f"capability {capability}; 'edge-streamer engines' says which does"
             )
-        return BundleError(f"ONNX Runtime {ort.__version__} cannot load {path.name} on the GPU: {said}")
+        return BundleError(f"ONNX Runtime {self.version} cannot load {path.name} on the GPU: {said}")
+
+    def _options(self, spec: GraphSpec, records: Path) -> Any:
+        """The settings of one session; a record is kept until the first run is over."""
+        options = self.ort.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        options.enable_profiling, options.profile_file_prefix = True, str(records / "run")
+        if (spec.precision.weights, spec.precision.activations) == ("int8", "float32"):
+            for key, value in FLOATS_AT_LOAD.items():
+                options.add_session_config_entry(key, value)
+        return options
+
+    def _why(self) -> str:
+        """Why the CUDA provider did not load, and what mends it."""
+        said = ort_library.why_not_loaded(self.ort)
+        for part, name in (("cudnn", "cuDNN 9"), ("libcublas", "CUDA's libraries"), ("libcudart", "CUDA's libraries"),
+                           ("libcurand", "CUDA's libraries"), ("libcufft", "CUDA's libraries")):  # fmt: skip
+            if part in said:
+                return f"{name} is missing ({said}); 'edge-streamer doctor' says what installs it"
+        return f"{said or 'it does not say why'}; look with 'edge-streamer doctor'"
 
     def memory(self) -> dict[str, int]:
         """Weights as the manifest counts them; what ONNX Runtime takes to compute with it does not tell."""
         return super().memory() | {"weights": sum(self._weights.values())}
-
-
-def _options(spec: GraphSpec, records: Path) -> Any:
-    """The settings of one session; a record is kept until the first run is over."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    options.enable_profiling, options.profile_file_prefix = True, str(records / "run")
-    if (spec.precision.weights, spec.precision.activations) == ("int8", "float32"):
-        for key, value in FLOATS_AT_LOAD.items():
-            options.add_session_config_entry(key, value)
-    return options
-
-
-def _why() -> str:
-    """Why the CUDA provider did not load, and what mends it."""
-    said = ort_library.why_not_loaded()
-    for part, name in (("cudnn", "cuDNN 9"), ("libcublas", "CUDA's libraries"), ("libcudart", "CUDA's libraries"),
-                       ("libcurand", "CUDA's libraries"), ("libcufft", "CUDA's libraries")):  # fmt: skip
-        if part in said:
-            return f"{name} is missing ({said}); 'edge-streamer doctor' says what installs it"
-    return f"{said or 'it does not say why'}; look with 'edge-streamer doctor'"
 
 
 def _away(record: Path) -> Iterator[str]:

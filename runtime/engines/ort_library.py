@@ -1,15 +1,17 @@
 """The installed ONNX Runtime: for CPUs, or with CUDA, and where its CUDA library lies.
 
-Hands on what can be said of it without opening a graph. ``onnxruntime`` and ``onnxruntime-gpu`` are one module, so the
-names of packages tell little: what counts is what the module itself says it was built with.
+Hands on what can be said of it without opening a graph; ``ort`` is the module, or what stands for it. ``onnxruntime``
+and ``onnxruntime-gpu`` are one module, so the names of packages tell little: what counts is what the module itself says
+that it was built with.
 """
 
 from __future__ import annotations
 
 import ctypes
 from pathlib import Path
+from typing import Any
 
-import onnxruntime as ort
+import onnxruntime
 
 from edge_streamer.runtime.errors import one_line
 
@@ -18,18 +20,18 @@ LIBRARY = "capi/libonnxruntime_providers_cuda.so"
 SHARED = "capi/libonnxruntime_providers_shared.so"
 
 
-def has_cuda() -> bool:
+def has_cuda(ort: Any = onnxruntime) -> bool:
     """Whether the module was built with CUDA. That its library loads is another matter (:func:`why_not_loaded`)."""
     return PROVIDER in ort.get_available_providers()
 
 
-def cuda_library() -> Path | None:
+def cuda_library(ort: Any = onnxruntime) -> Path | None:
     """Its CUDA library; None where it has none of its own (a Debian package, a static build)."""
     path = Path(ort.__file__).parent / LIBRARY
     return path if path.is_file() else None
 
 
-def preload() -> None:
+def preload(ort: Any = onnxruntime) -> None:
     """Load CUDA's and cuDNN's libraries that came as wheels, which ONNX Runtime would not find by itself."""
     if hasattr(ort, "preload_dlls"):
         from contextlib import redirect_stdout
@@ -39,10 +41,10 @@ def preload() -> None:
             ort.preload_dlls()
 
 
-def why_not_loaded() -> str:
+def why_not_loaded(ort: Any = onnxruntime) -> str:
     """Why the CUDA library cannot be loaded, as the system's loader says it: it names what is missing. Empty where it
     can, or where there is none to try."""
-    library = cuda_library()
+    library = cuda_library(ort)
     if library is None:
         return ""
     try:
