@@ -80,6 +80,9 @@ COMMANDS = {
         "bundles", "edge_streamer.runtime.commands.check",
         "replay a bundle's golden units here and say how far the answers differ",
     ),
+    "build": _Entry(
+        "bundles", "edge_streamer.runtime.commands.build", "build a bundle's engines on this device, ahead of time"
+    ),
     "pack": _Entry("bundles", "edge_streamer.runtime.commands.pack", "write a bundle as one file"),
     "eval": _Entry(
         "bundles", "edge_streamer.runtime.commands.evaluate",

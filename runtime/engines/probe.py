@@ -19,12 +19,11 @@ from typing import NamedTuple
 
 from edge_streamer.runtime.child import python_m
 from edge_streamer.runtime.engines import fatbin
-from edge_streamer.runtime.errors import one_line
+from edge_streamer.runtime.engines.tensorrt.library import MODULES, find
+from edge_streamer.runtime.errors import InputError, one_line
 
 DEVICES = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvgpu/igpu0/power", "/dev/nvmap", "/dev/dxg")
 """Files that a driver of NVIDIA's makes: a PC's and Thor's, Orin's, Windows' for its Linux."""
-TENSORRT = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
-"""Modules, the first that is here is taken."""
 PROBE_SECONDS = 60.0
 """TensorRT's libraries are gigabytes, read for the first time from an SD card."""
 HOW = "see 'edge-streamer engines' for what installs it"
@@ -106,7 +105,7 @@ def tensorrt_lacks() -> str:
     """What the engine ``tensorrt`` needs that is not here; empty where it can run."""
     if not has_driver():
         return gpu().why
-    if all(without(module) for module in TENSORRT):
+    if all(without(module) for module in MODULES):
         return f"needs TensorRT; {HOW}"
     if without("cuda.bindings"):
         return f"needs cuda-bindings; {HOW}"
@@ -133,21 +132,20 @@ def _ask() -> Gpu:
         return found
     from edge_streamer.runtime.engines.ort_library import has_cuda, preload, why_not_loaded
 
-    why = ""
     if has_cuda():
         preload()
         found = found._replace(onnxruntime_why=why_not_loaded())
-    for module in TENSORRT:
-        if without(module):
-            continue
-        try:
-            library = __import__(module)
-            if library.Builder(library.Logger(library.Logger.ERROR)):
-                return found._replace(tensorrt=f"{module} {library.__version__}")
-            why = f"{module} cannot make a builder"
-        except Exception as error:  # whatever a foreign library's import raises: it is told, and the next is tried
-            why = f"{module}: {one_line(error)[:300]}"
-    return found._replace(tensorrt_why=why)
+    if all(without(module) for module in MODULES):
+        return found
+    try:
+        library = find()
+        if library.trt.Builder(library.trt.Logger(library.trt.Logger.ERROR)):
+            return found._replace(tensorrt=library.name)
+        return found._replace(tensorrt_why=f"{library.name} makes no builder")
+    except InputError as error:
+        return found._replace(tensorrt_why=str(error))
+    except Exception as error:  # whatever a foreign library raises: it is told, and the engine is not here
+        return found._replace(tensorrt_why=one_line(error)[:300])
 
 
 def _driver() -> Gpu:

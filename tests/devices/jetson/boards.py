@@ -66,8 +66,7 @@ ORIN_NANO: Files = COMMON | clocks(729600, 1344000, "17000000.gpu", 306000000, 9
     "/proc/driver/nvidia/version": "NVRM version: NVIDIA UNIX Open Kernel Module for aarch64  540.4.0  Release Build  "
     "(buildbrain@mobile-u64-6336-d8000)  Tue Jan  7 17:35:12 PST 2025\nGCC version:  collect2: error\n",
     "/proc/meminfo": meminfo(7802816, 5314944, 3901408),
-    "/proc/buddyinfo": "Node 0, zone      DMA    212    104     50     17      8      3      1      1      0      1     10\n"
-    "Node 0, zone   Normal   1012    404     51      7      0      0      0      0      0      0      0\n",
+    "/proc/buddyinfo": "Node 0, zone DMA 212 104 50 17 8 3 1 1 0 1 10\nNode 0, zone Normal 1012 404 51 7 0 0 0 0 0 0 0\n",
     "/etc/nvpmodel.conf": "< PARAM TYPE=FILE NAME=CPU_ONLINE >\nCORE_0 /sys/devices/system/cpu/cpu0/online\n"
     "< POWER_MODEL ID=0 NAME=15W >\nCPU_ONLINE CORE_0 1\n< POWER_MODEL ID=1 NAME=25W >\nCPU_ONLINE CORE_0 1\n"
     "< POWER_MODEL ID=2 NAME=MAXN_SUPER >\nCPU_ONLINE CORE_0 1\n< PM_CONFIG DEFAULT=1 >\n",
@@ -78,7 +77,7 @@ ORIN_NANO: Files = COMMON | clocks(729600, 1344000, "17000000.gpu", 306000000, 9
     ),
     f"{LIBRARY}/libnvinfer.so.10.3.0": "", f"{LIBRARY}/libcudnn.so.9.3.0": "",
     f"{LIBRARY}/nvidia/libcuda.so.1": "",
-    "/usr/local/cuda/version.json": '{\n   "cuda" : {\n      "name" : "CUDA SDK",\n      "version" : "12.6.11"\n   }\n}\n',
+    "/usr/local/cuda/version.json": '{\n "cuda" : {\n  "name" : "CUDA SDK",\n  "version" : "12.6.11"\n }\n}\n',
     "/dev/nvmap": "", "/dev/nvhost-gpu": "",
     "/sys/class/video4linux/video0/name": "vi-output, imx219 9-0010\n", "/dev/video0": "", "/tmp/argus_socket": "",
 }  # fmt: skip
@@ -89,9 +88,9 @@ AGX_ORIN: Files = COMMON | clocks(2201600, 2201600, "17000000.gpu", 1300500000, 
     "/etc/os-release": 'PRETTY_NAME="Ubuntu 24.04.4 LTS"\n',
     "/proc/device-tree/model": "NVIDIA Jetson AGX Orin Developer Kit\0",
     "/proc/device-tree/compatible": "nvidia,p3737-0000+p3701-0005\0nvidia,p3701-0005\0nvidia,tegra234\0",
-    "/proc/driver/nvidia/version": "NVRM version: NVIDIA UNIX Open Kernel Module for aarch64  595.71.05  Release Build\n",
+    "/proc/driver/nvidia/version": "NVRM version: NVIDIA UNIX Open Kernel Module for aarch64  595.71.05  Release\n",
     "/proc/meminfo": meminfo(64324608, 43187200, 32162304),
-    "/proc/buddyinfo": "Node 0, zone   Normal   1012    404     51      7      4      1      1      9      3      2      0\n",
+    "/proc/buddyinfo": "Node 0, zone   Normal   1012  404   51    7    4    1    1    9    3    2    0\n",
     "/etc/nvpmodel.conf": "< POWER_MODEL ID=0 NAME=MAXN >\n< POWER_MODEL ID=1 NAME=MODE_15W >\n"
     "< POWER_MODEL ID=2 NAME=MODE_30W >\n< POWER_MODEL ID=3 NAME=MODE_50W >\n< PM_CONFIG DEFAULT=2 >\n",
     "/var/lib/nvpmodel/status": "pmode:0000\n",
@@ -110,8 +109,8 @@ THOR: Files = COMMON | clocks(972000, 2601000, "gpu-gpc-0", 315000000, 157500000
     "/etc/os-release": 'PRETTY_NAME="Ubuntu 24.04.3 LTS"\n',
     "/proc/device-tree/model": "NVIDIA Jetson AGX Thor Developer Kit\0",
     "/proc/device-tree/compatible": "nvidia,p3971-0080+p3834-0008\0nvidia,p3834-0008\0nvidia,tegra264\0",
-    "/proc/driver/nvidia/version": "NVRM version: NVIDIA UNIX Open Kernel Module for aarch64  TempVersion  Release Build  "
-    "(bugfix_main)  (buildbrain@mobile)  Tue Dec 30 16:12:31 PST 2025\n",
+    "/proc/driver/nvidia/version": "NVRM version: NVIDIA UNIX Open Kernel Module for aarch64  TempVersion  Release "
+    "Build  (bugfix_main)  (buildbrain@mobile)  Tue Dec 30 16:12:31 PST 2025\n",
     "/proc/meminfo": meminfo(128790528, 124002304, 2097152),
     "/etc/nvpmodel.conf": "< POWER_MODEL ID=0 NAME=MAXN >\n< POWER_MODEL ID=1 NAME=120W >\n"
     "< POWER_MODEL ID=2 NAME=90W >\n< POWER_MODEL ID=3 NAME=70W >\n< PM_CONFIG DEFAULT=1 >\n",

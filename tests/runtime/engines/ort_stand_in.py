@@ -115,7 +115,7 @@ class OrtStandIn:
         print("Failed to load something that a system has elsewhere")
         self.preloaded += 1
 
-    def InferenceSession(self, path: str, options: Any, providers: Sequence[Any]) -> Session:  # noqa: N802
+    def InferenceSession(self, path: str, options: Any, providers: Sequence[Any]) -> Session:
         return Session(self, path, options, providers)
 
 

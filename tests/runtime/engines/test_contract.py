@@ -23,10 +23,11 @@ from tests.runtime.engines.cuda_stand_in.driver import StandIn
 from tests.runtime.engines.cuda_stand_in.engine import StandInEngine
 from tests.runtime.engines.ort_stand_in import OrtStandIn
 from tests.runtime.engines.split import CapturedEngine, SplitEngine
+from tests.runtime.engines.tensorrt_stand_in.engine import StandInTensorRT
 
 ENGINES: dict[str, Callable[[], Engine]] = {
     "cpu": lambda: OrtEngine(threads=1), "split": SplitEngine, "captured": CapturedEngine, "cuda": StandInEngine,
-    "onnxruntime cuda": lambda: onnxruntime_cuda(StandIn()),
+    "onnxruntime cuda": lambda: onnxruntime_cuda(StandIn()), "tensorrt": StandInTensorRT,
 }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.unit import Knobs, Response, Unit
 from tests.runtime.engines.cuda_stand_in.engine import StandInEngine
 from tests.runtime.engines.split import CapturedEngine, SplitEngine
+from tests.runtime.engines.tensorrt_stand_in.engine import StandInTensorRT
 from tests.runtime.engines.test_contract import ENGINES, ROW, opened, sides
 from tests.runtime.faults import Faulty
 from tests.runtime.session.conversation import assert_same
@@ -34,6 +35,7 @@ class FaultyCaptured(Faulty, CapturedEngine):
 
 FAULTY: dict[str, Callable[[], Any]] = {
     "cpu": Faulty, "split": FaultySplit, "captured": FaultyCaptured, "cuda": StandInEngine,
+    "tensorrt": StandInTensorRT,
 }  # fmt: skip
 PLAYS = 4
 """Enough for an engine that captures to have replayed."""
