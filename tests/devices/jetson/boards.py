@@ -64,9 +64,9 @@ ORIN_NANO: Files = COMMON | clocks(729600, 1344000, "17000000.gpu", 306000000, 9
     "/proc/device-tree/compatible": "nvidia,p3768-0000+p3767-0005-super\0nvidia,p3767-0005\0nvidia,tegra234\0",
     "/proc/sys/kernel/osrelease": "5.15.148-tegra\n",
     "/proc/driver/nvidia/version": "NVRM version: NVIDIA UNIX Open Kernel Module for aarch64  540.4.0  Release Build  "
-    "(buildbrain@mobile-u64-6336-d8000)  Tue Jan  7 17:35:12 PST 2025\nGCC version:  collect2: error\n",
+    "(buildbrain@mobile-u64-6336-d8000)  Tue Jan  7 17:35:12 PST 2025\nGCC version:  error\n",
     "/proc/meminfo": meminfo(7802816, 5314944, 3901408),
-    "/proc/buddyinfo": "Node 0, zone DMA 212 104 50 17 8 3 1 1 0 1 10\nNode 0, zone Normal 1012 404 51 7 0 0 0 0 0 0 0\n",
+    "/proc/buddyinfo": "Node 0, zone DMA 212 104 50 17 8 3 1 1 0 1 10\nNode 0, zone Normal 1012 404 51 7 0 0\n",
     "/etc/nvpmodel.conf": "< PARAM TYPE=FILE NAME=CPU_ONLINE >\nCORE_0 /sys/devices/system/cpu/cpu0/online\n"
     "< POWER_MODEL ID=0 NAME=15W >\nCPU_ONLINE CORE_0 1\n< POWER_MODEL ID=1 NAME=25W >\nCPU_ONLINE CORE_0 1\n"
     "< POWER_MODEL ID=2 NAME=MAXN_SUPER >\nCPU_ONLINE CORE_0 1\n< PM_CONFIG DEFAULT=1 >\n",
