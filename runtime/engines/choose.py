@@ -103,7 +103,7 @@ NAMES = (AUTO, *(entry.name for entry in ENGINES))
 """What ``--engine`` takes."""
 
 
-def choose(name: str = AUTO, manifest: Manifest | None = None, engines: Sequence[Entry] = ENGINES) -> Choice:
+def choose(name: str = AUTO, engines: Sequence[Entry] = ENGINES, manifest: Manifest | None = None) -> Choice:
     """The engine of this name, for the bundle of this manifest. InputError where there is none, where this machine
     lacks something for it, or where the bundle is not for it; BundleError where the bundle does not fit the device."""
     known = ", ".join((AUTO, *(entry.name for entry in engines)))

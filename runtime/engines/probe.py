@@ -45,9 +45,9 @@ class Gpu(NamedTuple):
     """Why ONNX Runtime's CUDA library cannot be loaded, where there is one."""
 
 
-def has_driver(devices: tuple[str, ...] = DEVICES) -> bool:
+def has_driver() -> bool:
     """Whether a driver of NVIDIA's made its files: without them there is nothing to ask."""
-    return any(Path(name).exists() for name in devices)
+    return any(Path(name).exists() for name in DEVICES)
 
 
 @cache
