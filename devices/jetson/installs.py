@@ -82,6 +82,11 @@ def onnxruntime() -> str:
     return "pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'onnxruntime>=1.23,<2'"
 
 
+def cuda(facts: Facts) -> str:
+    """What brings CUDA's libraries."""
+    return f"{JETSON_APT} nvidia-cuda" if facts.jetson else "pip install 'onnxruntime-gpu[cuda,cudnn]'"
+
+
 def cudnn(facts: Facts) -> str:
     """What brings cuDNN."""
     if facts.jetson:

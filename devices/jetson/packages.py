@@ -30,6 +30,7 @@ DRIVER = (
 )  # fmt: skip
 WHEELS = (
     "onnxruntime", "onnxruntime-gpu", "cuda-bindings", "nvidia-cudnn-cu12", "nvidia-cudnn-cu13",
+    "nvidia-cuda-runtime", "nvidia-cuda-runtime-cu12",
     "tensorrt", "tensorrt-cu12", "tensorrt-cu13", "tensorrt-rtx", "tensorrt-rtx-cu12", "tensorrt-rtx-cu13",
     "tensorrt-rtx-cu13-bindings",
 )  # fmt: skip

@@ -103,9 +103,12 @@ def _driver(facts: Facts) -> Line:
 
 
 def _cuda(facts: Facts) -> Line:
-    found = facts.cuda or facts.libraries.get("libcudart", "")
+    wheel = next((facts.wheels[name].version for name in facts.wheels if name.startswith("nvidia-cuda-runtime")), "")
+    found = facts.cuda or facts.libraries.get("libcudart", "") or wheel
     if found:
         return ok("CUDA", found)
+    if facts.cuda_provider:
+        return fail("CUDA", "none; ONNX Runtime with CUDA cannot load without its libraries", installs.cuda(facts))
     # The driver alone runs TensorRT and our kernels; the toolkit's libraries are ONNX Runtime's.
     return ok("CUDA", "no toolkit; the engines need none but what their wheels bring")
 

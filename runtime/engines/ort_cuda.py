@@ -223,8 +223,8 @@ class OrtCudaEngine(CudaEngine):
     def _why(self) -> str:
         """Why the CUDA provider did not load, and what mends it."""
         said = ort_library.why_not_loaded(self.ort)
-        for part, name in (("cudnn", "cuDNN 9"), ("libcublas", "CUDA's libraries"), ("libcudart", "CUDA's libraries"),
-                           ("libcurand", "CUDA's libraries"), ("libcufft", "CUDA's libraries")):  # fmt: skip
+        for part, name in (("cudnn", "cuDNN 9"), ("libcublas", "CUDA"), ("libcudart", "CUDA"),
+                           ("libcurand", "CUDA"), ("libcufft", "CUDA")):  # fmt: skip
             if part in said:
                 return f"{name} is missing ({said}); 'edge-streamer doctor' says what installs it"
         return f"{said or 'it does not say why'}; look with 'edge-streamer doctor'"

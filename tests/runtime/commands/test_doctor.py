@@ -101,6 +101,10 @@ FAULTS: dict[str, tuple[Files, dict[str, Any], Callable[[Facts], Facts], str, st
         ORIN_NANO, READY | {"cuda_bindings": "13.5.0"}, lambda f: f, "cuda-bindings", "fail",
         "pip install 'cuda-bindings>=12.6,<13'",
     ),
+    "CUDA's provider without CUDA": (
+        PC, {"onnxruntime_gpu": "1.26.0"}, lambda f: replace(f, cuda_provider=Path("/x")), "CUDA", "fail",
+        "pip install 'onnxruntime-gpu[cuda,cudnn]'",
+    ),
     "CUDA's provider without cuDNN": (
         PC, {"onnxruntime_gpu": "1.26.0"}, lambda f: replace(f, cuda_provider=Path("/x")), "cuDNN", "fail",
         "pip install 'nvidia-cudnn-cu12>=9,<10'",
