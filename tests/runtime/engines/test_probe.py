@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ ORIN = Gpu("", "Orin", (8, 7), 12060, "TensorRT 10.3.0")
 
 
 @pytest.fixture
-def found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, Gpu]]:
+def found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Gpu]:
     """A machine with a driver, whose answer is the fixture's "gpu"; every module is there, and a wheel with CUDA."""
     answer = {"gpu": ORIN}
     monkeypatch.setattr(probe, "DEVICES", (str(tmp_path),))
@@ -26,7 +25,7 @@ def found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str,
     monkeypatch.setattr(ort_library, "has_cuda", lambda: True)
     monkeypatch.setattr(ort_library, "cuda_library", lambda: tmp_path / "library.so")
     (tmp_path / "library.so").write_bytes(fat((87, False)))
-    yield answer
+    return answer
 
 
 def python(text: str) -> list[str]:
