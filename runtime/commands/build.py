@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workspace", type=int, default=WORKSPACE_MB, metavar="MB",
                         help=f"memory that one layer may take to compute in (default: {WORKSPACE_MB})")  # fmt: skip
     parser.add_argument("--allow-wider", action="append", default=[], metavar="NAME",
-                        help="let this layer be built in more bits than the graph asks; may hold *, be repeated")  # fmt: skip
+                        help="let this layer be built in more bits than asked; may hold *, be repeated")  # fmt: skip
     parser.add_argument("--anyway", action="store_true", help="build even where the memory seems too small")
     parser.add_argument("--list", action="store_true", help="list the engines that are kept, and build nothing")
     parser.add_argument("--prune", action="store_true",
@@ -125,7 +125,7 @@ def _estimate(engine: TensorRTEngine, files: Sequence[GraphFile]) -> str:
     from edge_streamer.runtime.engines.tensorrt.estimate import needed
     from edge_streamer.runtime.files import size_text
 
-    missing = [file for file in files if engine.cache.load(engine.key(file)) is None]
+    missing = [file for file in files if not engine.cache.has(engine.key(file))]
     if not missing:
         return f"{engine.name}: all {len(files)} engines are in {engine.cache.folder}"
     most = max(missing, key=lambda file: needed(file, engine.options))

@@ -161,7 +161,7 @@ class HostTape:
         self._write(rows.address, rows.nbytes)
         self._acts.append(lambda: fill(numbers.tolist(), out))
 
-    def play(self, watch: Recorder | None = None) -> Played:
+    def play(self, watch: Recorder | None = None, timed: bool = False) -> Played:
         at_once, last = self._looks = self._looks or self._sorted_looks()
         seconds, runs = 0.0, dict[str, float]()
         for (before, name, told, run, _, bound, _), looks in zip(self._steps, at_once, strict=True):
@@ -175,8 +175,9 @@ class HostTape:
                 underway.what = ""
             taken = perf_counter() - start
             seconds += taken
-            if watch is not None:
+            if timed or watch is not None:
                 runs[name] = taken
+            if watch is not None:
                 watch(name, _seen(bound.inputs), _seen(bound.outputs))
             if looks and not _finite(looks):
                 number = looks[0].number

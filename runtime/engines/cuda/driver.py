@@ -23,8 +23,9 @@ from edge_streamer.runtime.bundle.arrays import Array
 from edge_streamer.runtime.errors import DeviceLost, EngineError, one_line
 from edge_streamer.runtime.files import size_text
 
-BINDINGS = 'pip install "cuda-bindings>=12.6,<14"'
-"""What installs the bindings; they need the driver alone."""
+BINDINGS = 'pip install "cuda-bindings>=12.6,<13"'
+"""What installs the bindings; they need the driver alone. Those of 12 work with every driver from CUDA 12 on; those of
+13 make some calls that one of CUDA 12 does not have."""
 NO_DRIVER = (
     "wanted: an NVIDIA driver for CUDA 12.6 or newer. A board's comes with JetPack 6.2; on a PC install it (Ubuntu: "
     "sudo ubuntu-drivers install) and restart; or take --engine cpu"
@@ -41,6 +42,8 @@ LOST = {
 ADVICE = {
     "CUDA_ERROR_NO_DEVICE": "no NVIDIA GPU is here, or CUDA_VISIBLE_DEVICES hides it: look with nvidia-smi, or take "
     "--engine cpu",
+    "CUDA_ERROR_OUT_OF_MEMORY": "the GPU's memory is full: end other programs, or take a bundle with a shorter window "
+    "or with quantized weights",
     "CUDA_ERROR_NOT_PERMITTED": "this user may not use the GPU: on a board, sudo usermod -aG video,render $USER, then "
     "log in again",
     "CUDA_ERROR_OPERATING_SYSTEM": "this user may not use the GPU's device files: on a board, sudo usermod -aG "
@@ -56,7 +59,7 @@ ADVICE = {
     "CUDA_ERROR_INVALID_PTX": "the GPU is older than compute capability 7.5: take --engine cpu",
 }
 """What mends an error, by its name."""
-OVER = "its sessions are over: open the bundle again, and restore the last snapshot"
+OVER = "its sessions are over: start the program again, and restore the last snapshot"
 
 
 class Cuda:
@@ -79,7 +82,9 @@ class Cuda:
         self._held: dict[tuple[str, int], Callable[..., tuple[Any, ...]]] = {}
         """What is to be given back: kind and handle -> by which call."""
         self._modules: list[Any] = []
-        self._closing = self._ended = False
+        self._moving: list[Array] = []
+        """Arrays that copies on the stream read or write, which only know their address."""
+        self.running = self._closing = self._ended = False
         self._device = self._found(ordinal)
         self._context = self.call("taking the GPU's context", api.cuDevicePrimaryCtxRetain, self._device)
         try:
@@ -92,6 +97,7 @@ class Cuda:
         """The device of this number, of a driver that runs."""
         self._threads.ready = True  # there is no context yet
         self.call("starting the NVIDIA driver", self.api.cuInit, 0)
+        self.running = True
         count = self.call("counting GPUs", self.api.cuDeviceGetCount)
         if not 0 <= ordinal < count:
             raise EngineError(f"GPU {ordinal} was wanted; this machine has {count}, counted from 0")
@@ -145,7 +151,9 @@ class Cuda:
                 self._enter()
             return function(*arguments)
         except RuntimeError as error:  # the bindings': a library, or a function of it, that is not there
-            raise EngineError(f"{what}: {one_line(error)}; {NO_DRIVER}") from error
+            older = "not found" in str(error) and self.running
+            mends = f"the driver is older than the bindings: {BINDINGS}" if older else NO_DRIVER
+            raise EngineError(f"{what}: {one_line(error)}; {mends}") from error
 
     def _enter(self) -> None:
         """Make the context this thread's."""
@@ -197,10 +205,8 @@ class Cuda:
         if status != self.api.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
             raise self.error(what, status)
         free, total = self.free_memory()
-        raise EngineError(
-            f"{what} were wanted; {size_text(free)} of {size_text(total)} are free: end other programs, or take a "
-            "bundle with a shorter window or with quantized weights"
-        )
+        advice = ADVICE["CUDA_ERROR_OUT_OF_MEMORY"].split(": ")[1]
+        raise EngineError(f"{what} were wanted; {size_text(free)} of {size_text(total)} are free: {advice}")
 
     def free(self, address: int, kind: str = "device") -> None:
         """Give back what :meth:`allocate` gave, once all that was begun is done. For finalizers too: what the driver
@@ -213,13 +219,15 @@ class Cuda:
         return int(free), int(total)
 
     def copy_in(self, address: int, array: Array) -> None:
-        """The host's C-contiguous ``array`` to the device. It stays as it is until :meth:`synchronize`."""
+        """The host's C-contiguous ``array`` to the device. Its numbers stay as they are until :meth:`synchronize`."""
+        self._moving.append(array)
         self.call(
             "copying to the GPU", self.api.cuMemcpyHtoDAsync, address, array.ctypes.data, array.nbytes, self.stream
         )
 
     def copy_out(self, array: Array, address: int) -> None:
         """The other way: it is there after :meth:`synchronize`."""
+        self._moving.append(array)
         self.call(
             "copying from the GPU", self.api.cuMemcpyDtoHAsync, array.ctypes.data, address, array.nbytes, self.stream
         )
@@ -237,12 +245,17 @@ class Cuda:
     def synchronize(self, what: str = "waiting for the GPU") -> None:
         """Wait until all that was put on the stream is done. Errors of that work come out here."""
         self.call(what, self.api.cuStreamSynchronize, self.stream)
+        self._moving.clear()
 
     def begin_capture(self) -> None:
         """What is put on the stream from here on is written down instead of done. Other threads are not disturbed."""
         mode = self.api.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
-        self.call("capturing", self.api.cuStreamBeginCapture, self.stream, mode)
-        self.capturing = True
+        self.capturing = True  # before it is: whoever is interrupted in between abandons it
+        try:
+            self.call("capturing", self.api.cuStreamBeginCapture, self.stream, mode)
+        except EngineError:
+            self.capturing = False
+            raise
 
     def end_capture(self) -> int:
         """The graph executable of what was written down."""
@@ -260,7 +273,9 @@ class Cuda:
         return executable
 
     def abandon_capture(self) -> None:
-        """Forget what was written down."""
+        """Forget what was written down, if anything is."""
+        if not self.capturing:
+            return
         self.capturing = False
         with suppress(EngineError):  # a capture that broke ends with an error, and there is nothing to let go of
             graph = self.call("ending a capture", self.api.cuStreamEndCapture, self.stream)

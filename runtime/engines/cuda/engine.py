@@ -6,7 +6,6 @@ this memory and give a :class:`~edge_streamer.runtime.engines.cuda.tape.CudaRun`
 
 from __future__ import annotations
 
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -14,7 +13,6 @@ from weakref import WeakSet
 from edge_streamer.runtime.bundle.manifest import EmbeddingSpec
 from edge_streamer.runtime.engines.contract import GraphFile, OpenGraph
 from edge_streamer.runtime.engines.cuda.driver import Cuda
-from edge_streamer.runtime.engines.cuda.kernels import Kernels
 from edge_streamer.runtime.engines.cuda.memory import CudaMemory, CudaTable
 from edge_streamer.runtime.engines.cuda.tape import CudaTape
 from edge_streamer.runtime.errors import EngineError
@@ -33,11 +31,6 @@ class CudaEngine(CudaMemory):
         super().__init__(Cuda.open(ordinal, api))
         self._tables = WeakSet[CudaTable]()
         self._closed = False
-
-    @cached_property
-    def kernels(self) -> Kernels:
-        """Compiled by the driver for its device when the first is wanted."""
-        return Kernels(self.cuda)
 
     def open(self, graph: GraphFile, tell: Tell = untold) -> OpenGraph:
         """A subclass's: see :meth:`check_open`."""

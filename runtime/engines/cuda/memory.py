@@ -12,6 +12,7 @@ with the last of them it is given back.
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from weakref import ReferenceType, WeakSet, finalize, ref
@@ -33,6 +34,7 @@ from edge_streamer.runtime.engines.buffers import (
 )
 from edge_streamer.runtime.engines.contract import Buffer, Shape, Side
 from edge_streamer.runtime.engines.cuda.driver import Cuda
+from edge_streamer.runtime.engines.cuda.kernels import Kernels
 from edge_streamer.runtime.errors import EngineError
 
 SLAB = 1 << 20
@@ -59,14 +61,15 @@ class CudaBuffer(Within):
 
     engine: CudaMemory
     piece: Piece
+    _host: Array | None = None
 
     @property
     def host(self) -> Array:
-        mirror = self.piece.mirror
-        if mirror is None:
-            raise EngineError(f"{self} is no memory of the host's: it is read and written by the engine")
-        host: Array = np.ndarray(self.shape, np.dtype(self.dtype), mirror.data, self.start)
-        return host
+        if self._host is None:
+            if self.piece.mirror is None:
+                raise EngineError(f"{self} is no memory of the host's: it is read and written by the engine")
+            self._host = np.ndarray(self.shape, np.dtype(self.dtype), self.piece.mirror.data, self.start)
+        return self._host
 
 
 class CudaStack(Stacked[CudaBuffer]):
@@ -123,6 +126,11 @@ class CudaMemory:
         self._pieces = WeakSet[Piece]()
         self._slabs: dict[Side, ReferenceType[Piece]] = {}
         """Those that still have room."""
+
+    @cached_property
+    def kernels(self) -> Kernels:
+        """Compiled by the driver for its device when the first is wanted."""
+        return Kernels(self.cuda)
 
     def buffer(self, shape: Shape, dtype: str, side: Side = "inner") -> CudaBuffer:
         piece, start = self._placed(size_of(shape, dtype), side)

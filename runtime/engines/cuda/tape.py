@@ -19,7 +19,7 @@ from contextlib import suppress
 from functools import partial
 from math import prod
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 from weakref import finalize
 
 import numpy as np
@@ -29,11 +29,8 @@ from edge_streamer.runtime.ending import underway
 from edge_streamer.runtime.engines.buffers import check_cursor, check_owner, check_rows, check_same_form
 from edge_streamer.runtime.engines.contract import BoundRun, Buffer, Played, Recorder, Stack, Table
 from edge_streamer.runtime.engines.cuda.kernels import LOOKS, Rows
-from edge_streamer.runtime.engines.cuda.memory import CudaBuffer, CudaStack, CudaTable, Piece, own
+from edge_streamer.runtime.engines.cuda.memory import CudaBuffer, CudaMemory, CudaStack, CudaTable, Piece, own
 from edge_streamer.runtime.errors import EngineError
-
-if TYPE_CHECKING:
-    from edge_streamer.runtime.engines.cuda.engine import CudaEngine
 
 GAP = 1 << 16
 """Bytes between two buffers of a slab up to which both are moved in one copy: a copy more costs as much time."""
@@ -85,7 +82,7 @@ class _Ready(NamedTuple):
 class CudaTape:
     """A :class:`~edge_streamer.runtime.engines.contract.Tape` on one stream."""
 
-    def __init__(self, engine: CudaEngine, name: str):
+    def __init__(self, engine: CudaMemory, name: str):
         self.name = name
         self._engine, self._cuda = engine, engine.cuda
         self._steps: list[_Step] = []
@@ -199,8 +196,8 @@ class CudaTape:
 
     def _capture(self, ready: _Ready) -> None:
         cuda = self._cuda
-        cuda.begin_capture()
         try:
+            cuda.begin_capture()
             self._enqueue(ready)
         except BaseException:
             cuda.abandon_capture()
@@ -306,7 +303,7 @@ class CudaTape:
         return table, tuple(map(tuple, looks))
 
 
-def _stack(engine: CudaEngine, stack: Any) -> CudaStack:
+def _stack(engine: CudaMemory, stack: Any) -> CudaStack:
     check_owner(engine, stack, "stored")
     assert isinstance(stack, CudaStack)
     return stack

@@ -14,7 +14,7 @@ waits, tells how far it is, and hears Ctrl-C; the builder is then told to stop a
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -34,6 +34,8 @@ DTYPES = {
 STEPS = 1000
 """A graph's share of the bar: TensorRT's own steps are of very unequal length and number."""
 LOOK_SECONDS = 0.1
+SHOWN = 200
+"""Letters of what the parser says of a node: it goes on with where in its own files it was when."""
 MEGABYTE = 1 << 20
 
 
@@ -62,11 +64,14 @@ class Built:
 
 
 def build(
-    library: Library, graph: GraphFile, options: Options, tell: Tell, timing: bytes = b"", seconds: Any = perf_counter
-) -> Built:
-    """Build ``graph``, minutes on a board. Raises BundleError where TensorRT does not take the graph, or the file is
-    not the manifest's; EngineError where the build fails; KeyboardInterrupt where somebody stops it."""
-    began, name, log = seconds(), graph.spec.name, log_of(library)
+    library: Library, graph: GraphFile, options: Options, tell: Tell, timing: bytes = b"",
+    enter: Callable[[], object] = lambda: None,
+) -> Built:  # fmt: skip
+    """Build ``graph``, minutes on a board. ``timing``: a timing cache to start from; ``enter`` is called first in the
+    builder's thread: it makes the device's context that thread's. Raises BundleError where TensorRT does not take the
+    graph, or the file is not the manifest's; EngineError where the build fails; KeyboardInterrupt where somebody stops
+    it."""
+    began, name, log = perf_counter(), graph.spec.name, log_of(library)
     tell(name, 0, STEPS)
     trt = library.trt
     builder = trt.Builder(log.logger)
@@ -79,12 +84,17 @@ def build(
     config = _configure(library, builder, network, graph.spec, options, timing)
     monitor = _monitor(library)
     config.progress_monitor = monitor
-    memory = _in_a_thread(lambda: builder.build_serialized_network(network, config), monitor, name, tell)
+
+    def work() -> Any:
+        enter()
+        return builder.build_serialized_network(network, config)
+
+    memory = _in_a_thread(work, monitor, name, tell)
     if memory is None:
         raise EngineError(f"{library.name} could not build graph {name!r}: {log.why()}")
     kept = b"" if library.is_rtx else bytes(memoryview(config.get_timing_cache().serialize()))
     tell(name, STEPS, STEPS)
-    return Built(bytes(memoryview(memory)), asked, seconds() - began, kept)
+    return Built(bytes(memoryview(memory)), asked, perf_counter() - began, kept)
 
 
 def _parse(library: Library, parser: Any, graph: GraphFile, log: Log) -> None:
@@ -95,7 +105,7 @@ def _parse(library: Library, parser: Any, graph: GraphFile, log: Log) -> None:
         error = parser.get_error(number)
         node = repr(error.node_name()) if error.node_name() else error.node()  # its number; -1 where it is none's
         where = f"node {node} ({error.node_operator()}): " if node != -1 else ""
-        told.append(f"{where}{' '.join(error.desc().split())}")
+        told.append(where + " ".join(error.desc().split())[:SHOWN])
     why = "; ".join(told[:3]) or log.why()
     more = f"; and {len(told) - 3} more" if len(told) > 3 else ""
     raise BundleError(

@@ -119,6 +119,10 @@ class Cache:
             return None
         return Kept(path, blob, header.told)
 
+    def has(self, key: Key) -> bool:
+        """Whether there is one, by its header alone: it may be damaged all the same."""
+        return _key(self.path(key)) == key
+
     def keep(self, key: Key, blob: bytes, told: Told) -> Kept:
         """Write an engine, whole or not at all. InputError where the folder or its disk does not take it."""
         self.ready()

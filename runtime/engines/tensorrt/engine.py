@@ -76,19 +76,11 @@ class TensorRTGraph:
 
     def bind(self, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]) -> TensorRTRun:
         length = check_buffers(self._of, self.spec, inputs, outputs)
-        context = self._of.context(self._engine)
-        profile = self.spec.lengths.index(length) if length is not None else 0
-        if profile:
-            self._must(context.set_optimization_profile_async(profile, self._of.cuda.stream), f"length {length}")
-            self._of.cuda.synchronize()
-        scratch = self._of.scratch()
+        context, scratch = self._of.context(self._engine, self.spec, length), self._of.scratch()
         context.set_device_memory(scratch.address, scratch.nbytes)
-        for tensor in self.spec.inputs:
-            if length is not None and any(isinstance(size, str) for size in tensor.shape):
-                shape = shape_at(tensor, length)
-                self._must(context.set_input_shape(tensor.name, shape), f"{tensor.name!r} of shape {list(shape)}")
         for name, buffer in (*inputs.items(), *outputs.items()):
-            self._must(context.set_tensor_address(name, buffer.address), f"an address for {name!r}")
+            if not context.set_tensor_address(name, buffer.address):
+                raise self._of.refuses(self.spec, f"an address for {name!r}")
         lacking = context.infer_shapes()
         if lacking:
             raise EngineError(f"TensorRT wants more of graph {self.spec.name!r}: {', '.join(lacking)}")
@@ -100,10 +92,6 @@ class TensorRTGraph:
                     "export the bundle again"
                 )
         return TensorRTRun(self, context, scratch, inputs, outputs)
-
-    def _must(self, done: bool, what: str) -> None:
-        if not done:
-            raise EngineError(f"TensorRT refuses {what} in graph {self.spec.name!r}: {self.why()}")
 
 
 class TensorRTEngine(CudaEngine):
@@ -181,7 +169,7 @@ class TensorRTEngine(CudaEngine):
     def _made(self, graph: GraphFile, key: Key, tell: Tell) -> Kept:
         if not self._anyway:
             check_room(graph, self.options, self._free())
-        built = build(self.library, graph, self.options, tell, self.cache.timing(key))
+        built = build(self.library, graph, self.options, tell, self.cache.timing(key), self.cuda.free_memory)
         engine = self._loaded(graph.spec, built.blob)
         verdict = compare(built.asked, self._inspected(graph.spec, engine))
         wider = verdict.check(graph.spec.name, self._allow_wider)
@@ -209,11 +197,8 @@ class TensorRTEngine(CudaEngine):
 
     def _inspected(self, spec: GraphSpec, engine: Any) -> str:
         """The inspector's JSON, with the sizes of the first profile: without, it tells no types."""
-        context, inspector = self.context(engine), engine.create_engine_inspector()
-        for tensor in spec.inputs:
-            if spec.lengths and any(isinstance(size, str) for size in tensor.shape):
-                context.set_input_shape(tensor.name, shape_at(tensor, spec.lengths[0]))
-        inspector.execution_context = context
+        inspector = engine.create_engine_inspector()
+        inspector.execution_context = self.context(engine, spec, spec.lengths[0] if spec.lengths else None)
         return str(inspector.get_engine_information(self.library.trt.LayerInformationFormat.JSON))
 
     def _check(self, spec: GraphSpec, engine: Any) -> None:
@@ -231,8 +216,8 @@ class TensorRTEngine(CudaEngine):
             if engine.get_tensor_location(name) != self.library.trt.TensorLocation.DEVICE:
                 raise EngineError(f"TensorRT wants {name!r} of graph {spec.name!r} in the host's memory; export again")
 
-    def context(self, engine: Any) -> Any:
-        """A context of ``engine`` without memory of its own."""
+    def context(self, engine: Any, spec: GraphSpec, length: int | None) -> Any:
+        """A context of ``engine`` without memory of its own, set to the profile and the shapes of ``length``."""
         trt = self.library.trt
         strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
         if self.library.is_rtx:
@@ -244,8 +229,22 @@ class TensorRTEngine(CudaEngine):
         else:
             context = engine.create_execution_context(strategy)
         if context is None:
-            raise EngineError(f"{self.library.name} makes no context: {self.log.why()}")
+            raise self.refuses(spec, "a context")
+        if length is None:
+            return context
+        # Said for the first profile too: only the first context of an engine has one by itself.
+        if not context.set_optimization_profile_async(spec.lengths.index(length), self.cuda.stream):
+            raise self.refuses(spec, f"length {length}")
+        self.cuda.synchronize()
+        for tensor in spec.inputs:
+            shape = shape_at(tensor, length)
+            if shape != tensor.shape and not context.set_input_shape(tensor.name, shape):
+                raise self.refuses(spec, f"{tensor.name!r} of shape {list(shape)}")
         return context
+
+    def refuses(self, spec: GraphSpec, what: str) -> EngineError:
+        """The error for what the library does not take."""
+        return EngineError(f"TensorRT refuses {what} in graph {spec.name!r}: {self.log.why()}")
 
     def scratch(self) -> Scratch:
         """Large enough for every graph opened so far. One that grew leaves the smaller to those who have it."""

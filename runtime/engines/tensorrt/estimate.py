@@ -39,7 +39,7 @@ def check_room(graph: GraphFile, options: Options, free: dict[str, int]) -> int:
             raise InputError(
                 f"building graph {graph.spec.name!r} wants {size_text(wants)} ({TIMES_WEIGHTS} times its weights, "
                 f"the workspace and the library), and {size_text(size)} of {kind} is free: close what else runs, the "
-                "desktop first (sudo systemctl isolate multi-user.target); add swap; give it a smaller --workspace; "
-                "quantize the bundle into fewer bits; or build it all the same with --anyway"
+                "desktop first (sudo systemctl isolate multi-user.target); add swap; quantize the bundle into fewer "
+                "bits; or build it ahead with less (edge-streamer build --workspace 64) or all the same (--anyway)"
             )
     return wants

@@ -102,8 +102,8 @@ class Verdict:
             more = f" and {len(refused) - 5} more" if len(refused) > 5 else ""
             raise EngineError(
                 f"TensorRT built {len(refused)} of {len(self.found)} quantized layers of graph {graph!r} in more bits "
-                f"than the graph asks: {shown}{more}; allow them by name (--allow-wider NAME, * for any), or quantize "
-                "the bundle for this board"
+                f"than the graph asks: {shown}{more}; allow them by name (edge-streamer build "
+                "--allow-wider NAME; * for any), or quantize the bundle for this board"
             )
         return tuple(each.asked.name for each in self.wider)
 

@@ -181,6 +181,19 @@ def test_who_watches_sees_every_run_and_how_long_it_took(engine: Engine, made_co
             assert all(seconds > 0 for seconds in played.runs.values())
 
 
+def test_a_play_that_is_timed_tells_its_runs_and_gives_the_same_numbers(engine: Engine, made_counter: Path) -> None:
+    graph, spec = opened(engine, made_counter, "second")
+    inputs, outputs = sides(engine, spec)
+    tape = engine.tape("one")
+    tape.run("double", graph.bind(inputs, outputs), [outputs["z"]])
+    for factor in range(1, 3 + PLAYS):
+        inputs["y"].host[...] = factor * ROW
+        played = tape.play(timed=factor % 2 == 0)
+        assert list(played.runs) == ([] if factor % 2 else ["double"])
+        assert all(seconds > 0 for seconds in played.runs.values())
+        np.testing.assert_array_equal(outputs["z"].host, 2 * factor * ROW)
+
+
 def test_a_run_that_breaks_is_the_engines_error(faulty: Any, made_counter: Path) -> None:
     graph, spec = opened(faulty, made_counter, "second")
     inputs, outputs = sides(faulty, spec)

@@ -138,8 +138,8 @@ def test_what_the_parser_refuses_is_told_by_node(pair: tuple[Any, TensorRT], sec
     trt.refuses["Mul"] = "In node 0 (importMul):\nUNSUPPORTED_NODE: at least 2 dimensions are required"
     with pytest.raises(BundleError) as caught:
         build(library, second, Options(), untold)
-    for words in (f"{library.name} does not take graph 'second' of", "node 0 (Mul): In node 0 (importMul): UNSUPPORTED_NODE",
-                  "edge-streamer lint"):  # fmt: skip
+    for words in (f"{library.name} does not take graph 'second' of", "edge-streamer lint",
+                  "node 0 (Mul): In node 0 (importMul): UNSUPPORTED_NODE"):  # fmt: skip
         assert words in str(caught.value)
     assert trt.builds == 0
 

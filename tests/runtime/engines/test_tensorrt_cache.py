@@ -37,9 +37,11 @@ def cache(tmp_path: Path) -> Cache:
 
 def test_what_was_kept_comes_back_with_what_was_told_of_it(cache: Cache) -> None:
     assert cache.load(KEY) is None
+    assert not cache.has(KEY)
     assert not cache.folder.exists(), "nothing is made before something is kept"
     kept = cache.keep(KEY, BLOB, TOLD)
     assert cache.load(KEY) == kept
+    assert cache.has(KEY)
     assert (kept.blob, kept.told) == (BLOB, TOLD)
     assert [path.name for path in cache.folder.iterdir()] == [kept.path.name], "no temporary file stays"
 

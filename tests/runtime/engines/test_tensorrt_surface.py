@@ -1,4 +1,4 @@
-"""Every name, enum member, method and keyword of TensorRT's that the engine uses is in every version that boards carry."""
+"""Every name, enum member, method and keyword of TensorRT's that the engine uses is in every version on boards."""
 
 from __future__ import annotations
 

@@ -1,20 +1,27 @@
 """What was built against what was asked, from the inspector's JSON.
 
 The fixtures have the form of what TensorRT writes at detailed verbosity: NVIDIA's pages on the engine inspector (10.16:
-a "CaskConvolution" with "Format/Datatype", "Weights", "TacticName"), its page on the migration to 11.x ("Bindings" became
-"I/O Tensors", of objects with "DataType"), and layers of Myelin engines that others have published ("gemm", "kgen",
-"__myl_...", "Metadata" of nodes parted by control characters, types as "Half", "Int8", "FP8", "BFloat16").
+a "CaskConvolution" with "Format/Datatype", "Weights", "TacticName"), its page on the migration to 11.x ("Bindings"
+became "I/O Tensors", of objects with "DataType"), and layers of Myelin engines that others have published ("gemm",
+"kgen", "__myl_...", "Metadata" of nodes parted by control characters, types as "Half", "Int8", "FP8", "BFloat16").
 """
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
-from edge_streamer.runtime.engines.tensorrt.verify import Asked, compare, type_of
+from edge_streamer.runtime.engines.tensorrt.verify import Asked, asked_of, compare, type_of
 from edge_streamer.runtime.errors import EngineError
+from tests.runtime.engines.cuda_stand_in.driver import StandIn
+from tests.runtime.engines.tensorrt_stand_in.library import library_of
+from tests.runtime.engines.tensorrt_stand_in.network import Network
 
 PRODUCT = Asked(
     "layers.0.qkv.MatMul", "int8", True, ("layers.0.qkv.MatMul", "qkv.weight.floats", "x.floats", "x.codes")
@@ -47,7 +54,7 @@ CASES: dict[str, tuple[Asked, list[Any], str]] = {
     "wider still": (PRODUCT, [layer("__myl_Fc_myl0_3", ["Float", "Float"], NODES)], "float32"),
     "weights narrow, product wide": (PRODUCT, [layer("__myl_Fc_myl0_3", ["Half", "Int8"], NODES)], "fp16"),
     "quantizes its own input": (
-        PRODUCT, [layer("fused", ["Half"], NODES, TacticName="sm80_xmma_gemm_i8i8_i8i32_f32_tn_n_tilesize64x64")], "int8",
+        PRODUCT, [layer("fused", ["Half"], NODES, TacticName="sm80_xmma_gemm_i8i8_i8i32_f32_tn")], "int8",
     ),
     "another's trace": (PRODUCT, [layer("other", ["Int8"], ["layers.1.qkv.MatMul"])], ""),
     "two kernels for one": (
@@ -109,3 +116,34 @@ def test_a_layer_built_wider_than_asked_fails_by_name_unless_it_is_allowed() -> 
 def test_what_is_no_json_of_the_inspectors_is_an_error(said: str) -> None:
     with pytest.raises(EngineError, match="does not tell, as JSON"):
         compare([PRODUCT], said)
+
+
+def test_what_a_graph_asks_is_read_off_the_network(tmp_path: Path) -> None:
+    node = helper.make_node
+    weights = {
+        "codes": np.ones((4, 2, 1), np.int8), "packed": np.ones((3, 3), np.int8), "scale": np.float32(1),
+        "zero": np.int8(0), "plain": np.ones((3, 3), np.float32),
+    }  # fmt: skip
+    nodes = [
+        node("DequantizeLinear", ["codes", "scale"], ["conv.w"], name="conv.w.floats"),
+        node("Conv", ["x", "conv.w"], ["a"], name="conv"),  # only its weights
+        node("DequantizeLinear", ["packed", "scale"], ["p"], name="p.floats"),
+        node("Transpose", ["p"], ["turned"], name="turn", perm=[1, 0]),
+        node("QuantizeLinear", ["a", "scale", "zero"], ["a.codes"], name="a.codes"),
+        node("DequantizeLinear", ["a.codes", "scale"], ["a.floats"], name="a.floats"),
+        node("MatMul", ["a.floats", "turned"], ["b"], name="product"),  # both, one through a transposition
+        node("MatMul", ["b", "plain"], ["c"], name="wide"),  # neither
+        node("Relu", ["a.floats"], ["d"], name="relu"),  # multiplies nothing
+    ]
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2, 3])
+    came = helper.make_tensor_value_info("c", TensorProto.FLOAT, [1, 4, 3])
+    constants = [numpy_helper.from_array(np.asarray(value), name) for name, value in weights.items()]
+    graph = helper.make_graph(nodes, "graph", [given], [came], constants)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)]), str(tmp_path / "graph.onnx"))
+    library, _ = library_of("tensorrt-11.4.0.106", StandIn())
+    network = Network(library.trt.surface)
+    network._fill(tmp_path / "graph.onnx")
+    assert asked_of(library.trt, network) == [
+        Asked("conv", "int8", False, ("conv", "conv.w.floats")),
+        Asked("product", "int8", True, ("product", "a.floats", "a.codes", "p.floats")),
+    ]

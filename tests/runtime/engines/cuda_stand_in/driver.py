@@ -1,9 +1,9 @@
 """Stands for the module ``cuda.bindings.driver``, and for a driver and a GPU behind it, in this process's memory.
 
-Hands on :class:`StandIn`. It has what is in ``surface.json`` of every version, with as many arguments, and nothing else.
-It is stricter than a driver: work that is put on the stream is done when somebody waits for it and no earlier; what a
-device would answer with wrong numbers now and then is refused as a :class:`Violation`. A capture writes work down, and a
-launch of it puts that on the stream.
+Hands on :class:`StandIn`. It has what is in ``surface.json`` of every version, with as many arguments, and nothing
+else. It is stricter than a driver: work that is put on the stream is done when somebody waits for it and no earlier;
+what a device would answer with wrong numbers now and then is refused as a :class:`Violation`. A capture writes work
+down, and a launch of it puts that on the stream.
 
     standin = StandIn(); cuda = Cuda.open(api=standin)
     standin.fail("cuMemAlloc", "CUDA_ERROR_OUT_OF_MEMORY"); standin.lose("CUDA_ERROR_ILLEGAL_ADDRESS")
@@ -139,6 +139,8 @@ class StandIn:
                 raise Violation(f"{name} in a thread without a context")
         status = self._status(name)
         if status != "CUDA_SUCCESS":
+            if name == "cuStreamEndCapture":
+                self._capture = None  # it is over all the same
             return (getattr(self.CUresult, status), None)
         try:
             came = body(self, *arguments)

@@ -1,7 +1,7 @@
 """The kernels as numpy, for the stand-in of the driver: which memory each touches, and what it does.
 
 Hands on ``KERNELS``: name -> what takes a launch's arguments and gives the spans that it touches, and the work. The
-kernels' own source, compiled for this CPU, does the same (:func:`compiled_kernels`); there the arithmetic is under test.
+kernels' own source, compiled for this CPU, does the same (:func:`compiled_kernels`).
 """
 
 from __future__ import annotations

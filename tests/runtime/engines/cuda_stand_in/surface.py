@@ -1,8 +1,9 @@
 """What the real ``cuda-bindings`` have: ``python -m tests.runtime.engines.cuda_stand_in.surface FOLDER [FOLDER ...]``.
 
-Receives folders that versions of it were installed into (``pip install --target FOLDER cuda-bindings==12.8.0``; 13 needs
-``cuda-pathfinder`` beside it, which pip brings); writes ``surface.json``: by version, functions with how many arguments
-they take, and the members of enumerations with their values. With ``--check`` it compares instead. No driver is needed.
+Receives folders that versions of it were installed into (``pip install --target FOLDER cuda-bindings==12.8.0``; 13
+needs ``cuda-pathfinder`` beside it, which pip brings); writes ``surface.json``: by version, functions with how many
+arguments they take, and the members of enumerations with their values. With ``--check`` it compares instead. No driver
+is needed.
 """
 
 from __future__ import annotations
@@ -40,9 +41,8 @@ def describe() -> Surface:
 
 def of(folder: Path) -> Surface:
     """Of those in a folder; in a process of its own, since a process imports one version."""
-    code = (
-        "import json; from tests.runtime.engines.cuda_stand_in.surface import describe; print(json.dumps(describe()))"
-    )
+    module = "tests.runtime.engines.cuda_stand_in.surface"  # as a command this file has another name
+    code = f"import json; from {module} import describe; print(json.dumps(describe()))"
     root = Path(__file__).resolve().parents[4]
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=root,
