@@ -77,7 +77,7 @@ def test_a_bundle_for_cpus_goes_to_the_cpu_whatever_is_here() -> None:
     engine, why = choose(AUTO, entries, for_cpus_alone)
     assert engine == "slow"
     assert "fast takes no bundle for CPUs, which this one is (core, slot, solve_in, solve_out in int8 dynamic)" in why
-    with pytest.raises(InputError, match="^engine fast takes no bundle for CPUs"):
+    with pytest.raises(InputError, match=r"^engine fast takes no bundle for CPUs"):
         choose("fast", entries, for_cpus_alone)
     assert choose(AUTO, entries, Bundle.open(bundle_path(floats=True)).manifest).engine == "fast"
 
