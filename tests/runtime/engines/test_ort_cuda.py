@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_streamer.runtime.bundle.manifest import GraphSpec
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.bundle.shipped import bundle_path
 from edge_streamer.runtime.engines import ort_library
-from edge_streamer.runtime.engines.contract import GraphFile
+from edge_streamer.runtime.engines.contract import GraphFile, Side
 from edge_streamer.runtime.engines.ort_cuda import OrtCudaEngine, OrtCudaGraph
 from edge_streamer.runtime.errors import BundleError, EngineError, StepError
 from edge_streamer.runtime.session.session import open_session
@@ -19,7 +20,6 @@ from edge_streamer.runtime.timing import untold
 from edge_streamer.runtime.unit import Unit
 from tests.runtime.engines.cuda_stand_in.driver import StandIn
 from tests.runtime.engines.ort_stand_in import OrtStandIn, node
-from tests.runtime.engines.test_contract import sides
 
 
 class Parts:
@@ -36,6 +36,15 @@ class Parts:
     def bound(self, folder: Path, name: str = "second") -> Any:
         graph = self.opened(folder, name)
         return graph.bind(*sides(self.engine, graph.spec))
+
+
+def sides(engine: OrtCudaEngine, spec: GraphSpec) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A buffer for every tensor of a graph without symbolic lengths."""
+    sided: tuple[tuple[Any, Side], ...] = (spec.inputs, "in"), (spec.outputs, "out")
+    inputs, outputs = (
+        {t.name: engine.buffer(tuple(map(int, t.shape)), t.dtype, side) for t in tensors} for tensors, side in sided
+    )
+    return inputs, outputs
 
 
 @pytest.fixture
