@@ -66,6 +66,8 @@ def main(args: argparse.Namespace) -> int:
         return _list(Cache(), args.json)
     from edge_streamer.runtime.bundle.graph_file import check_graph_files
     from edge_streamer.runtime.bundle.reader import Bundle
+    from edge_streamer.runtime.engines.choose import for_cpus
+    from edge_streamer.runtime.engines.memory_plan import check_plan
     from edge_streamer.runtime.engines.tensorrt.build import MEGABYTE, Options
     from edge_streamer.runtime.engines.tensorrt.engine import make
     from edge_streamer.runtime.errors import InputError
@@ -75,7 +77,11 @@ def main(args: argparse.Namespace) -> int:
     bundle = Bundle.open(chosen(args))
     check_graph_files(bundle)
     options = Options(workspace=args.workspace * MEGABYTE)
+    if unfit := for_cpus(bundle.manifest):
+        raise InputError(f"engine tensorrt {unfit}; quantize it for a board: edge-streamer quantize --target orin")
     with closing(make(options, args.allow_wider, args.anyway)) as engine:
+        if not args.anyway:
+            check_plan(bundle.manifest, engine.cuda.free_memory()[0], "tensorrt", loaded=True)
         return build_all(bundle, engine, prune=args.prune, as_json=args.json)
 
 

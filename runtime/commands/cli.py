@@ -89,6 +89,13 @@ COMMANDS = {
         "play conversations to a bundle and score how it behaves",
         options="edge_streamer.runtime.commands.evaluate_options",
     ),
+    "doctor": _Entry(
+        "machine", "edge_streamer.runtime.commands.doctor", "look this machine over, and say what mends it"
+    ),
+    "engines": _Entry(
+        "machine", "edge_streamer.runtime.commands.engines",
+        "list what can run graphs here, and the commands that install the rest",
+    ),
     "export": _Entry(
         "make", "edge_streamer.export.command", "turn a streaming torch model into a bundle of chunk graphs",
         extra="export",

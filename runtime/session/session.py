@@ -272,7 +272,7 @@ def open_session(
     """
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(Path(bundle), verify=verify)
     check_graph_files(opened)
-    ready, why = choose(engine) if isinstance(engine, str) else Choice(engine, "")
+    ready, why = choose(engine, manifest=opened.manifest) if isinstance(engine, str) else Choice(engine, "")
     try:
         session = Session(opened, ready, knobs or Knobs(), Graphs(opened, ready, graphs or {}, tell))
         session.engine_why = why
