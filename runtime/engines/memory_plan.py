@@ -27,10 +27,11 @@ LIBRARY = {"cpu": 100_000_000, "cuda": 700_000_000, "tensorrt": 700_000_000}
 """Bytes of an engine's own code, its kernels and the CUDA context, whatever it runs."""
 SCRATCH_TIMES = 8
 """What a run computes in, in times of what goes in and out of it. On the CPU, the demo's graphs took up to 7.3."""
-WORKSPACE = 512_000_000
+WORKSPACE = 512 << 20
 """The most that a run computes in: TensorRT is allowed no more."""
 BUILDING_TIMES = 4
-"""What the building of a graph takes, in times of its weights: 3 to 4 have been seen on boards of 8 GB."""
+"""What the building of a graph takes, in times of its weights (those of the file as they are read, the network's, those
+laid out for a kernel that is tried, the engine's): 3 to 4 have been seen on boards of 8 GB."""
 SYSTEM = 1_000_000_000
 """What a board's system takes of its memory without a desktop."""
 _MEBI = 1 << 20

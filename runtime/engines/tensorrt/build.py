@@ -21,6 +21,7 @@ from typing import Any
 
 from edge_streamer.runtime.bundle.manifest import GraphSpec, TensorSpec
 from edge_streamer.runtime.engines.contract import GraphFile, Shape
+from edge_streamer.runtime.engines.memory_plan import WORKSPACE
 from edge_streamer.runtime.engines.tensorrt.library import Library, Log, log_of
 from edge_streamer.runtime.engines.tensorrt.verify import Asked, asked_of
 from edge_streamer.runtime.errors import BundleError, EngineError
@@ -43,7 +44,7 @@ MEGABYTE = 1 << 20
 class Options:
     """What is asked of a build."""
 
-    workspace: int = 512 * MEGABYTE
+    workspace: int = WORKSPACE
     """Bytes, at most, that one layer may take to compute in; a board of 8 GB shares them with everything else."""
     tf32: bool = False
     """Products of float32 rounded to 10 bits: faster, and another answer than the graph's."""

@@ -8,15 +8,10 @@ from __future__ import annotations
 
 from edge_streamer.runtime.bundle.external import external_locations
 from edge_streamer.runtime.engines.contract import GraphFile
+from edge_streamer.runtime.engines.memory_plan import BUILDING_TIMES, LIBRARY
 from edge_streamer.runtime.engines.tensorrt.build import Options
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.files import size_text
-
-TIMES_WEIGHTS = 4
-"""The file's weights as they are read, the network's, those laid out for a kernel that is tried, and the engine's: on
-boards of 8 GB 3 to 4 times has been seen."""
-LIBRARY = 700_000_000
-"""Bytes of TensorRT's own code, kernels and CUDA context, whatever is built."""
 
 
 def weights(graph: GraphFile) -> int:
@@ -27,7 +22,7 @@ def weights(graph: GraphFile) -> int:
 
 def needed(graph: GraphFile, options: Options) -> int:
     """Bytes that a build takes at its height."""
-    return TIMES_WEIGHTS * weights(graph) + options.workspace + LIBRARY
+    return BUILDING_TIMES * weights(graph) + options.workspace + LIBRARY["tensorrt"]
 
 
 def check_room(graph: GraphFile, options: Options, free: dict[str, int]) -> int:
@@ -37,7 +32,7 @@ def check_room(graph: GraphFile, options: Options, free: dict[str, int]) -> int:
     for kind, size in free.items():
         if size < wants:
             raise InputError(
-                f"building graph {graph.spec.name!r} wants {size_text(wants)} ({TIMES_WEIGHTS} times its weights, "
+                f"building graph {graph.spec.name!r} wants {size_text(wants)} ({BUILDING_TIMES} times its weights, "
                 f"the workspace and the library), and {size_text(size)} of {kind} is free: close what else runs, the "
                 "desktop first (sudo systemctl isolate multi-user.target); add swap; quantize the bundle into fewer "
                 "bits; or build it ahead with less (edge-streamer build --workspace 64) or all the same (--anyway)"

@@ -14,8 +14,9 @@ import pytest
 
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.engines.contract import GraphFile
+from edge_streamer.runtime.engines.memory_plan import LIBRARY
 from edge_streamer.runtime.engines.tensorrt.build import STEPS, Options, build
-from edge_streamer.runtime.engines.tensorrt.estimate import LIBRARY, check_room, needed, weights
+from edge_streamer.runtime.engines.tensorrt.estimate import check_room, needed, weights
 from edge_streamer.runtime.engines.tensorrt.library import find, known, lacking, log_of
 from edge_streamer.runtime.errors import BundleError, EngineError, InputError
 from edge_streamer.runtime.machine import available_bytes
@@ -239,8 +240,9 @@ def test_what_a_build_needs_is_its_weights_four_times_and_more(tiny_bundle: Path
     core = graph_of(tiny_bundle, "core")
     size = sum((tiny_bundle / f"graphs/core.{ending}").stat().st_size for ending in ("onnx", "weights"))
     assert weights(core) == size
-    assert needed(core, Options(workspace=1000)) == 4 * size + 1000 + LIBRARY
-    assert check_room(core, Options(workspace=0), {"the board's memory": 4 * size + LIBRARY}) == 4 * size + LIBRARY
+    assert needed(core, Options(workspace=1000)) == 4 * size + 1000 + LIBRARY["tensorrt"]
+    wanted = 4 * size + LIBRARY["tensorrt"]
+    assert check_room(core, Options(workspace=0), {"the board's memory": wanted}) == wanted
 
 
 def test_a_build_that_will_not_fit_is_refused_with_what_frees_memory(tiny_bundle: Path) -> None:
