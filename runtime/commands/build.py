@@ -70,7 +70,7 @@ def main(args: argparse.Namespace) -> int:
     from edge_streamer.runtime.engines.memory_plan import check_plan
     from edge_streamer.runtime.engines.tensorrt.build import MEGABYTE, Options
     from edge_streamer.runtime.engines.tensorrt.engine import make
-    from edge_streamer.runtime.errors import InputError
+    from edge_streamer.runtime.errors import EngineError, InputError
 
     if args.workspace <= 0:
         raise InputError(f"--workspace is {args.workspace}; wanted megabytes, 1 or more")
@@ -79,7 +79,11 @@ def main(args: argparse.Namespace) -> int:
     options = Options(workspace=args.workspace * MEGABYTE)
     if unfit := for_cpus(bundle.manifest):
         raise InputError(f"engine tensorrt {unfit}; quantize it for a board: edge-streamer quantize --target orin")
-    with closing(make(options, args.allow_wider, args.anyway)) as engine:
+    try:
+        ready = make(options, args.allow_wider, args.anyway)
+    except EngineError as error:  # no driver, no device: nothing was begun
+        raise InputError(str(error)) from error
+    with closing(ready) as engine:
         if not args.anyway:
             check_plan(bundle.manifest, engine.cuda.free_memory()[0], "tensorrt", loaded=True)
         return build_all(bundle, engine, prune=args.prune, as_json=args.json)

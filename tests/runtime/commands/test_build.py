@@ -10,6 +10,7 @@ import pytest
 
 from edge_streamer.runtime.commands.cli import main
 from edge_streamer.runtime.engines.tensorrt.cache import FOLDER
+from edge_streamer.runtime.errors import EngineError
 from tests.runtime.engines.tensorrt_stand_in.engine import StandInTensorRT
 
 
@@ -117,3 +118,14 @@ def test_what_cannot_be_built_is_one_line(
     said = capsys.readouterr().err
     assert says in said
     assert said.count("\n") == 1
+
+
+def test_a_machine_without_a_driver_is_one_line(
+    made_counter: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def make(*unused: Any) -> None:
+        raise EngineError("starting the NVIDIA driver: there is none; wanted: one")
+
+    monkeypatch.setattr("edge_streamer.runtime.engines.tensorrt.engine.make", make)
+    assert main(["build", str(made_counter)]) == 2
+    assert capsys.readouterr().err == "edge-streamer: starting the NVIDIA driver: there is none; wanted: one\n"
