@@ -22,6 +22,7 @@ from edge_streamer.quantization import graph, qdq, rings, rounding
 from edge_streamer.quantization.calibrate import Key, Observed, Seen
 from edge_streamer.quantization.emulate import stand_ins
 from edge_streamer.quantization.formats import FP16, INT8, Matrix, in_half, to_nearest
+from edge_streamer.quantization.lint.check import refuse, said
 from edge_streamer.quantization.schemes import CODECS, Mixture, Plan, Scheme
 from edge_streamer.quantization.vocabulary import Estimator
 from edge_streamer.runtime.bundle.manifest import EmbeddingSpec, GraphSpec, Precision
@@ -58,7 +59,8 @@ class Quantized:
 def quantize(bundle: Bundle, scheme: Scheme | Mixture, observed: Observed, folder: Path, small_rings: bool = False,
              tell: Tell = untold) -> list[Quantized]:  # fmt: skip
     """Write the bundle's quantized twin into ``folder``, which is there and empty; hands on what became of layers.
-    ``small_rings``: keys and values are kept in 8 bits."""
+    ``small_rings``: keys and values are kept in 8 bits. InputError where the scheme's target refuses what a graph holds
+    (its node is named)."""
     manifest, done = bundle.manifest, []
     copy_files(bundle, folder, graphs=False)
     (folder / "graphs").mkdir(exist_ok=True)
@@ -72,6 +74,9 @@ def quantize(bundle: Bundle, scheme: Scheme | Mixture, observed: Observed, folde
         if layers:
             spec = _described(spec, model, scheme.precision(spec.name))
             model.metadata_props[graph.PRECISION] = spec.precision.words
+        refused = refuse(model, spec.name, spec.lengths, scheme.target)
+        if refused is not None:
+            raise InputError(f"{said(refused)}; nothing is written: {scheme.target} would not run it ({refused.rule})")
         graph.save(model, folder / "graphs", spec.name)
         specs.append(spec)
         done += layers
