@@ -8,7 +8,7 @@ Receives the names of a scheme and a target; hands on a :class:`Plan` per layer:
            solver's ends, the first and the last of the Transformer's layers, and what does not divide into blocks, in 8
            bits
     fp16   every product in half precision; norms, softmax and what is added up between layers stay in float, so that
-           nothing overflows between them
+           nothing overflows between them; so does a product whose input or output came near fp16's range
     bf16   the same in bf16, whose range is a float's; but for ConvTranspose, which no builder of TensorRT takes in
            bf16: it stays in float (three layers of the demo's voice, 3 % of all its weights)
     fp8    as int8 with a constant range of inputs, in E4M3; what int8 only stores is in half precision

@@ -1,6 +1,6 @@
-"""python -m tests.parsers --build FOLDER --parse FOLDER: real parsers and builders take every graph that we make
+"""python -m tests.parsers --tiny BUNDLE --build FOLDER --parse FOLDER: real parsers take every graph that we make
 
-Makes the graphs of every preset (the large one with two layers and fewer tokens: the layers are alike) in float32 and
+Takes the graphs of every preset (the large one's with two layers and fewer tokens: the layers are alike) in float32 and
 in every scheme that a board computes with, and asks TensorRT-RTX in folders that ``pip install --target`` made: with
 ``--build`` each graph is parsed and built for a board's compute capability, with ``--parse`` parsed alone (of the
 generation before, whose builder asks for a device where numbers are quantized). Prints a table; status 1 where a graph
@@ -15,7 +15,6 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
@@ -26,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_streamer.export.onnx_files import write_graph
-from edge_streamer.export.wan_streamer.config import PRESETS, Config
+from edge_streamer.export.wan_streamer.config import PRESETS
 from edge_streamer.export.wan_streamer.graphs import plan_graphs
 from edge_streamer.export.wan_streamer.model import build
 from edge_streamer.export.write import Origin, manifest_of
@@ -37,42 +36,48 @@ from edge_streamer.quantization.lint.parsers import Answer, Job, ask
 from edge_streamer.quantization.make import rewrite
 from edge_streamer.quantization.schemes import BOARDS, Scheme
 from edge_streamer.quantization.vocabulary import SCHEMES, SchemeName, Target
+from edge_streamer.runtime.bundle.reader import Bundle
+from edge_streamer.runtime.bundle.shipped import bundle_path
 
 ORIN, THOR = "SM86", "SM120"
 """The nearest to an Orin's 8.7 and a Thor's 11.0 that its builder knows."""
-LARGE, FEW_LAYERS, FEW_TOKENS = 12, 2, 8192
-"""A preset of more layers than the first gets the others."""
+FEW_LAYERS, FEW_TOKENS = 2, 8192
+Graph = tuple[str, Path, tuple[int, ...]]
+"""Name, file, lengths."""
 
 
-def configs() -> Iterator[Config]:
-    """Every preset, cut where it is large."""
-    for config in PRESETS.values():
-        few = replace(config.transformer, layers=min(config.transformer.layers, FEW_LAYERS))
-        large = config.transformer.layers > LARGE
-        yield replace(config, transformer=few, vocabulary=FEW_TOKENS) if large else config
+def of_bundle(path: Path) -> list[Graph]:
+    """The graphs of a float32 bundle."""
+    bundle = Bundle.open(path)
+    return [(spec.name, bundle.file(spec.file), spec.lengths) for spec in bundle.manifest.graphs]
 
 
-def write_all(config: Config, folder: Path) -> list[Job]:
-    """The graphs of a preset in float32 and in every scheme, as jobs of the boards that compute with it."""
-    model = build(config, 0)
+def of_large(folder: Path) -> list[Graph]:
+    """The graphs of the large preset, cut, exported into ``folder``."""
+    large = PRESETS["qwen2.5-0.5b"]
+    few = replace(large.transformer, layers=FEW_LAYERS)
+    model = build(replace(large, transformer=few, vocabulary=FEW_TOKENS), 0)
     manifest = manifest_of(model, Origin("random", "Apache-2.0"))
-    jobs = []
-    for plan in plan_graphs(model):
+    plans = plan_graphs(model)
+    for plan in plans:
         write_graph(plan, folder, manifest)
-        path = folder / f"{plan.name}.onnx"
-        jobs.append(Job(f"{config.preset} float32 {plan.name}", path, plan.lengths, (ORIN,)))
-        for scheme in SCHEMES:
-            jobs.append(_write(config.preset, path, plan.name, plan.lengths, scheme))
-    return jobs
+    return [(plan.name, folder / f"{plan.name}.onnx", plan.lengths) for plan in plans]
 
 
-def _write(preset: str, path: Path, name: str, lengths: tuple[int, ...], scheme: SchemeName) -> Job:
+def jobs_of(preset: str, graphs: list[Graph], folder: Path) -> list[Job]:
+    """Graphs of a preset, and in every scheme in ``folder``, as jobs of the boards that compute with it."""
+    floats = [Job(f"{preset} float32 {name}", path.resolve(), lengths, (ORIN,)) for name, path, lengths in graphs]
+    return floats + [_write(preset, folder, one, scheme) for one in graphs for scheme in SCHEMES]
+
+
+def _write(preset: str, folder: Path, one: Graph, scheme: SchemeName) -> Job:
+    name, path, lengths = one
     model = graph.load(path)
     board = ORIN if "orin" in BOARDS.get(scheme, ("orin",)) else THOR
     target: Target = "orin" if board == ORIN else "thor"
     with patch.object(rounding, "compensated", _nearest), patch.object(rounding, "migrated", _unmoved):
         rewrite(model, name, Scheme(scheme, target), _Made(name, graph.layers(model)))
-    folder = path.parent / scheme
+    folder = folder / scheme
     folder.mkdir(exist_ok=True)
     graph.save(model, folder, name)
     return Job(f"{preset} {scheme} {name}", folder / f"{name}.onnx", lengths, (board,))
@@ -106,16 +111,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="real parsers and builders of TensorRT take every graph that we make")
     parser.add_argument("--build", type=Path, required=True, help="the folder of a TensorRT-RTX that builds")
     parser.add_argument("--parse", type=Path, help="the folder of one that parses alone")
+    parser.add_argument("--tiny", type=Path, required=True, help="a bundle of the preset tiny, in float32")
     args = parser.parse_args()
     start = time.perf_counter()
     built, parsed, wrong = [], [], []
     # A preset's graphs are asked about while the next one's are made: the library computes on one core.
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(1) as pool:
-        for config in configs():
-            folder = Path(scratch) / config.preset
+        for preset in PRESETS:
+            folder = Path(scratch) / preset
             folder.mkdir()
-            jobs = write_all(config, folder)
-            print(f"{config.preset}: {len(jobs)} graphs are made ({time.perf_counter() - start:.0f} s)", flush=True)
+            ready = {"tiny": args.tiny, "demo": bundle_path(floats=True)}.get(preset)
+            jobs = jobs_of(preset, of_bundle(ready) if ready else of_large(folder), folder)
+            print(f"{preset}: {len(jobs)} graphs are made ({time.perf_counter() - start:.0f} s)", flush=True)
             small = [replace(job, name=f"{job.name} for an Orin", boards=(ORIN,)) for job in jobs
                      if job.name.split()[1:] in (["fp8", "core"], ["nvfp4", "core"])]  # fmt: skip
             wrong += [job.name for job in small]

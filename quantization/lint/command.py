@@ -55,7 +55,8 @@ def _show(found: Lint) -> None:
     for parser in found.parsers:
         did = "parsed and built" if parser.built else "parsed"
         say(f"{parser.name} {did} {parser.graphs} graphs in {parser.seconds:.0f} s, without a GPU")
-    verdict = "ok" if found.ok else f"refused, for {len(found.refusals)} reasons"
+    count = len(found.refusals)
+    verdict = "ok" if found.ok else f"refused, for {count} reason{'s' * (count > 1)}"
     say(f"{found.bundle} for {found.target}: {verdict} ({found.graphs} graphs, {found.nodes} nodes)")
     refusing = Counter(name for one in found.refusals for name in one.targets)
     if found.target == PORTABLE and refusing:
