@@ -144,10 +144,10 @@ def _shown(model: ir.Model, output: str, value: ir.Value) -> TensorSpec:
 
 def _largest(model: ir.Model, output: str, value: ir.Value) -> TensorSpec:
     """The largest magnitude of ``value`` becomes the graph's last output, as ``output``."""
-    flat, first = (constant(model, ir.Tensor(np.array([n], np.int64), name=f"peak.{n}")) for n in (-1, 0))
+    flat = constant(model, ir.Tensor(np.array([-1], np.int64), name=f"{PEAK}flat"))
     size = ir.node("Abs", [value], name=f"{output}.size")
     row = ir.node("Reshape", [size.outputs[0], flat], name=f"{output}.row")
-    most = ir.node("ReduceMax", [row.outputs[0], first], name=output)
+    most = ir.node("ReduceMax", [row.outputs[0]], name=output)  # of all axes: so written, every opset has it
     for node in (size, row, most):
         node.outputs[0].name = str(node.name)
         model.graph.append(node)
