@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from edge_streamer.quantization import graph as graphs
 from edge_streamer.quantization.lint.parsers import Job, ask
-from edge_streamer.quantization.lint.rules import FOR_CPUS, Finding, refusals, typed
+from edge_streamer.quantization.lint.rules import FOR_CPUS, Finding, lacks, refusals, typed
 from edge_streamer.quantization.lint.targets import QUANTIZED_FOR, Board, LintTarget, named
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.engines.contract import GraphFile
@@ -79,7 +79,7 @@ def lint(bundle: Bundle, target: str, board: Board | None = None, build: bool = 
         format=FORMAT, bundle=bundle.manifest.name, hash=bundle.hash, target=target,
         board=board.name if board else None,
         ok=not found, graphs=len(bundle.manifest.graphs), nodes=nodes, for_cpus=bool(operators & {*FOR_CPUS}),
-        refusals=found, notes=together(notes), parsers=asked,
+        refusals=found, notes=together(notes, words=True), parsers=asked,
     )  # fmt: skip
 
 
@@ -91,11 +91,12 @@ def _fitting(target: str, board: Board | None) -> tuple[LintTarget, ...]:
     return fitting
 
 
-def together(findings: Iterable[Finding]) -> list[Finding]:
-    """Those that several targets share, once; the first one's words are kept."""
-    found: dict[tuple[str, str, str, str], Finding] = {}
+def together(findings: Iterable[Finding], words: bool = False) -> list[Finding]:
+    """Those that several targets share, once; the first one's words are kept, or where ``words`` count they are the
+    same."""
+    found: dict[tuple[str, ...], Finding] = {}
     for one in findings:
-        key = (one.graph, one.node, one.operator, one.rule)
+        key = (one.graph, one.node, one.operator, one.rule, one.words if words else "")
         before = found.get(key, msgspec.structs.replace(one, targets=()))
         found[key] = msgspec.structs.replace(before, targets=tuple(dict.fromkeys(before.targets + one.targets)))
     return list(found.values())
@@ -144,17 +145,18 @@ def _ask(
 ) -> tuple[list[Finding], Parser]:
     version = ask(place, []).version
     builds = tuple(int(n) for n in version.split(".")[:2]) >= BUILDS_SINCE
-    jobs = []
+    jobs, fitting = [], {}
     for spec in bundle.manifest.graphs:
         model = typed(graphs.load(bundle.file(spec.file)))
-        fitting = tuple(dict.fromkeys(b.nearest for one, b in boards if not _notes(model, spec.lengths, one, b)))
-        jobs.append(Job(spec.name, bundle.file(spec.file).resolve(), spec.lengths, fitting if builds else ()))
+        fitting[spec.name] = [(target, b) for target, b in boards if not _noted(model, target, b)]
+        nearest = tuple(dict.fromkeys(b.nearest for _, b in fitting[spec.name]))
+        jobs.append(Job(spec.name, bundle.file(spec.file).resolve(), spec.lengths, nearest if builds else ()))
     answers = ask(place, jobs).answers
     name = f"TensorRT-RTX {version}"
     found = []
     for answer in answers:
         on = f" for {answer.board}" if answer.board else ""
-        targets = tuple(dict.fromkeys(t.name for t, b in boards if answer.board in (None, b.nearest)))
+        targets = tuple(dict.fromkeys(t.name for t, b in fitting[answer.graph] if answer.board in (None, b.nearest)))
         found += [
             Finding(graph=answer.graph, node=refused.node or answer.graph, operator=refused.operator, rule=answer.done,
                     words=f"{name}{on}: {refused.words}", targets=targets)
@@ -163,10 +165,10 @@ def _ask(
     return found, Parser(name, builds, len(jobs), round(sum(answer.seconds for answer in answers), 1))
 
 
-def _notes(model: ir.Model, lengths: Sequence[int], target: LintTarget, board: Board) -> bool:
-    """Whether ``board`` is one of those of a target that only a note is for: it is not built for."""
-    lacked = {note.words for note in refusals(model, "", lengths, target)[1]}
-    return any(words.startswith(board.about) for words in lacked)
+def _noted(model: ir.Model, target: LintTarget, board: Board) -> bool:
+    """Whether there is only a note that ``board`` lacks something, because another one of the target has it: it is not
+    built for."""
+    return lacks(model, board) and not all(lacks(model, other) for other in target.boards)
 
 
 def _ask_onnxruntime(bundle: Bundle) -> list[Finding]:

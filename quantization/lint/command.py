@@ -50,8 +50,12 @@ def _show(found: Lint) -> None:
 
     if found.refusals:
         _table(console, found.refusals)
+    notes: dict[tuple[str, tuple[str, ...]], list[Finding]] = {}
     for note in found.notes:
-        say(f"note: graph {note.graph!r}, node {note.node}: {note.words} (on {', '.join(note.targets)})")
+        notes.setdefault((note.words, note.targets), []).append(note)
+    for (words, targets), nodes in notes.items():
+        more = f" and {len(nodes) - 1} more" if len(nodes) > 1 else ""
+        say(f"note: {words} (on {', '.join(targets)}): graph {nodes[0].graph!r}, node {nodes[0].node}{more}")
     for parser in found.parsers:
         did = "parsed and built" if parser.built else "parsed"
         say(f"{parser.name} {did} {parser.graphs} graphs in {parser.seconds:.0f} s, without a GPU")

@@ -84,6 +84,11 @@ def typed(model: ir.Model) -> ir.Model:
     return copy
 
 
+def lacks(model: ir.Model, board: Board) -> bool:
+    """Whether ``model`` holds data of a type that ``board`` has no products for."""
+    return any(_type(v) in board.lacks for node in model.graph.all_nodes() for v in (*node.inputs, *node.outputs))
+
+
 @cache
 def table() -> dict[str, dict[str, Any]]:
     """Operator -> what TensorRT takes of it."""

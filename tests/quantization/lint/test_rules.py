@@ -137,6 +137,15 @@ def test_targets_that_share_a_refusal_are_told_together() -> None:
     assert one.targets == ("jetpack6.2", "jetpack7.1", "jetpack7.2", "jetpack7.2.2", "rtx")
 
 
+def test_notes_say_for_each_target_what_lacks() -> None:
+    model = typed(PLANTED["FP8 for Orin"][0])
+    notes = [one for target in named("portable") for one in refusals(model, "g", (), target)[1]]
+    assert {one.words: one.targets for one in together(notes, words=True)} == {
+        "an Orin does not compute in float8e4m3fn": ("jetpack7.2", "jetpack7.2.2"),
+        "a card before Ada does not compute in float8e4m3fn": ("rtx",),
+    }
+
+
 def test_the_table_knows_its_operators() -> None:
     assert len(table()) > 190
     assert table()["MatMulInteger"] == {"refused": True}
