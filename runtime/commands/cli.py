@@ -80,6 +80,11 @@ COMMANDS = {
         "bundles", "edge_streamer.runtime.commands.check",
         "replay a bundle's golden units here and say how far the answers differ",
     ),
+    "lint": _Entry(
+        "bundles", "edge_streamer.quantization.lint.command",
+        "say node by node what a board's TensorRT, or a CPU, refuses of a bundle",
+        options="edge_streamer.quantization.lint.options", extra="quantize",
+    ),
     "build": _Entry(
         "bundles", "edge_streamer.runtime.commands.build", "build a bundle's engines on this device, ahead of time"
     ),
