@@ -42,8 +42,13 @@ PLAYS = 4
 
 
 @pytest.fixture(params=ENGINES)
-def engine(request: pytest.FixtureRequest) -> Engine:
-    return ENGINES[request.param]()
+def make(request: pytest.FixtureRequest) -> Callable[[], Engine]:
+    return ENGINES[request.param]
+
+
+@pytest.fixture
+def engine(make: Callable[[], Engine]) -> Engine:
+    return make()
 
 
 @pytest.fixture(params=FAULTY)
@@ -133,16 +138,18 @@ REFUSED: dict[str, Write] = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_what_a_tape_cannot_do_is_refused_when_it_is_written(engine: Engine, table: Table, what: str) -> None:
+def test_what_a_tape_cannot_do_is_refused_when_it_is_written(
+    engine: Engine, make: Callable[[], Engine], table: Table, what: str
+) -> None:
     with pytest.raises(EngineError, match=r"(was|were) to be"):
-        REFUSED[what](engine, type(engine)(), table, engine.tape("tape"))
+        REFUSED[what](engine, make(), table, engine.tape("tape"))
 
 
-def test_another_engines_run_is_refused(engine: Engine, made_counter: Path) -> None:
+def test_another_engines_run_is_refused(engine: Engine, make: Callable[[], Engine], made_counter: Path) -> None:
     graph, spec = opened(engine, made_counter, "second")
     run = graph.bind(*sides(engine, spec))
     with pytest.raises(EngineError, match="did not make was to be in a run of graph 'second'"):
-        type(engine)().tape("tape").run("second", run)
+        make().tape("tape").run("second", run)
 
 
 def test_a_number_that_is_not_finite_is_told_by_its_run(engine: Engine, made_counter: Path) -> None:
