@@ -48,8 +48,8 @@ def main(args: argparse.Namespace) -> int:
         path = chosen(args)
         _check_out(args, {BUNDLE: path})
         bundle = Bundle.open(path)
-        made = plan(bundle.manifest, products(bundle), board, args.scheme or AS_IT_IS, args.steps, lint(bundle, board),
-                    str(bundle.path), bundle.hash)  # fmt: skip
+        made = plan(bundle.manifest, products(bundle), board, args.scheme or AS_IT_IS, args.steps,
+                    lint(bundle, board, args.scheme or AS_IT_IS), str(bundle.path), bundle.hash)  # fmt: skip
         page = render(made)
     if args.out:
         with replacing(args.out) as partial:
@@ -78,13 +78,17 @@ def _check_out(args: argparse.Namespace, inputs: dict[str, Path]) -> None:
     check_outputs({"--out": args.out} if args.out else {}, inputs)
 
 
-def lint(bundle: Bundle, board: Board) -> Refusal:
+def lint(bundle: Bundle, board: Board, scheme: str = AS_IT_IS) -> Refusal:
     """Whether the bundle's graphs would build on ``board``, as far as it can be told here."""
+    target = "thor" if board.family == "thor" else "orin"
+    if scheme != AS_IT_IS:
+        return Refusal(looked=False, builds=None, words=f"quantize --scheme {scheme} --target {target} looks whether its "
+                       "graphs build when it makes them")  # fmt: skip
     cpu = next((graph.name for graph in bundle.manifest.graphs if graph.precision.dynamic), None)
     if cpu is not None:
         return Refusal(looked=True, builds=False, words=(
             f"graph {cpu!r} is quantized for CPUs, and TensorRT refuses it: quantize the float32 bundle with --target "
-            f"{'thor' if board.family == 'thor' else 'orin'}. The times are of the same numbers in graphs that it takes"
+            f"{target}. The times are of the same numbers in graphs that it takes"
         ))  # fmt: skip
     try:
         check: Any = import_module(LINT)
@@ -94,7 +98,7 @@ def lint(bundle: Bundle, board: Board) -> Refusal:
             raise
         return Refusal(looked=False, builds=None, words="nobody looked whether its graphs build there: "
                        "edge-streamer lint does, with pip install 'edge-streamer[quantize]'")  # fmt: skip
-    found = check.lint(bundle, LINT_TARGET, targets.BOARDS["thor" if board.family == "thor" else "orin"])
+    found = check.lint(bundle, LINT_TARGET, targets.BOARDS[target])
     if found.ok:
         return Refusal(looked=True, builds=True, words=f"no graph has anything that {LINT_TARGET} refuses")
     return Refusal(looked=True, builds=False, words=check.said(found.refusals[0]))

@@ -13,6 +13,7 @@ them, with all that goes beside them, are a decoder's layer.
 from __future__ import annotations
 
 import mmap
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -33,8 +34,8 @@ LAYER_PRODUCTS = 9
 """Of a decoder's layer: seven with weights, two of attention."""
 STEPS = "default_steps"
 MOST_STEPS = 64
-PRODUCTS = {b"MatMul", b"Gemm", b"Conv", b"ConvTranspose", b"MatMulInteger", b"ConvInteger", b"DynamicQuantizeMatMul",
-            b"MatMulIntegerToFloat", b"MatMulNBits"}  # fmt: skip
+PRODUCTS = {"MatMul", "Gemm", "Conv", "ConvTranspose", "MatMulInteger", "ConvInteger", "DynamicQuantizeMatMul",
+            "MatMulIntegerToFloat", "MatMulNBits"}  # fmt: skip
 BUILD = 4
 """Times its weights that the largest graph takes while TensorRT builds it."""
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1, "uint8": 1, "int32": 4, "int64": 8, "bool": 1}
@@ -59,21 +60,25 @@ class Memory:
         return self.weights + self.embeddings + self.states + self.tensors
 
 
+def operators(bundle: Bundle) -> dict[str, Counter[str]]:
+    """Graph -> how often its file holds each operator. BundleError where a file cannot be read."""
+    return {graph.name: _operators(bundle, graph) for graph in bundle.manifest.graphs}
+
+
 def products(bundle: Bundle) -> dict[str, int]:
     """Graph -> products with weights or states that its file holds. BundleError where a file cannot be read."""
-    return {graph.name: _products(bundle, graph) for graph in bundle.manifest.graphs}
+    return {name: sum(found[one] for one in PRODUCTS) for name, found in operators(bundle).items()}
 
 
-def _products(bundle: Bundle, graph: GraphSpec) -> int:
+def _operators(bundle: Bundle, graph: GraphSpec) -> Counter[str]:
     path = bundle.file(graph.file)
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return sum(
-                data[first:last] in PRODUCTS
-                for inner, start, end in _inside(data, 0, len(data), 7)  # the graph
-                for node, begin, stop in _inside(data, start, end, 1)
-                for kind, first, last in _inside(data, begin, stop, 4)
-                if inner and node and kind
+            return Counter(
+                data[first:last].decode("utf-8")
+                for _, start, end in _inside(data, 0, len(data), 7)  # the graph
+                for _, begin, stop in _inside(data, start, end, 1)  # its nodes
+                for _, first, last in _inside(data, begin, stop, 4)  # their operators
             )
     except (OSError, ValueError) as error:
         raise BundleError(f"{path} cannot be read as an ONNX file ({error}); export the bundle again") from None

@@ -41,7 +41,7 @@ def render(made: Plan) -> str:
             ("kernels", "what starting and awaiting its kernels takes, on top."),
         ]),
         "<h2>Memory</h2>", _memory(made),
-        "<h2>The boards</h2>", wide(_boards()),
+        "<h2>The boards</h2>", _boards(),
     ]  # fmt: skip
     return document(f"{made.bundle} on {made.board_title}", parts)
 
@@ -57,7 +57,7 @@ def render_shape(made: ShapePlan) -> str:
     parts = [
         f"<h1>{escape(shape_headline(made))}</h1>", f'<p class="facts">{escape(facts)}</p>',
         f"<h2>One pass of {shape.tokens} token{'s' * (shape.tokens > 1)}</h2>", wide(_shapes(made.table)),
-        "<h2>The boards</h2>", wide(_boards()),
+        "<h2>The boards</h2>", _boards(),
     ]  # fmt: skip
     return document(f"{made.model} on {made.chosen.board_title}", parts)
 
@@ -155,8 +155,10 @@ def _boards() -> str:
     rows = [
         (escape(board.title), f"{board.bandwidth / 1e9:g}", f"{board.rates['fp16'] / 1e12:.1f}",
          f"{board.rates['int8'] / 1e12:.0f}", f"{board.rates['nvfp4'] / 1e12:.0f}" if "nvfp4" in board.rates else "-",
-         f"{board.clock_ghz * 1e3:.0f}", size_text(board.usable_bytes), board.source.removeprefix("https://"))
+         f"{board.clock_ghz * 1e3:.0f}", size_text(board.usable_bytes), "")
         for board in BOARDS.values()
     ]  # fmt: skip
-    head = ("board", "GB/s", "16 bits, T/s", "8 bits, T/s", "NVFP4, T/s", "MHz", "memory left", "source")
-    return table(head, rows)
+    head = ("board", "GB/s", "16 bits, T/s", "8 bits, T/s", "NVFP4, T/s", "MHz", "memory left", "")
+    sources = dict.fromkeys(board.source.removeprefix("https://") for board in BOARDS.values())
+    told = ", ".join(escape(source) for source in sources)
+    return wide(table(head, rows)) + f'<p class="facts">Dense arithmetic, the fastest power mode. From: {told}</p>'
