@@ -82,8 +82,8 @@ def lint(bundle: Bundle, board: Board, scheme: str = AS_IT_IS) -> Refusal:
     """Whether the bundle's graphs would build on ``board``, as far as it can be told here."""
     target = "thor" if board.family == "thor" else "orin"
     if scheme != AS_IT_IS:
-        return Refusal(looked=False, builds=None, words=f"quantize --scheme {scheme} --target {target} looks whether its "
-                       "graphs build when it makes them")  # fmt: skip
+        return Refusal(looked=False, builds=None, words=f"quantize --scheme {scheme} --target {target} looks "
+                       "whether its graphs build when it makes them")  # fmt: skip
     cpu = next((graph.name for graph in bundle.manifest.graphs if graph.precision.dynamic), None)
     if cpu is not None:
         return Refusal(looked=True, builds=False, words=(

@@ -28,7 +28,7 @@ from edge_streamer.runtime.profile.graphs import (
     with_steps,
     works,
 )
-from edge_streamer.runtime.profile.predict import Binds, Shares, Time, run_time, shares_of
+from edge_streamer.runtime.profile.predict import Binds, Shares, Time, computed_in, run_time, shares_of
 from edge_streamer.runtime.profile.schemes import AS_IT_IS, SCHEMES, computed
 from edge_streamer.runtime.profile.shape import Shape, work_of
 from edge_streamer.runtime.profile.work import Work
@@ -216,7 +216,7 @@ def binds(found: Mapping[Work, Time]) -> Binds:
 
 def _graph(work: Work, time: Time) -> GraphTime:
     return GraphTime(
-        graph=work.name, numbers=work.numbers, runs=work.runs, operations=work.operations + work.attention,
+        graph=work.name, numbers=computed_in(work.numbers), runs=work.runs, operations=work.operations + work.attention,
         moved_bytes=work.moved_bytes, run_ms=1e3 * time.seconds, unit_ms=1e3 * work.runs * time.seconds,
         memory_ms=1e3 * time.memory, compute_ms=1e3 * time.compute, kernels_ms=1e3 * time.kernels, binds=time.binds,
     )  # fmt: skip

@@ -95,7 +95,7 @@ class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         context = (CONTEXT if self.tokens == 1 else 0) if self.context is None else self.context
         return msgspec.structs.replace(
             self, heads=heads, kv_heads=self.kv_heads or heads, head_size=self.head_size or max(1, self.width // heads),
-            feed_forward=self.feed_forward or -(-8 * self.width // 3) // 256 * 256 or 256, context=context,
+            feed_forward=self.feed_forward or -(-8 * self.width // 768) * 256, context=context,
         )  # fmt: skip
 
     @property

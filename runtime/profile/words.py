@@ -16,9 +16,9 @@ VERDICTS: dict[Verdict, str] = {
     "holds": "holds", "close": "is close to", "misses": "misses", "too large": "does not fit for", "not computed": "-",
 }  # fmt: skip
 WAITS: dict[Binds, str] = {
-    "memory": "bytes that are moved: fewer bits help, a shorter window where it is long",
-    "compute": "products: numbers that the board multiplies faster help, and fewer solver steps",
-    "kernels": "kernels that start one after another: fewer solver steps help, fewer bits do not",
+    "memory": "bytes that are moved: fewer bits help{window}",
+    "compute": "products: numbers that the board multiplies faster help{steps}",
+    "kernels": "kernels that start one after another: fewer bits do not help{steps}",
 }
 STRENGTH = {"float32": "float32 as TF32"}
 
@@ -36,11 +36,13 @@ def headline(made: Plan) -> str:
 
 def limits(made: Plan) -> list[str]:
     """What limits it, and how far it could go."""
+    window = "" if made.window_seconds is None else ", and a shorter window where it is long"
+    steps = "" if made.steps is None else ", fewer solver steps do" if made.binds == "kernels" else ", fewer steps too"
     lines = [
         {True: "It builds: ", False: "It does not build as it is: ", None: "Not known: "}[made.lint.builds]
         + made.lint.words
         + ".",
-        f"A unit waits most for {WAITS[made.binds]}.",
+        f"A unit waits most for {WAITS[made.binds].format(window=window, steps=steps)}.",
     ]
     if made.most_steps is not None:
         some = f"{made.most_steps}{' or more' if made.most_steps == MOST_STEPS else ''}"
