@@ -129,7 +129,7 @@ def _table(title: str, *columns: str) -> Any:
 
     table = Table(title=title, box=box.SIMPLE, title_justify="left")
     for column in columns:
-        table.add_column(column.removesuffix(" >"), justify="right" if column.endswith(">") else "left")
+        table.add_column(column.removesuffix(" >"), justify="right" if column.endswith(">") else "left", no_wrap=True)
     return table
 
 
@@ -157,11 +157,13 @@ def _memory_table(made: Plan) -> Any:
 
 def _verdicts(made: Plan) -> Any:
     schemes = list(dict.fromkeys(row.scheme for row in made.table))
-    table = _table(f"Unit time by board and scheme, of {made.deadline_ms:g} ms", "board", *(f"{s} >" for s in schemes))
+    title = f"Milliseconds of a unit by board and scheme; where no word says otherwise it holds {made.deadline_ms:g} ms"
+    table = _table(title, "board", *(f"{scheme} >" for scheme in schemes))
     for board in dict.fromkeys(row.board for row in made.table):
         rows = [row for row in made.table if row.board == board]
         table.add_row(board, *(
-            row.verdict if row.unit_ms is None else f"{row.unit_ms:.1f} ms, {row.verdict}" for row in rows
+            "-" if row.unit_ms is None else f"{row.unit_ms:.1f}" if row.verdict == "holds" else
+            f"{row.verdict} {row.unit_ms:.1f}" for row in rows
         ))  # fmt: skip
     return table
 

@@ -78,11 +78,11 @@ def picture(made: Plan) -> str:
         at += width
     deadline = WIDE * made.deadline_ms / most
     line = (
+        f'<rect x="0" y="{TOP}" width="{deadline:.1f}" height="{HIGH - TOP - LABELS}" fill="none" stroke="#ccd"/>'
         f'<line x1="{deadline:.1f}" x2="{deadline:.1f}" y1="{TOP - 8}" y2="{HIGH - LABELS + 4}" stroke="#c02626" '
-        'stroke-dasharray="5 4"/>'
+        'stroke-width="2" stroke-dasharray="5 4"/>'
         f'<text x="{deadline:.1f}" y="{TOP - 14}" font-size="12" fill="#c02626" text-anchor="end">'
         f"{made.deadline_ms:g} ms</text>"
-        f'<rect x="0" y="{TOP}" width="{deadline:.1f}" height="{HIGH - TOP - LABELS}" fill="none" stroke="#ccd"/>'
         f'<text x="0" y="{HIGH - 4}" font-size="12" fill="#667">0</text>'
         f'<text x="{at:.1f}" y="{HIGH - 4}" font-size="12" fill="#1c2030">{made.unit_ms:.1f} ms</text>'
     )
