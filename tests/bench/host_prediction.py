@@ -22,12 +22,13 @@ from rich.table import Table
 
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.bundle.shipped import bundle_path
+from edge_streamer.runtime.engines import tape
 from edge_streamer.runtime.machine import machine
 from edge_streamer.runtime.profile.graphs import operators
 from edge_streamer.runtime.profile.host import host_times
 from edge_streamer.runtime.profile.limits import Limits, measure
 from edge_streamer.runtime.session.snapshot import load_snapshot
-from tests.bench.engines import made_start, made_units, make
+from tests.bench.engines import Ours, made_start, made_units
 
 MOST = 0.2
 """Largest error that is wanted."""
@@ -73,18 +74,23 @@ def higher(one: Limits, other: Limits) -> Limits:
 
 
 def unit_seconds(bundle: Bundle, count: int, wall: bool) -> float:
-    """Of the fastest of ``count`` units, their rings full."""
-    clock = time.perf_counter if wall else time.process_time
+    """Of a unit's runs, their rings full: the fastest of ``count`` of each, summed. What the host does between them is
+    a few percent, and not in the prediction either."""
     with tempfile.TemporaryDirectory() as folder:
         start = Path(folder) / "start.npz"
         made_start(bundle).save(start)
-        way = make("ours", bundle, load_snapshot(start), 1)
-    units, times = made_units(bundle), []
-    for n in range(WARM_UNITS + count):
-        begin = clock()
-        way.step(units[n % len(units)])
-        times.append(clock() - begin)
-    return min(times[WARM_UNITS:])
+        way = Ours(bundle, load_snapshot(start), 1)
+    units, fastest = made_units(bundle), dict[str, float]()
+    clock, tape.perf_counter = tape.perf_counter, time.perf_counter if wall else time.process_time
+    try:
+        with way.session.recording(lambda *_: None):  # a play is timed run by run where somebody watches
+            for n in range(WARM_UNITS + count):
+                way.step(units[n % len(units)])
+                for name, seconds in way.session.place.meter.last.runs.items() if n >= WARM_UNITS else ():
+                    fastest[name] = min(seconds, fastest.get(name, seconds))
+    finally:
+        tape.perf_counter = clock
+    return sum(fastest.values())
 
 
 if __name__ == "__main__":
