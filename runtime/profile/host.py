@@ -27,6 +27,8 @@ CONVOLVE = 0.85
 """Share of a convolution's rate that a codec's reach, which are of many sizes."""
 NODES = 3.0
 """How much longer an operator takes than one that does nothing: it has tensors to go through."""
+FUSED = 2
+"""Operators that become one with a product of integers: its scales' multiplications."""
 FREE = ("DequantizeLinear", "Cast", "Constant", "Reshape", "Unsqueeze", "Squeeze", "DynamicQuantizeLinear")
 """Operators that are folded, fused or only rename."""
 
@@ -42,6 +44,7 @@ def _seconds(work: Work, manifest: Manifest, found: Mapping[str, Counter[str]], 
     kind: Kind = "int8" if work.numbers == "int8" else "float32"
     cached = graph.weight_bytes <= CACHE_BYTES
     nodes = sum(count for name, count in operators.items() if name not in FREE)
+    nodes -= FUSED * operators["MatMulInteger"]
     if operators["Conv"] > operators["MatMul"] + operators["MatMulInteger"]:
         return work.operations / (limits.convolve * CONVOLVE) + nodes * NODES * limits.node
     states = work.moved_bytes - graph.weight_bytes
