@@ -169,7 +169,8 @@ def _verdicts(made: Plan) -> Any:
 
 
 def _shape_table(made: ShapePlan) -> Any:
-    table = _table(f"One pass of {made.shape.tokens} tokens", "board", "ms >", "tokens a second >", "bytes >",
+    some = f"{made.shape.tokens} token{'s' * (made.shape.tokens > 1)}"
+    table = _table(f"One pass of {some}", "board", "ms >", "tokens a second >", "bytes >",
                    "products >", "kernels >", "waits for", "memory")  # fmt: skip
     for row in made.table:
         if row.pass_ms is None or row.tokens_per_second is None or row.binds is None:
