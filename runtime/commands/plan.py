@@ -26,8 +26,8 @@ from edge_streamer.runtime.profile.boards import Board, board_named
 from edge_streamer.runtime.profile.graphs import products
 from edge_streamer.runtime.profile.page import render, render_shape
 from edge_streamer.runtime.profile.plan import Plan, Refusal, ShapePlan, plan, plan_shape
-from edge_streamer.runtime.profile.schemes import AS_IT_IS
 from edge_streamer.runtime.profile.shape import read_shape
+from edge_streamer.runtime.profile.vocabulary import AS_IT_IS
 from edge_streamer.runtime.profile.words import headline, limits, shape_headline
 from edge_streamer.runtime.streams import as_text
 

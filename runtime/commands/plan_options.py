@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edge_streamer.runtime.commands.named_bundle import add_bundle
 from edge_streamer.runtime.profile.boards import BOARDS
-from edge_streamer.runtime.profile.schemes import AS_IT_IS, SCHEMES
+from edge_streamer.runtime.profile.vocabulary import AS_IT_IS, SCHEMES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

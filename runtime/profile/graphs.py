@@ -26,7 +26,8 @@ from edge_streamer.runtime.bundle.manifest import CarrySpec, GraphSpec, Manifest
 from edge_streamer.runtime.bundle.memory import wanted_bytes
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.errors import BundleError, InputError
-from edge_streamer.runtime.profile.schemes import AS_IT_IS, Stored, as_it_is, stored
+from edge_streamer.runtime.profile.schemes import Stored, as_it_is, stored
+from edge_streamer.runtime.profile.vocabulary import AS_IT_IS
 from edge_streamer.runtime.profile.work import Work
 from edge_streamer.runtime.programs.registry import runs
 

@@ -29,8 +29,9 @@ from edge_streamer.runtime.profile.graphs import (
     works,
 )
 from edge_streamer.runtime.profile.predict import Binds, Shares, Time, computed_in, run_time, shares_of
-from edge_streamer.runtime.profile.schemes import AS_IT_IS, SCHEMES, computed
+from edge_streamer.runtime.profile.schemes import computed
 from edge_streamer.runtime.profile.shape import Shape, work_of
+from edge_streamer.runtime.profile.vocabulary import AS_IT_IS, SCHEMES
 from edge_streamer.runtime.profile.work import Work
 
 VERSION = 1

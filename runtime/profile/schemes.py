@@ -10,11 +10,8 @@ from dataclasses import dataclass
 
 from edge_streamer.runtime.bundle.manifest import GraphSpec, Precision
 from edge_streamer.runtime.profile.boards import Board, Numbers
+from edge_streamer.runtime.profile.vocabulary import SCHEMES
 
-AS_IT_IS = "bundle"
-"""The scheme that changes nothing."""
-SCHEMES = ("float32", "fp16", "bf16", "int8", "int4", "fp8", "nvfp4")
-"""What a plan compares, the most bits first."""
 CODECS = ("encode", "decode", "encode_agent")
 ENDS = ("solve_in", "solve_out")
 

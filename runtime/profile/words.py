@@ -10,7 +10,7 @@ from edge_streamer.runtime.profile.boards import BOARDS
 from edge_streamer.runtime.profile.graphs import MOST_STEPS
 from edge_streamer.runtime.profile.plan import LONGEST, MARGIN, Plan, ShapePlan, Verdict
 from edge_streamer.runtime.profile.predict import Binds
-from edge_streamer.runtime.profile.schemes import AS_IT_IS
+from edge_streamer.runtime.profile.vocabulary import AS_IT_IS
 
 VERDICTS: dict[Verdict, str] = {
     "holds": "holds", "close": "is close to", "misses": "misses", "too large": "does not fit for", "not computed": "-",

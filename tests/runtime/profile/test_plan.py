@@ -30,8 +30,9 @@ from edge_streamer.runtime.profile.graphs import (
 )
 from edge_streamer.runtime.profile.page import render, render_shape
 from edge_streamer.runtime.profile.plan import Plan, ShapePlan, judge, plan, plan_shape
-from edge_streamer.runtime.profile.schemes import AS_IT_IS, SCHEMES, numbers_of, stored
+from edge_streamer.runtime.profile.schemes import numbers_of, stored
 from edge_streamer.runtime.profile.shape import Shape
+from edge_streamer.runtime.profile.vocabulary import AS_IT_IS, SCHEMES
 from edge_streamer.runtime.profile.words import duration, headline, limits
 from tests.bundles import room_bundle
 
