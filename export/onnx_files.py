@@ -25,6 +25,8 @@ from onnx_ir.passes import common as passes
 from edge_streamer.export.metadata import describe
 from edge_streamer.export.wan_streamer.graphs import GraphPlan
 from edge_streamer.quantization.graph import save
+from edge_streamer.quantization.lint.check import refuse, said
+from edge_streamer.quantization.lint.targets import PORTABLE
 from edge_streamer.runtime.bundle.manifest import Manifest, TensorSpec
 from edge_streamer.runtime.errors import EdgeStreamerError
 
@@ -32,14 +34,6 @@ IR_VERSION, OPSET = 10, 21
 """The newest that ONNX Runtime 1.23 (JetPack 6's last) loads."""
 SCOPES = "pkg.torch.onnx.name_scopes"
 """Where torch's exporter leaves the modules that a node comes from, outermost first, and its own name."""
-PORTABLE = frozenset((
-    "Add", "ArgMax", "Cast", "Clip", "Concat", "Conv", "ConvTranspose", "Cos", "DepthToSpace",
-    "Div", "Expand", "Gather", "Gemm", "Less", "LessOrEqual", "Log", "MatMul", "Mul", "Neg",
-    "Pow", "ReduceMean", "Reshape", "Round", "Shape", "Sigmoid", "Sin", "Slice", "Softmax",
-    "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "TopK", "Transpose", "Unsqueeze", "Where",
-))  # fmt: skip
-"""The operators that our graphs may hold: all parsed by TensorRT 10.1 and later (its published operator list).
-Checked on paper only: no graph of ours has been built by TensorRT yet."""
 
 
 class ExportError(EdgeStreamerError):
@@ -49,12 +43,12 @@ class ExportError(EdgeStreamerError):
 def write_graph(plan: GraphPlan, folder: Path, manifest: Manifest) -> tuple[ir.Model, list[TensorSpec]]:
     """Export ``plan`` to ``folder/<name>.onnx`` and ``<name>.weights``, as a graph of the bundle of ``manifest``.
 
-    ExportError where an operator is not standard.
+    ExportError where a board or a CPU refuses it; the node is named, and nothing is written.
     """
     outputs = plan.output_specs()
     model = fresh(plan)
     describe(model, plan.name, plan.role, plan.lengths, manifest)
-    _check(plan.name, model)
+    _check(plan, model)
     save(model, folder, plan.name)
     return model, outputs
 
@@ -131,19 +125,10 @@ def name_nodes(model: ir.Model) -> None:
         counts[name] += 1
 
 
-def _check(name: str, model: ir.Model) -> None:
-    """Standard operators of our opset, nothing else."""
-    if model.opset_imports.get("", 0) > OPSET:
-        raise ExportError(f"graph {name!r} needs opset {model.opset_imports['']}; boards read at most {OPSET}")
-    foreign = sorted({f"{node.domain}.{node.op_type}" for node in model.graph.all_nodes() if node.domain})
-    if foreign or model.functions:
-        raise ExportError(f"graph {name!r} holds operators that no standard engine knows: {foreign}")
-    unknown = sorted({node.op_type for node in model.graph.all_nodes()} - PORTABLE)
-    if unknown:
-        raise ExportError(f"graph {name!r} holds operators that not every board's TensorRT parses: {unknown}")
-    for node in model.graph.all_nodes():  # the one thing TensorRT does with uint8
-        touched = [v for v in (*node.inputs, *node.outputs) if v is not None and v.dtype == ir.DataType.UINT8]
-        if touched and node.op_type != "Cast":
-            raise ExportError(
-                f"graph {name!r}: {node.op_type} touches the uint8 tensor {touched[0].name}; only Cast may"
-            )
+def _check(plan: GraphPlan, model: ir.Model) -> None:
+    """Nothing that a board's TensorRT, or a CPU, refuses."""
+    if model.functions:
+        raise ExportError(f"graph {plan.name!r} holds functions of its own; no engine of ours reads them")
+    refused = refuse(model, plan.name, plan.lengths, PORTABLE)
+    if refused is not None:
+        raise ExportError(f"{said(refused)}; nothing is written: a bundle is for every board ({refused.rule})")

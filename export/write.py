@@ -69,7 +69,7 @@ def export_bundle(
     steps = len(plans) + 3
     with new_folder(out) as folder:
         (folder / "graphs").mkdir()
-        specs, manifest = [], _manifest(model, origin)
+        specs, manifest = [], manifest_of(model, origin)
         for done, plan in enumerate(plans):
             progress(f"graph {plan.name}", done, steps)
             specs.append(_write_graph(plan, folder / "graphs", manifest))
@@ -126,7 +126,7 @@ def _write_embedding(model: WanStreamer, folder: Path) -> EmbeddingSpec:
                          width=shape[0], layout="column")  # fmt: skip
 
 
-def _manifest(model: WanStreamer, origin: Origin) -> Manifest:
+def manifest_of(model: WanStreamer, origin: Origin) -> Manifest:
     """All but graphs, token table, golden units and files."""
     now = datetime.datetime.now(datetime.timezone.utc)
     return Manifest(

@@ -1,9 +1,10 @@
 """What the layers of a bundle get to see on real streams.
 
 Receives a bundle and units of real recordings; hands on :class:`Observed`: for every layer how its inputs vary
-together, and how large each of them gets, per pass (the solver's steps are passes of their own), and for every ring how
-large keys and values get. The bundle runs through the project's own session, so that tails, rings and latents are where
-they are in use; only its graphs are opened from other files, which have their layers' inputs as further outputs.
+together, and how large each of them gets, per pass (the solver's steps are passes of their own), how large its output
+gets, and for every ring how large keys and values get. The bundle runs through the project's own session, so that
+tails, rings and latents are where they are in use; only its graphs are opened from other files, which have all that is
+looked at as further outputs.
 
 Raises InputError for a stream that shows nothing: no unit, or silence in all of them.
 """
@@ -19,7 +20,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from edge_streamer.quantization.graph import layers, load, save
+from edge_streamer.quantization.graph import constant, layers, load, save
 from edge_streamer.runtime.bundle.arrays import Array
 from edge_streamer.runtime.bundle.manifest import DType, TensorSpec
 from edge_streamer.runtime.bundle.reader import Bundle
@@ -68,10 +69,19 @@ class Seen:
 
 
 @dataclass
+class Peak:
+    """The largest magnitudes that a layer, of any operator, was given and gave."""
+
+    input: float = 0.0
+    output: float = 0.0
+
+
+@dataclass
 class Observed:
     """What a stream showed."""
 
     layers: dict[Key, Seen] = field(default_factory=dict)
+    peaks: dict[Key, Peak] = field(default_factory=dict)
     appended: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     """Output of `core` that goes to rings -> the largest magnitude of each head, [heads]."""
 
@@ -80,23 +90,37 @@ class Observed:
         peak = np.abs(array).max(tuple(range(1, array.ndim))).astype(np.float32)
         self.appended[name] = np.maximum(self.appended[name], peak) if name in self.appended else peak
 
+    def peak(self, key: Key, side: str, largest: float) -> None:
+        """A layer's ``side``, input or output, came to ``largest``; a NaN stays one."""
+        peak = self.peaks.setdefault(key, Peak())
+        setattr(peak, side, float(np.maximum(getattr(peak, side), largest)))
 
+
+PEAK = "peak."
+"""How outputs begin that are a layer's largest magnitude."""
 Watched = dict[str, list[Key]]
-"""Output of a watched graph -> the layers that have it as their input."""
+"""Output of a watched graph -> the layers that it shows something of."""
 
 
 def watched(file: GraphFile, folder: Path) -> tuple[GraphFile, Watched]:
     """The graph, written into ``folder``, with the inputs of every MatMul that has a weight of its own as further
-    outputs. BundleError where the file does not say what shape an input has."""
+    outputs, and the largest magnitudes of every such layer's input and output. BundleError where the file does not say
+    what shape an input has."""
     model, name = load(file.path), file.spec.name
     found: Watched = {}
     values: dict[str, ir.Value] = {}
+    peaks: dict[str, ir.Value] = {}
     for layer in layers(model):
+        for side, value in (("input", layer.input), ("output", layer.node.outputs[0])):
+            output = f"{PEAK}{side}.{name}.{value.name}"
+            peaks[output] = value
+            found.setdefault(output, []).append((name, layer.name))
         if layer.operator == "MatMul":
             output = f"seen.{name}.{layer.input.name}"  # of this graph alone: a recorder is not told which one ran
             values[output] = layer.input
             found.setdefault(output, []).append((name, layer.name))
     more = tuple(_shown(model, output, value) for output, value in values.items())
+    more += tuple(_largest(model, output, value) for output, value in peaks.items())
     save(model, folder, name)
     spec = msgspec.structs.replace(file.spec, outputs=file.spec.outputs + more)
     return GraphFile(folder / f"{name}.onnx", spec), found
@@ -118,6 +142,20 @@ def _shown(model: ir.Model, output: str, value: ir.Value) -> TensorSpec:
     return TensorSpec(name=output, dtype=dtype, shape=tuple(shape), axes=("",) * len(shape))
 
 
+def _largest(model: ir.Model, output: str, value: ir.Value) -> TensorSpec:
+    """The largest magnitude of ``value`` becomes the graph's last output, as ``output``."""
+    flat = constant(model, ir.Tensor(np.array([-1], np.int64), name=f"{PEAK}flat"))
+    size = ir.node("Abs", [value], name=f"{output}.size")
+    row = ir.node("Reshape", [size.outputs[0], flat], name=f"{output}.row")
+    most = ir.node("ReduceMax", [row.outputs[0]], name=output)  # of all axes: so written, every opset has it
+    for node in (size, row, most):
+        node.outputs[0].name = str(node.name)
+        model.graph.append(node)
+    most.outputs[0].shape, most.outputs[0].type = ir.Shape([1]), ir.TensorType(ir.DataType.FLOAT)
+    model.graph.outputs.append(most.outputs[0])
+    return TensorSpec(name=output, dtype="float32", shape=(1,), axes=("",))
+
+
 def observe(bundle: Bundle, units: Iterable[Unit]) -> Observed:
     """Run ``units`` through ``bundle`` and sum up what every MatMul with a weight of its own was given, and what went
     to the rings."""
@@ -129,6 +167,11 @@ def observe(bundle: Bundle, units: Iterable[Unit]) -> Observed:
         for output, array in outputs.items():
             if output.startswith("append."):
                 observed.append(output, array)
+            if output.startswith(PEAK):
+                side = output.removeprefix(PEAK).partition(".")[0]
+                for key in keys[output]:
+                    observed.peak(key, side, float(array[0]))
+                continue
             for key in keys.get(output, ()):
                 rows = np.asarray(array, np.float32).reshape(-1, array.shape[-1])
                 if key not in seen:

@@ -150,5 +150,8 @@ def _show(report: Report, advice: Advice, args: argparse.Namespace, page: Path) 
         shown.add_row("who speaks agrees", "", f"{free.same_states:.2%}", "on its own history")
     console = Console(file=sys.stdout)
     console.print(shown)
+    for layer in report.kept:
+        console.print(f"kept in float32: {layer['graph']} {layer['layer']}, {layer['kept']}", soft_wrap=True,
+                      highlight=False, markup=False)  # fmt: skip
     console.print(advice.words)
     console.print(f"the report is {page}; does it still behave?", soft_wrap=True, highlight=False, markup=False)

@@ -19,9 +19,10 @@ import numpy as np
 import onnx_ir as ir
 
 from edge_streamer.quantization import graph, qdq, rings, rounding
-from edge_streamer.quantization.calibrate import Key, Observed, Seen
+from edge_streamer.quantization.calibrate import Key, Observed, Peak, Seen
 from edge_streamer.quantization.emulate import stand_ins
 from edge_streamer.quantization.formats import FP16, INT8, Matrix, in_half, to_nearest
+from edge_streamer.quantization.lint.check import refuse, said
 from edge_streamer.quantization.schemes import CODECS, Mixture, Plan, Scheme
 from edge_streamer.quantization.vocabulary import Estimator
 from edge_streamer.runtime.bundle.manifest import EmbeddingSpec, GraphSpec, Precision
@@ -34,6 +35,9 @@ from edge_streamer.runtime.timing import Tell, untold
 
 ENDINGS = {"int8": "i8", "float16": "f16"}
 ROWS_AT_ONCE = 4096
+HEADROOM = 2
+"""Products in half precision get so many times the range that calibration saw of them: it does not see everything."""
+NOTHING_SEEN: Mapping[Key, Peak] = {}
 SMOOTHING = 0.5
 """SmoothQuant's share of the inputs' size that goes to the weights."""
 
@@ -53,25 +57,31 @@ class Quantized:
     """Share of its inputs that are beyond their range; None where the range is no constant."""
     largest: dict[str, float] = field(default_factory=dict)
     """Pass -> the largest of its inputs over calibration, before scales are moved."""
+    kept: str = ""
+    """Why it stayed in float32 though the scheme has fewer bits for it."""
 
 
 def quantize(bundle: Bundle, scheme: Scheme | Mixture, observed: Observed, folder: Path, small_rings: bool = False,
              tell: Tell = untold) -> list[Quantized]:  # fmt: skip
     """Write the bundle's quantized twin into ``folder``, which is there and empty; hands on what became of layers.
-    ``small_rings``: keys and values are kept in 8 bits."""
+    ``small_rings``: keys and values are kept in 8 bits. InputError where the scheme's target refuses what a graph holds
+    (its node is named)."""
     manifest, done = bundle.manifest, []
     copy_files(bundle, folder, graphs=False)
     (folder / "graphs").mkdir(exist_ok=True)
     specs = []
     for spec in manifest.graphs:
         model = graph.load(bundle.file(spec.file))
-        layers = rewrite(model, spec.name, scheme, observed.layers, tell)
+        layers = rewrite(model, spec.name, scheme, observed.layers, tell, observed.peaks)
         if small_rings and any(tensor.name.startswith("append.") for tensor in spec.outputs):
             rings.quantize_rings(model, manifest.states, observed.appended)
             spec = rings.described(spec)
-        if layers:
+        if any(not layer.kept for layer in layers):
             spec = _described(spec, model, scheme.precision(spec.name))
             model.metadata_props[graph.PRECISION] = spec.precision.words
+        refused = refuse(model, spec.name, spec.lengths, scheme.target)
+        if refused is not None:
+            raise InputError(f"{said(refused)}; nothing is written: {scheme.target} would not run it ({refused.rule})")
         graph.save(model, folder / "graphs", spec.name)
         specs.append(spec)
         done += layers
@@ -142,12 +152,17 @@ def _answer_anew(bundle: Bundle) -> str:
 
 
 def rewrite(
-    model: ir.Model, name: str, scheme: Scheme | Mixture, seen: Mapping[Key, Seen], tell: Tell = untold
-) -> list[Quantized]:
-    """The graph ``name`` in place, and what became of its layers."""
+    model: ir.Model, name: str, scheme: Scheme | Mixture, seen: Mapping[Key, Seen], tell: Tell = untold,
+    peaks: Mapping[Key, Peak] = NOTHING_SEEN,
+) -> list[Quantized]:  # fmt: skip
+    """The graph ``name`` in place, and what became of its layers. One whose ``peaks`` half precision has no room for
+    stays as it is."""
     found = [(layer, seen.get((name, layer.name))) for layer in graph.layers(model)]
     planned = [(layer, scheme.plan(name, layer), None if one is None else _Inputs(one)) for layer, one in found]
-    layers = [(layer, plan, inputs) for layer, plan, inputs in planned if plan is not None]
+    wanted = [(layer, plan, inputs) for layer, plan, inputs in planned if plan is not None]
+    why = [_too_large(plan, peaks.get((name, layer.name))) for layer, plan, _ in wanted]
+    layers = [one for one, words in zip(wanted, why, strict=True) if not words]
+    kept = [_kept(name, layer, words) for (layer, _, _), words in zip(wanted, why, strict=True) if words]
     moved = [] if name in CODECS else [one for one in layers if one[2] is not None and one[1].way != "cast"]
     steps = len(moved) + len(layers)
     for number, (layer, plan, inputs) in enumerate(moved, 1):
@@ -158,7 +173,21 @@ def rewrite(
     for number, (layer, plan, inputs) in enumerate(layers, 1 + len(moved)):
         done.append(_round(model, name, layer, plan, inputs, scheme.estimator))
         tell(name, number, steps)
-    return done
+    return kept + done
+
+
+def _too_large(plan: Plan, peak: Peak | None) -> str:
+    """Why a layer overflows in half precision; empty where it does not. bf16 has a float's range."""
+    if peak is None or plan.format is not FP16 or plan.way != "cast":
+        return ""
+    for side, largest in (("input", peak.input), ("output", peak.output)):
+        if not largest <= FP16.largest / HEADROOM:
+            return f"its {side} reaches {largest:.3g}; fp16 ends at {FP16.largest}, and half of that is kept free"
+    return ""
+
+
+def _kept(name: str, layer: graph.Layer, why: str) -> Quantized:
+    return Quantized(name, layer.name, "float32", layer.tensor.nbytes, None, kept=why)
 
 
 def _round(

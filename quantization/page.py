@@ -70,6 +70,7 @@ def render(report: Report, kept: Kept, advice: Advice) -> str:
              "-" if one["cut"] is None else f"{one['cut']:.3%}")
             for one in report.layers[:LAYERS_SHOWN]
         ]),
+        *_kept(report),
         *_choices(report),
     ]  # fmt: skip
     return document(f"{report.label}: what it costs", parts)
@@ -113,6 +114,12 @@ def _legend(bound: float) -> str:
         ("words that agree", "how often the bundle chooses the word that float32 chose, given float32's words and "
          f"answers so far; {SAME:.1%} are wanted. To say nothing is a word too."),
     ])  # fmt: skip
+
+
+def _kept(report: Report) -> list[str]:
+    """What stayed in float32 because the scheme's numbers have no room for it."""
+    rows = [(escape(f"{one['graph']}: {one['layer']}"), escape(str(one["kept"]))) for one in report.kept]
+    return ["<h2>Kept in float32</h2>", table(("layer", "why"), rows)] if rows else []
 
 
 def _choices(report: Report) -> list[str]:

@@ -86,6 +86,11 @@ class Report(msgspec.Struct, kw_only=True):
         return "scores" in self.drifts[0].error_db
 
     @property
+    def kept(self) -> list[dict[str, object]]:
+        """Layers that stayed in float32 though the scheme has fewer bits for them."""
+        return [layer for layer in self.layers if layer.get("kept")]
+
+    @property
     def worst_db(self) -> float:
         """In forced mode: what --max-error bounds."""
         return worst_db(self.drifts[0].error_db)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from edge_streamer.runtime.bundle.reader import Bundle
     from edge_streamer.runtime.errors import (
         BundleError,
+        DeviceLost,
         EdgeStreamerError,
         EngineError,
         InputError,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _WHERE = {
     "Bundle": ("bundle.reader", "Bundle"),
     "BundleError": ("errors", "BundleError"),
+    "DeviceLost": ("errors", "DeviceLost"),
     "EdgeStreamerError": ("errors", "EdgeStreamerError"),
     "EngineError": ("errors", "EngineError"),
     "FakeSession": ("session.fake", "FakeSession"),
@@ -44,6 +46,7 @@ _WHERE = {
 __all__ = [
     "Bundle",
     "BundleError",
+    "DeviceLost",
     "EdgeStreamerError",
     "EngineError",
     "FakeSession",

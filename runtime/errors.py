@@ -5,6 +5,7 @@
     │   ├── BundleError       a bundle that is damaged, unknown or contradicts itself
     │   └── MediaError        a sound, picture, text or snapshot file that cannot be used
     ├── EngineError           the engine library refused to open, bind or run a graph
+    │   └── DeviceLost        the device answers no more: its sessions are over
     └── StepError             a unit failed (NaN, infinity, engine fault); its state was rolled back
 
 Receives nothing. Hands on the only exceptions that leave this project's public functions on purpose;
@@ -37,6 +38,11 @@ class MediaError(InputError):
 
 class EngineError(EdgeStreamerError):
     """The engine could not open, bind or run a graph."""
+
+
+class DeviceLost(EngineError):
+    """The device that an engine computes on answers no more, and what lay in its memory is gone: the session is over; a
+    new one can go on from the last snapshot."""
 
 
 class StepError(EdgeStreamerError):

@@ -1,8 +1,9 @@
-"""python -m tests.redress FOLDER: both bundles that ship, their graphs named and described as a fresh export's
+"""python -m tests.redress FOLDER: both bundles that ship, their graphs named, described and shaped as a fresh export's
 
 Writes ``FOLDER/demo-float`` and ``FOLDER/demo``: the manifest as today's reader has it, nodes called by the modules
-that they come from, the metadata that export writes. Weights, operators and what flows between them stay, so golden
-units stay as well: compared are the graphs with what they were, bit for bit, and the answers to the golden units.
+that they come from, the metadata that export writes, and ``slot`` with a leading axis (:func:`lead`), which it had not
+when these bundles were made. Weights, all other operators and what flows between them stay, so golden units stay as
+well: compared are the graphs with what they were, bit for bit, and the answers to the golden units.
 
 The names come from an export of the same preset with random weights. Quantized graphs get theirs from the float ones,
 by the values that nodes give; what quantization put in keeps its own.
@@ -20,6 +21,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes.common import ShapeInferencePass
 
 from edge_streamer.export.metadata import describe
 from edge_streamer.export.onnx_files import fresh
@@ -50,7 +52,7 @@ def by_value(bundle: Bundle, listed: Listed) -> Names:
     """The names for the nodes of a float bundle, whose operators must be the same; a few may stand in another order."""
     names = {}
     for spec in bundle.manifest.graphs:
-        nodes = list(graphs.load(bundle.file(spec.file)).graph)
+        nodes = list(_load(bundle, spec).graph)
         for at, name in aligned([node.op_type for node in nodes], listed[spec.name]):
             names[spec.name, str(nodes[at].outputs[0].name)] = name
     return names
@@ -73,6 +75,47 @@ def aligned(operators: list[str], fresh: list[tuple[str, str]]) -> Iterator[tupl
         yield at, fresh[other][1]
 
 
+def _load(bundle: Bundle, spec: GraphSpec) -> ir.Model:
+    """A graph as it is, but for the leading axis."""
+    model = graphs.load(bundle.file(spec.file))
+    if spec.name == "slot":
+        lead(model)
+    return model
+
+
+def lead(model: ir.Model) -> None:
+    """The scores of ``slot`` keep the axis that they come with until they are given back: [1, K] in place of [K],
+    which TensorRT's Softmax and ArgMax do not take. A graph that has it stays as it is."""
+    by = {node.op_type: node for node in model.graph if node.op_type in ("TopK", "Softmax", "ArgMax", "Squeeze")}
+    if by["Softmax"].attributes["axis"].as_int() != 0:
+        return
+    top, squeeze, cast = by["TopK"], by["Squeeze"], next(n for n in model.graph if n.outputs[0].name == "candidates")
+    row, axis = squeeze.inputs
+    assert row is not None
+    assert axis is not None
+    top.replace_input_with(0, row)
+    model.graph.remove(squeeze, safe=True)
+    by["Softmax"].attributes["axis"] = ir.AttrInt64("axis", 1)
+    by["ArgMax"].attributes.update({"axis": ir.AttrInt64("axis", 1), "keepdims": ir.AttrInt64("keepdims", 0)})
+    for node, name in ((top, "scores"), (cast, "candidates")):
+        old = node.outputs[0]
+        given = next(n for n, value in enumerate(model.graph.outputs) if value is old)
+        flat = ir.node("Squeeze", [old, axis], name=f"Squeeze.{name}")
+        flat.outputs[0].shape, flat.outputs[0].type = old.shape, old.type
+        old.name, flat.outputs[0].name = f"{name}.row", name
+        if node is cast:  # the token is looked up in the flat row
+            for user, n in list(old.uses()):
+                if user is not flat:
+                    user.replace_input_with(n, flat.outputs[0])
+        model.graph.outputs[given] = flat.outputs[0]
+        model.graph.insert_after(node, flat)
+    for node in model.graph:  # shapes noted while tracing are those without it
+        for value in node.outputs:
+            if not value.is_graph_output():
+                value.shape = None
+    ShapeInferencePass()(model)
+
+
 def redress(bundle: Bundle, names: Names, out: Path) -> Bundle:
     """Write ``bundle`` to ``out`` with its graphs named and described; everything else as it is."""
     manifest = bundle.manifest
@@ -85,14 +128,14 @@ def redress(bundle: Bundle, names: Names, out: Path) -> Bundle:
         write_bundle(folder, msgspec.structs.replace(manifest, files=()))
     made = Bundle.open(out)
     for spec in manifest.graphs:
-        before, after = (_content(graphs.load(one.file(spec.file))) for one in (bundle, made))
+        before, after = _content(_load(bundle, spec)), _content(graphs.load(made.file(spec.file)))
         assert before == after, f"graph {spec.name} is another one"
     _same_answers(bundle, made)
     return made
 
 
 def _redress_graph(bundle: Bundle, spec: GraphSpec, names: Names, path: Path) -> None:
-    model = graphs.load(bundle.file(spec.file))
+    model = _load(bundle, spec)
     for node in model.graph:
         node.name = names.get((spec.name, str(node.outputs[0].name)), node.name)
     assert len({node.name for node in model.graph}) == len(list(model.graph))

@@ -166,7 +166,7 @@ class Config:
     prefix_tokens: int
     """Places of the pinned prefix; 0 for none, e.g. 128."""
     candidates: int = 64
-    """How many of the likeliest tokens a slot samples among."""
+    """How many of the likeliest tokens a slot samples among; an exported model's at most 3840 (graphs.py)."""
     default_steps: int = 2
     """Solver steps per unit."""
     predicts: Literal["velocity", "clean"] = "velocity"

@@ -18,6 +18,7 @@ from edge_streamer.export.wan_streamer.config import UNIT_FRAMES, layout
 from edge_streamer.export.wan_streamer.model import Part, WanStreamer
 from edge_streamer.export.wan_streamer.transformer import RINGS
 from edge_streamer.runtime.bundle.manifest import CarrySpec, DType, RingSpec, StateSpec, TensorSpec
+from edge_streamer.runtime.errors import InputError
 
 DTYPES: dict[torch.dtype, DType] = {torch.float32: "float32", torch.uint8: "uint8", torch.int32: "int32"}
 EXAMPLE_LENGTH = 6
@@ -32,6 +33,8 @@ ROLES = {
     "core": "the Transformer: T new tokens see the rings and each other; their keys and values are appended",
 }
 """Graph -> what it does, in a sentence."""
+MOST_CANDIDATES = 3840
+"""The largest K of every TensorRT's TopK."""
 FULL_SCALE, PIXELS = "full scale -1..1", "0..255, RGB"
 
 
@@ -110,7 +113,8 @@ def spec_of(name: str, tensor: Tensor, axes: tuple[str, ...], long: int | None, 
 
 
 def plan_graphs(model: WanStreamer) -> list[GraphPlan]:
-    """All graphs of a wan_streamer bundle, the heaviest last."""
+    """All graphs of a wan_streamer bundle, the heaviest last. InputError for more candidates than a board can choose
+    among."""
     return [*_media_graphs(model), *_solver_graphs(model), _slot_graph(model), _core_graph(model)]
 
 
@@ -228,6 +232,10 @@ def _solver_graphs(model: WanStreamer) -> list[GraphPlan]:
 
 def _slot_graph(model: WanStreamer) -> GraphPlan:
     count = model.config.candidates
+    if count > MOST_CANDIDATES:
+        raise InputError(
+            f"a slot has {count} candidates; wanted at most {MOST_CANDIDATES}: TensorRT's TopK gives no more"
+        )
     inputs = [
         Input("hidden", torch.zeros(1, model.config.transformer.width), ("token", "feature")),
         Input("noise", torch.zeros(count), ("candidate",)),

@@ -155,15 +155,15 @@ class WanStreamer(nn.Module):
         0, temperature 1, top_k 1. Candidates are kept while the probability of those before them (among the top_k)
         is below top_p; the best is always kept. K is ``config.candidates``.
         """
-        scores, candidates = torch.topk(self.logits(hidden).squeeze(0), self.config.candidates)
+        scores, candidates = torch.topk(self.logits(hidden), self.config.candidates)  # [1, K] from here on: see below
         rank = torch.arange(self.config.candidates, dtype=torch.int32, device=hidden.device)
         kept = torch.where(rank < top_k, scores / temperature, MASKED)
-        probability = torch.softmax(kept, 0)
+        probability = torch.softmax(kept, 1)  # TensorRT takes neither a softmax nor an argmax of one axis alone
         before = torch.ones(len(rank), len(rank), device=hidden.device).triu(1)  # [i, j] = 1 where i < j
         kept = torch.where(torch.matmul(probability, before) < top_p, kept, MASKED)
-        best = torch.argmax(kept + noise, 0, keepdim=True)
-        candidates = candidates.to(torch.int32)
-        return candidates.index_select(0, best), scores, candidates
+        best = torch.argmax(kept + noise, 1)
+        candidates = candidates.to(torch.int32).squeeze(0)
+        return candidates.index_select(0, best), scores.squeeze(0), candidates
 
     # ---- the solver ----
 

@@ -33,6 +33,10 @@ class EmbeddingRows:
     def __repr__(self) -> str:
         return f"EmbeddingRows({self.count} tokens x {self.width}, {self._table.dtype})"
 
+    def stored(self) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
+        """The numbers as they lie in the file, seen as [rows, width], and an int8 table's scales [rows]."""
+        return self._table, self._scales
+
     def rows(self, ids: Sequence[int] | NDArray[Any], out: NDArray[np.float32]) -> None:
         """Copy the rows of ``ids`` [n] into ``out`` [n, width]. Raises ValueError for an id outside the table."""
         if out.shape != (len(ids), self.width):

@@ -34,9 +34,15 @@ def check_memory(manifest: Manifest) -> None:
 def wanted_bytes(manifest: Manifest) -> int:
     """Bytes of all states, and of the tensors that go in and out of graphs. BundleError for a dtype that this machine's
     NumPy has no numbers of."""
-    total = 0
+    states = 0
     for state in manifest.states:
-        total += (2 if isinstance(state, CarrySpec) else 1) * _bytes(state.dtype, state.shape)
+        states += (2 if isinstance(state, CarrySpec) else 1) * _bytes(state.dtype, state.shape)
+    return states + tensor_bytes(manifest)
+
+
+def tensor_bytes(manifest: Manifest) -> int:
+    """Bytes of the tensors that go in and out of graphs, states left out."""
+    total = 0
     for graph in manifest.graphs:
         longest = max(graph.lengths, default=1)
         for tensor in (*graph.inputs, *graph.outputs):
@@ -46,8 +52,13 @@ def wanted_bytes(manifest: Manifest) -> int:
 
 
 def _bytes(dtype: str, shape: Iterable[int]) -> int:
+    return item_bytes(dtype) * prod(shape)
+
+
+def item_bytes(dtype: str) -> int:
+    """Of one number. BundleError for a dtype that this machine's NumPy has no numbers of."""
     try:
-        return np.dtype(dtype).itemsize * prod(shape)
+        return np.dtype(dtype).itemsize
     except TypeError:
         raise BundleError(f"the bundle has tensors of {dtype}, which NumPy has no numbers of") from None
 

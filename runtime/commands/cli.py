@@ -85,11 +85,26 @@ COMMANDS = {
         "bundles", "edge_streamer.runtime.commands.check",
         "replay a bundle's golden units here and say how far the answers differ",
     ),
+    "lint": _Entry(
+        "bundles", "edge_streamer.quantization.lint.command",
+        "say node by node what a board's TensorRT, or a CPU, refuses of a bundle",
+        options="edge_streamer.quantization.lint.options", extra="quantize",
+    ),
+    "build": _Entry(
+        "bundles", "edge_streamer.runtime.commands.build", "build a bundle's engines on this device, ahead of time"
+    ),
     "pack": _Entry("bundles", "edge_streamer.runtime.commands.pack", "write a bundle as one file"),
     "eval": _Entry(
         "bundles", "edge_streamer.runtime.commands.evaluate",
         "play conversations to a bundle and score how it behaves",
         options="edge_streamer.runtime.commands.evaluate_options",
+    ),
+    "doctor": _Entry(
+        "machine", "edge_streamer.runtime.commands.doctor", "look this machine over, and say what mends it"
+    ),
+    "engines": _Entry(
+        "machine", "edge_streamer.runtime.commands.engines",
+        "list what can run graphs here, and the commands that install the rest",
     ),
     "export": _Entry(
         "make", "edge_streamer.export.command", "turn a streaming torch model into a bundle of chunk graphs",

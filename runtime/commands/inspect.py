@@ -18,6 +18,7 @@ import msgspec
 from edge_streamer.runtime.bundle.consistency import STATIC
 from edge_streamer.runtime.bundle.manifest import CarrySpec, GraphSpec, Manifest, RingSpec, StateSpec
 from edge_streamer.runtime.bundle.reader import Bundle
+from edge_streamer.runtime.commands.memory_table import Memory, fill, memory
 from edge_streamer.runtime.commands.named_bundle import chosen
 from edge_streamer.runtime.files import size_text, to_json
 from edge_streamer.runtime.programs.registry import runs
@@ -67,11 +68,12 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
     file_bytes: int
     operations_per_unit: int
     moved_bytes_per_unit: int
+    memory: Memory
 
 
 def main(args: argparse.Namespace) -> int:
     """``edge-streamer inspect``."""
-    inspection = inspect(Bundle.open(chosen(args)))
+    inspection = inspect(Bundle.open(chosen(args)), args.board)
     if args.json:
         print(to_json(inspection).decode())
     else:
@@ -79,8 +81,8 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def inspect(bundle: Bundle) -> Inspection:
-    """Look through ``bundle``."""
+def inspect(bundle: Bundle, board: str = "") -> Inspection:
+    """Look through ``bundle``. ``board``: whether it fits there. InputError for a board that is not known."""
     manifest = bundle.manifest
     passes = tuple(_passes(manifest))
     states = tuple(_state(manifest, state) for state in manifest.states)
@@ -96,6 +98,7 @@ def inspect(bundle: Bundle) -> Inspection:
         file_bytes=bundle.size,
         operations_per_unit=sum(p.operations * p.runs_per_unit for p in passes),
         moved_bytes_per_unit=sum(p.moved_bytes * p.runs_per_unit for p in passes),
+        memory=memory(manifest, board),
     )
 
 
@@ -139,8 +142,10 @@ def show(inspection: Inspection) -> None:
     if not console.is_terminal:
         console = Console(highlight=False, width=160)
     for table in (_origin(inspection), _graph_table(inspection), _pass_table(inspection), _state_table(inspection),
-                  _file_table(inspection)):  # fmt: skip
+                  _memory_table(inspection), _file_table(inspection)):  # fmt: skip
         console.print(table)
+    for why in inspection.memory.refused.values():
+        console.print(why, soft_wrap=True, markup=False)
 
 
 def _origin(inspection: Inspection) -> Any:
@@ -227,6 +232,13 @@ def _state_table(inspection: Inspection) -> Any:
         table.add_row(name, kind, dtype, shape, size_text(sum(s.bytes for s in states)), window)
     table.add_section()
     table.add_row("total", "", "", "", size_text(inspection.state_bytes), "")
+    return table
+
+
+def _memory_table(inspection: Inspection) -> Any:
+    found = inspection.memory
+    table = _table("Memory plan, reckoned from the manifest", "", *(f"{engine} >" for engine in found.plans))
+    fill(table, found)
     return table
 
 

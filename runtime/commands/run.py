@@ -27,6 +27,7 @@ from edge_streamer.runtime.commands.options import plan_of
 from edge_streamer.runtime.commands.prefix import start_from
 from edge_streamer.runtime.commands.recording import Recorded, recording
 from edge_streamer.runtime.commands.signals import Signals
+from edge_streamer.runtime.commands.warm_up import warm_up
 from edge_streamer.runtime.ending import last_words
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.loop.media import Camera, Microphone, Told, filled
@@ -65,6 +66,8 @@ def execute(plan: Plan) -> int:
     plan, media = fitted(plan, session), filled(session.media)
     if plan.prefix:
         start_from(session, plan.prefix)
+    if plan.pace == "real" and session.engine.captures:  # where nothing is captured the first units are not so slow
+        warm_up(session, plan.knobs)
     with closing(session), ExitStack() as inputs:
         ends = _open_inputs(plan, media, inputs)
         captions = read_captions(plan.captions) if plan.captions else ()

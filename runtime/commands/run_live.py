@@ -25,6 +25,7 @@ from edge_streamer.runtime.commands.fitting import fitted
 from edge_streamer.runtime.commands.prefix import start_from
 from edge_streamer.runtime.commands.recording import Recorded, recording
 from edge_streamer.runtime.commands.signals import Signals, no_hangup
+from edge_streamer.runtime.commands.warm_up import warm_up
 from edge_streamer.runtime.ending import LIMIT, give_up, hung_seconds, last_words, underway
 from edge_streamer.runtime.errors import EdgeStreamerError
 from edge_streamer.runtime.loop.counters import Counters
@@ -41,9 +42,6 @@ from edge_streamer.runtime.outputs import check_outputs
 from edge_streamer.runtime.pages.terminal import StatusLine, opening, show_end, unheard
 from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.timing import MonotonicClock
-from edge_streamer.runtime.unit import Unit
-
-WARM_UNITS = 4
 
 
 def execute_live(plan: LivePlan) -> int:
@@ -57,7 +55,7 @@ def execute_live(plan: LivePlan) -> int:
         plan, media = fitted(plan, session), filled(session.media)
         if plan.prefix:
             start_from(session, plan.prefix)
-        warm_up(session)
+        warm_up(session, plan.knobs)
         log = stack.enter_context(closing(Log(plan.log, MonotonicClock())))
         opened = stack.enter_context(opened_devices(plan, media))
         signals = stack.enter_context(Signals(hangup=True))
@@ -71,16 +69,6 @@ def execute_live(plan: LivePlan) -> int:
             raise
     show_end(counters, recorded.files if counters.units else {}, unheard(sys.stdout))
     return 1 if counters.stopped or not counters.answered else 0
-
-
-def warm_up(session: Session) -> None:
-    """Step a few silent units and take them back: the first ones are slow (cold caches, memory touched first), and the
-    speaker would keep their delay as surplus."""
-    before = session.snapshot()
-    for _ in range(WARM_UNITS):
-        session.step(Unit())
-        session.settle()
-    session.restore(before)
 
 
 class _Conversation:

@@ -185,7 +185,7 @@ class Played:
     not_finite: str | None = None
     """The first run whose ``finite`` buffers held a NaN or an infinity; what follows it need not have run."""
     runs: Mapping[str, float] = field(default_factory=dict)
-    """Seconds by run, of a play that was watched."""
+    """Seconds by run, of a play that was watched or timed."""
 
 
 class Tape(Protocol):
@@ -207,9 +207,10 @@ class Tape(Protocol):
         """The embedding rows of ``tokens`` (int32 [n]) into ``rows`` (float32 [n, width]). A token that the table does
         not have gives zeros: whoever chose it looks at it after the play."""
 
-    def play(self, watch: Recorder | None = None) -> Played:
-        """Do it all, once, and come back when it is done. ``watch`` sees every run when it is over: the same numbers,
-        step by step. Raises EngineError; what was done until then stays done."""
+    def play(self, watch: Recorder | None = None, timed: bool = False) -> Played:
+        """Do it all, once, and come back when what the host sees of it is done. ``watch`` sees every run when it is
+        over: the same numbers, step by step. ``timed`` asks how long each run took, which may cost time. Raises
+        EngineError; what was done until then stays done."""
 
 
 class Engine(Protocol):

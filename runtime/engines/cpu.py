@@ -180,7 +180,7 @@ class OrtEngine(HostMemory):
             raise BundleError(f"ONNX Runtime {ort.__version__} cannot load {path.name}: {why}") from error
         finally:
             underway.end()
-        _check_graph(session, spec)
+        check_graph(session, spec)
         self._weights[session] = spec.weight_bytes
         tell(spec.name, 1, 1)
         return OrtGraph(session, spec, self)
@@ -205,7 +205,7 @@ def is_long(spec: GraphSpec) -> bool:
     return max(spec.operations.values(), default=0) > LONG_OPERATIONS
 
 
-def _check_graph(session: ort.InferenceSession, spec: GraphSpec) -> None:
+def check_graph(session: ort.InferenceSession, spec: GraphSpec) -> None:
     """The file's inputs and outputs are the manifest's: names, types and shapes."""
     for kind, nodes, specs in (
         ("input", session.get_inputs(), spec.inputs),

@@ -23,7 +23,16 @@ from edge_streamer.runtime.bundle.arrays import Array
 from edge_streamer.runtime.bundle.embedding import EmbeddingRows
 from edge_streamer.runtime.bundle.manifest import EmbeddingSpec
 from edge_streamer.runtime.ending import underway
-from edge_streamer.runtime.engines.buffers import HostBuffer, HostMemory, HostStack, check_owner, own
+from edge_streamer.runtime.engines.buffers import (
+    HostBuffer,
+    HostMemory,
+    HostStack,
+    check_cursor,
+    check_owner,
+    check_rows,
+    check_same_form,
+    own,
+)
 from edge_streamer.runtime.engines.contract import BoundRun, Buffer, Played, Recorder, Stack, Table
 from edge_streamer.runtime.errors import EngineError
 
@@ -120,15 +129,13 @@ class HostTape:
 
     def copy(self, target: Buffer, source: Buffer) -> None:
         to, of = (own(self._engine, buffer, "copied").array for buffer in (target, source))
-        if (to.shape, to.dtype) != (of.shape, of.dtype):
-            raise EngineError(f"{source!r} was to be copied into {target!r}; wanted the same shape and dtype")
+        check_same_form(target, source)
         self._write(target.address, target.nbytes)
         self._acts.append(lambda: np.copyto(to, of))
 
     def store(self, ring: Stack, appended: Stack, rows: slice, first: Buffer, place: int = 0) -> None:
         cursor = own(self._engine, first, "a cursor").array
-        if (first.shape, first.dtype) != ((1,), "int32"):
-            raise EngineError(f"{first!r} was to be a cursor; wanted int32 [1]")
+        check_cursor(first)
         to, of = (_places_first(self._engine, stack) for stack in (ring, appended))
         came = of[rows]
         if (to.shape[1:], to.dtype) != (came.shape[1:], came.dtype):
@@ -149,13 +156,12 @@ class HostTape:
         check_owner(self._engine, table, "looked up in")
         assert isinstance(table, HostTable)
         numbers, out = (own(self._engine, buffer, "looked up").array for buffer in (tokens, rows))
-        if (tokens.dtype, rows.dtype, rows.shape) != ("int32", "float32", (*tokens.shape, table.width)):
-            raise EngineError(f"rows of the tokens {tokens!r} were to be put into {rows!r}; wanted int32, float32")
+        check_rows(tokens, rows, table.width)
         fill = table.fill
         self._write(rows.address, rows.nbytes)
         self._acts.append(lambda: fill(numbers.tolist(), out))
 
-    def play(self, watch: Recorder | None = None) -> Played:
+    def play(self, watch: Recorder | None = None, timed: bool = False) -> Played:
         at_once, last = self._looks = self._looks or self._sorted_looks()
         seconds, runs = 0.0, dict[str, float]()
         for (before, name, told, run, _, bound, _), looks in zip(self._steps, at_once, strict=True):
@@ -169,8 +175,9 @@ class HostTape:
                 underway.what = ""
             taken = perf_counter() - start
             seconds += taken
-            if watch is not None:
+            if timed or watch is not None:
                 runs[name] = taken
+            if watch is not None:
                 watch(name, _seen(bound.inputs), _seen(bound.outputs))
             if looks and not _finite(looks):
                 number = looks[0].number

@@ -20,7 +20,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from edge_streamer.runtime.errors import InputError, reason
+from edge_streamer.runtime.errors import DeviceLost, InputError, reason
 from edge_streamer.runtime.loop.concealment import Concealment
 from edge_streamer.runtime.loop.counters import Counters
 from edge_streamer.runtime.loop.ends import Event, LiveEnds, Settings, Turns
@@ -218,6 +218,9 @@ class _LiveLoop:
             why = ""
         except InputError:  # never the unit's fault
             raise
+        except DeviceLost as error:
+            response, why = None, str(error)
+            self.counters.stopped = why
         except Exception as error:  # a conversation outlives also what nobody foresaw; the session has rolled it back
             response, why = None, reason(error)
         took = self._clock.now() - began

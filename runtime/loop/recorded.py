@@ -22,7 +22,7 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 
 from edge_streamer.runtime.bundle.manifest import MediaSpec
-from edge_streamer.runtime.errors import StepError
+from edge_streamer.runtime.errors import DeviceLost, StepError
 from edge_streamer.runtime.loop.concealment import Concealment
 from edge_streamer.runtime.loop.media import Camera, Display, Frames, Microphone, Speaker, TypedText, Watcher, filled
 from edge_streamer.runtime.loop.report import RunReport
@@ -134,7 +134,7 @@ class _Loop:
         began = self._clock.now()
         try:
             response = self._session.step(unit)
-        except StepError as error:
+        except (StepError, DeviceLost) as error:
             return self._conceal(error)
         ready = self._clock.now()
         self._failures = 0
@@ -144,12 +144,14 @@ class _Loop:
         )
         return self._concealment.complete(response)
 
-    def _conceal(self, error: StepError) -> Response:
+    def _conceal(self, error: StepError | DeviceLost) -> Response:
         """Silence and the last picture, for a unit that failed."""
         self._failures += 1
         self.report.conceal(str(error))
         if self._failures >= MOST_FAILURES:
             self.report.stopped = f"{self._failures} units failed in a row, the last one with: {error}"
+        if isinstance(error, DeviceLost):
+            self.report.stopped = str(error)
         return self._concealment.answer(self.report.units - 1)
 
     def deliver(self, unit: Unit, response: Response) -> None:
@@ -172,5 +174,5 @@ class _Loop:
             return
         try:
             self._session.settle()
-        except StepError as error:
+        except (StepError, DeviceLost) as error:
             self.report.settle_failed(str(error))

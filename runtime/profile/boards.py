@@ -1,6 +1,7 @@
 """The boards that are planned for: what each can move, compute and hold, and where that is published.
 
-Receives a name; hands on a :class:`Board`. This is the one table of boards.
+Receives a name; hands on a :class:`Board`. What their Linux sees of memory is in
+runtime/engines/memory_plan.py too; a test holds the two equal.
 
 Arithmetic is dense: the makers' TOPS count zeros of sparse weights and, on Orin NX and AGX Orin, accelerators (DLA)
 that have no attention. On Orin a streaming multiprocessor (SM) does 2048 operations of 16-bit numbers a cycle, so that
@@ -80,12 +81,12 @@ def _thor(name: str, title: str, processors: int, clock: float, nvfp4: float, ra
 BOARDS: dict[str, Board] = {
     board.name: board
     for board in (
-        _orin("orin-nano-8gb", "Jetson Orin Nano 8 GB", "orin-small", 8, 0.625, 68, 7620, _ORIN),
-        _orin("orin-nano-8gb-super", "Jetson Orin Nano 8 GB Super", "orin-small", 8, 1.02, 102, 7620, _NANO),
-        _orin("orin-nx-8gb", "Jetson Orin NX 8 GB", "orin-small", 8, 1.173, 102.4, 7620, _MODES),
+        _orin("orin-nano-8gb", "Jetson Orin Nano 8 GB", "orin-small", 8, 0.625, 68, 7486, _ORIN),
+        _orin("orin-nano-8gb-super", "Jetson Orin Nano 8 GB Super", "orin-small", 8, 1.02, 102, 7486, _NANO),
+        _orin("orin-nx-8gb", "Jetson Orin NX 8 GB", "orin-small", 8, 1.173, 102.4, 7486, _MODES),
         _orin("orin-nx-16gb", "Jetson Orin NX 16 GB", "orin-small", 8, 1.173, 102.4, 15656, _MODES),
         _orin("agx-orin-32gb", "Jetson AGX Orin 32 GB", "orin-agx", 14, 0.93, 204.8, 30697, _ORIN),
-        _orin("agx-orin-64gb", "Jetson AGX Orin 64 GB", "orin-agx", 16, 1.301, 204.8, 62780, _ORIN),
+        _orin("agx-orin-64gb", "Jetson AGX Orin 64 GB", "orin-agx", 16, 1.301, 204.8, 62817, _ORIN),
         _thor("thor-t4000", "Jetson T4000", 12, 1.53, 600, 62000),
         _thor("thor-t5000", "Jetson T5000 (AGX Thor)", 20, 1.575, 1035, 125772),
     )

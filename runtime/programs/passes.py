@@ -25,6 +25,8 @@ class Meter:
         self.engine = engine
         self.engine_seconds = 0.0
         self.recorder: Recorder | None = None
+        self.timed = False
+        """Whether the next plays tell how long each run took, in ``last.runs``."""
         self.last = Played(0.0)
         """What came of the last play."""
 
@@ -77,7 +79,7 @@ class Script:
         for ring in self._rings:
             ring.written = True
         meter = self._meter
-        meter.last = played = self.tape.play(meter.recorder)
+        meter.last = played = self.tape.play(meter.recorder, meter.timed)
         meter.engine_seconds += played.seconds
         if played.not_finite is not None:
             raise StepError(f"{self._look_closer(played.not_finite)}; the unit was rolled back")

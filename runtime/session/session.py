@@ -25,7 +25,7 @@ from edge_streamer.runtime.bundle.memory import check_memory
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.engines.choose import AUTO, Choice, choose
 from edge_streamer.runtime.engines.contract import Buffer, Engine, GraphFile, OpenGraph
-from edge_streamer.runtime.errors import BundleError, EngineError, InputError, StepError
+from edge_streamer.runtime.errors import BundleError, DeviceLost, EngineError, InputError, StepError
 from edge_streamer.runtime.files import size_text
 from edge_streamer.runtime.programs.base import Program, Workplace
 from edge_streamer.runtime.programs.passes import Meter, Recorder
@@ -139,7 +139,7 @@ class Session:
 
         ``forced`` are the tokens of all slots, instead of those that the model chooses (teacher forcing, replays). What
         comes back lives in the session's own buffers until the next step. Raises StepError where the unit failed and
-        was rolled back, ValueError for wrong arrays.
+        was rolled back, ValueError for wrong arrays, DeviceLost where the session is over.
         """
         with self._transaction():
             return self.program.step(unit, forced)
@@ -180,6 +180,8 @@ class Session:
         try:
             with np.errstate(over="ignore", invalid="ignore"):
                 yield
+        except DeviceLost:
+            raise  # with all that could be rolled back
         except EngineError as error:
             self._store.rollback()
             raise StepError(f"{error}; the unit was rolled back") from error
@@ -188,6 +190,8 @@ class Session:
             raise
         try:
             self._store.commit()
+        except DeviceLost:
+            raise
         except EngineError as error:
             raise StepError(f"{error}; the session's state is lost: restore a snapshot, or reset it") from error
 
@@ -268,7 +272,7 @@ def open_session(
     """
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(Path(bundle), verify=verify)
     check_graph_files(opened)
-    ready, why = choose(engine) if isinstance(engine, str) else Choice(engine, "")
+    ready, why = choose(engine, manifest=opened.manifest) if isinstance(engine, str) else Choice(engine, "")
     try:
         session = Session(opened, ready, knobs or Knobs(), Graphs(opened, ready, graphs or {}, tell))
         session.engine_why = why

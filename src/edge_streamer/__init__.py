@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edge_streamer.runtime import (
         Bundle,
         BundleError,
+        DeviceLost,
         EdgeStreamerError,
         EngineError,
         FakeSession,
@@ -41,6 +42,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Bundle",
     "BundleError",
+    "DeviceLost",
     "EdgeStreamerError",
     "EngineError",
     "FakeSession",

@@ -19,13 +19,14 @@ from edge_streamer.export import count, prove
 from edge_streamer.export import write as writing
 from edge_streamer.export.onnx_files import IR_VERSION, OPSET, ExportError, write_graph
 from edge_streamer.export.wan_streamer.config import PRESETS
-from edge_streamer.export.wan_streamer.graphs import ROLES, plan_graphs
+from edge_streamer.export.wan_streamer.graphs import ROLES, GraphPlan, Input, Output, plan_graphs
 from edge_streamer.export.wan_streamer.model import WanStreamer, build
 from edge_streamer.export.wan_streamer.tokenizer import byte_level
 from edge_streamer.export.wan_streamer.weights import save_weights
 from edge_streamer.export.write import Exported, Origin, export_bundle
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.commands import cli
+from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.unit import Response, Unit
 from tests.bundles import SEED
@@ -139,6 +140,25 @@ def test_graphs_that_do_not_reproduce_the_model_are_refused(tmp_path: Path, monk
     with pytest.raises(ExportError, match=r"unit 0, pass block, .*off by"):
         export_bundle(model, byte_level(), Origin("random", "none"), tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_graph_that_a_board_refuses_is_named_and_not_written(tmp_path: Path, tiny_bundle: Path) -> None:
+    """As ``slot`` was once: a softmax of one axis."""
+    scores, one = Input("scores", torch.zeros(8), ("candidate",)), Output("best", ("candidate",))
+    plan = GraphPlan("slot", lambda x: (torch.softmax(x, 0),), [scores], [one])
+    with pytest.raises(
+        ExportError, match=r"graph 'slot', node Softmax: Softmax of an array with 1 axis; TensorRT 10\.3"
+    ):
+        write_graph(plan, tmp_path, Bundle.open(tiny_bundle).manifest)
+    assert not list(tmp_path.iterdir())
+
+
+def test_more_candidates_than_a_board_gives_are_refused(tmp_path: Path) -> None:
+    config = replace(PRESETS["tiny"], vocabulary=4000, candidates=3841)
+    with pytest.raises(InputError, match="a slot has 3841 candidates; wanted at most 3840"):
+        export_bundle(build(config, 0), byte_level(), Origin("random", "Apache-2.0"), tmp_path / "bundle")
+    assert not list(tmp_path.iterdir())
+    assert len(plan_graphs(build(replace(config, candidates=3840), 0))) == 7
 
 
 def test_seeds_make_weights_reproducible(tiny_bundle: Path) -> None:

@@ -77,7 +77,7 @@ class SplitTape(HostTape):
         super().look_up(table, tokens, rows)
         self._know(tokens, rows)
 
-    def play(self, watch: Recorder | None = None) -> Played:
+    def play(self, watch: Recorder | None = None, timed: bool = False) -> Played:
         engine = self._engine
         engine.plays.append(self.name)
         for (side, _), piece in self._moved.items():
@@ -88,7 +88,7 @@ class SplitTape(HostTape):
                 host.fill(STALE)
         engine.playing = True
         try:
-            return self._played(watch)
+            return self._played(watch, timed)
         finally:
             engine.playing = False
             for (side, _), piece in self._moved.items():
@@ -96,8 +96,8 @@ class SplitTape(HostTape):
                 if side == "out":
                     host[:] = device
 
-    def _played(self, watch: Recorder | None) -> Played:
-        return super().play(watch)
+    def _played(self, watch: Recorder | None, timed: bool = False) -> Played:
+        return super().play(watch, timed)
 
 
 class SplitEngine(OrtEngine):
@@ -153,10 +153,10 @@ class CapturedTape(SplitTape):
         tensors = (b for step in self._steps for b in (*step.bound.inputs.values(), *step.bound.outputs.values()))
         return [own(self._engine, buffer, "captured").array.ctypes.data for buffer in tensors]
 
-    def _played(self, watch: Recorder | None) -> Played:
+    def _played(self, watch: Recorder | None, timed: bool = False) -> Played:
         self._count += 1
-        if watch is not None:
-            return super()._played(watch)
+        if watch is not None or timed:
+            return super()._played(watch, timed)
         if self._captured is None:
             if self._count > 1:
                 self._captured = [*self._steps], [*self._acts], self._addresses()

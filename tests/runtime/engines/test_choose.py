@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from edge_streamer.runtime.bundle.reader import Bundle
+from edge_streamer.runtime.bundle.shipped import bundle_path
 from edge_streamer.runtime.commands import cli
-from edge_streamer.runtime.engines.choose import AUTO, ENGINES, NAMES, Entry, choose
-from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.engines import probe
+from edge_streamer.runtime.engines.choose import AUTO, ENGINES, NAMES, Entry, choose, for_cpus
+from edge_streamer.runtime.errors import BundleError, InputError
 from tests.fakes import FakeSession, use
 
 
@@ -40,17 +43,63 @@ def test_one_that_is_not_here_says_what_is_and_what_would_install_it() -> None:
 
 
 def test_the_table_has_the_cpu_last_which_is_always_here() -> None:
-    engine, why = choose()
+    engine, why = choose("cpu")
     assert engine.name.startswith("onnxruntime ")
-    assert why == "cpu: the best that is here"
+    assert why == "cpu: as asked"
+    assert NAMES == ("auto", "tensorrt", "cuda", "cpu")
     assert ENGINES[-1].name == NAMES[-1] == "cpu"
     assert ENGINES[-1].lacking() == ""
+
+
+def test_engines_that_lack_the_same_are_told_at_once() -> None:
+    why = "needs an NVIDIA GPU and its driver"
+    three = entry("fast", why), entry("faster", why), SLOW
+    assert choose(AUTO, three).why == f"slow: the best that is here; fast and faster each {why}"
+
+
+def test_a_machine_without_a_gpu_runs_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "DEVICES", ())
+    probe.gpu.cache_clear()
+    try:
+        engine, why = choose()
+        assert engine.name.startswith("onnxruntime ")
+        assert why == "cpu: the best that is here; tensorrt and cuda each needs an NVIDIA GPU and its driver"
+        for name in ("tensorrt", "cuda"):
+            with pytest.raises(InputError, match=f"^engine {name} needs an NVIDIA GPU and its driver; here is cpu$"):
+                choose(name)
+    finally:
+        probe.gpu.cache_clear()
+
+
+def test_a_bundle_for_cpus_goes_to_the_cpu_whatever_is_here() -> None:
+    for_cpus_alone = Bundle.open(bundle_path()).manifest
+    entries = FAST._replace(unfit=for_cpus), SLOW
+    engine, why = choose(AUTO, entries, for_cpus_alone)
+    assert engine == "slow"
+    assert "fast takes no bundle for CPUs, which this one is (core, slot, solve_in, solve_out in int8 dynamic)" in why
+    with pytest.raises(InputError, match=r"^engine fast takes no bundle for CPUs"):
+        choose("fast", entries, for_cpus_alone)
+    assert choose(AUTO, entries, Bundle.open(bundle_path(floats=True)).manifest).engine == "fast"
+
+
+def test_an_engine_without_room_for_the_bundle_is_closed_again() -> None:
+    closed = []
+
+    class Small:
+        def close(self) -> None:
+            closed.append(self)
+
+    made: Any = Small
+    small = Entry("cuda", made, lambda: "", free=lambda engine: 1_000_000)
+    with pytest.raises(BundleError, match=r"takes about 50\.5 MB on cuda .* and 1\.0 MB is free"):
+        choose("cuda", (small, SLOW), Bundle.open(bundle_path(floats=True)).manifest)
+    assert len(closed) == 1
 
 
 @pytest.mark.parametrize("command", ["run", "demo", "check", "eval", "quantize", "replay", "prefix"])
 def test_every_command_that_opens_a_bundle_takes_an_engine(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([command, "--help"]) == 0
-    assert "--engine {auto,cpu}" in capsys.readouterr().out
+    assert "--engine {auto,tensorrt,cuda,cpu}" in capsys.readouterr().out
     assert cli.main([command, "--engine", "gpu"]) == 2
     said = capsys.readouterr().err
     assert "--engine" in said

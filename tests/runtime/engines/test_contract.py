@@ -14,15 +14,27 @@ from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.engines.buffers import HostBuffer, packed
 from edge_streamer.runtime.engines.contract import Buffer, Engine, GraphFile, OpenGraph
 from edge_streamer.runtime.engines.cpu import OrtEngine, OrtGraph
+from edge_streamer.runtime.engines.ort_cuda import OrtCudaEngine
 from edge_streamer.runtime.engines.tape import float_pieces
 from edge_streamer.runtime.errors import EngineError
 from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.unit import Knobs, Unit
+from tests.runtime.engines.cuda_stand_in.driver import StandIn
+from tests.runtime.engines.cuda_stand_in.engine import StandInEngine
+from tests.runtime.engines.ort_stand_in import OrtStandIn
 from tests.runtime.engines.split import CapturedEngine, SplitEngine
+from tests.runtime.engines.tensorrt_stand_in.engine import StandInTensorRT
 
 ENGINES: dict[str, Callable[[], Engine]] = {
-    "cpu": lambda: OrtEngine(threads=1), "split": SplitEngine, "captured": CapturedEngine,
+    "cpu": lambda: OrtEngine(threads=1), "split": SplitEngine, "captured": CapturedEngine, "cuda": StandInEngine,
+    "onnxruntime cuda": lambda: onnxruntime_cuda(StandIn()), "tensorrt": StandInTensorRT,
 }  # fmt: skip
+
+
+def onnxruntime_cuda(driver: StandIn) -> OrtCudaEngine:
+    return OrtCudaEngine(api=driver, library=OrtStandIn(driver))
+
+
 ROW = np.array([[1, 2, 3, 4]], np.float32)
 
 

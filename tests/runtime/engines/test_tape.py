@@ -17,7 +17,9 @@ from edge_streamer.runtime.engines.cpu import OrtEngine
 from edge_streamer.runtime.errors import EngineError, StepError
 from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.unit import Knobs, Response, Unit
+from tests.runtime.engines.cuda_stand_in.engine import StandInEngine
 from tests.runtime.engines.split import CapturedEngine, SplitEngine
+from tests.runtime.engines.tensorrt_stand_in.engine import StandInTensorRT
 from tests.runtime.engines.test_contract import ENGINES, ROW, opened, sides
 from tests.runtime.faults import Faulty
 from tests.runtime.session.conversation import assert_same
@@ -31,7 +33,10 @@ class FaultyCaptured(Faulty, CapturedEngine):
     """Breaks on purpose."""
 
 
-FAULTY: dict[str, Callable[[], Faulty]] = {"cpu": Faulty, "split": FaultySplit, "captured": FaultyCaptured}
+FAULTY: dict[str, Callable[[], Any]] = {
+    "cpu": Faulty, "split": FaultySplit, "captured": FaultyCaptured, "cuda": StandInEngine,
+    "tensorrt": StandInTensorRT,
+}  # fmt: skip
 PLAYS = 4
 """Enough for an engine that captures to have replayed."""
 
@@ -42,7 +47,7 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 
 
 @pytest.fixture(params=FAULTY)
-def faulty(request: pytest.FixtureRequest) -> Faulty:
+def faulty(request: pytest.FixtureRequest) -> Any:
     return FAULTY[request.param]()
 
 
@@ -176,7 +181,20 @@ def test_who_watches_sees_every_run_and_how_long_it_took(engine: Engine, made_co
             assert all(seconds > 0 for seconds in played.runs.values())
 
 
-def test_a_run_that_breaks_is_the_engines_error(faulty: Faulty, made_counter: Path) -> None:
+def test_a_play_that_is_timed_tells_its_runs_and_gives_the_same_numbers(engine: Engine, made_counter: Path) -> None:
+    graph, spec = opened(engine, made_counter, "second")
+    inputs, outputs = sides(engine, spec)
+    tape = engine.tape("one")
+    tape.run("double", graph.bind(inputs, outputs), [outputs["z"]])
+    for factor in range(1, 3 + PLAYS):
+        inputs["y"].host[...] = factor * ROW
+        played = tape.play(timed=factor % 2 == 0)
+        assert list(played.runs) == ([] if factor % 2 else ["double"])
+        assert all(seconds > 0 for seconds in played.runs.values())
+        np.testing.assert_array_equal(outputs["z"].host, 2 * factor * ROW)
+
+
+def test_a_run_that_breaks_is_the_engines_error(faulty: Any, made_counter: Path) -> None:
     graph, spec = opened(faulty, made_counter, "second")
     inputs, outputs = sides(faulty, spec)
     tape = faulty.tape("one")
@@ -281,7 +299,7 @@ def test_stepwise_and_captured_units_are_those_of_plain_play(tiny_bundle: Path) 
 
 
 @pytest.mark.parametrize("output", ["append.1.v", "hidden"])
-def test_a_failed_unit_is_named_and_taken_back_bit_for_bit(faulty: Faulty, tiny_bundle: Path, output: str) -> None:
+def test_a_failed_unit_is_named_and_taken_back_bit_for_bit(faulty: Any, tiny_bundle: Path, output: str) -> None:
     session, sound = open_session(tiny_bundle, engine=faulty), open_session(tiny_bundle, engine=OrtEngine(threads=1))
     for k in range(11):
         unit = made_unit(sound.media, 4, k)
@@ -301,7 +319,7 @@ def test_a_failed_unit_is_named_and_taken_back_bit_for_bit(faulty: Faulty, tiny_
 
 
 @pytest.mark.parametrize("token", [-1, 10**6])
-def test_a_token_without_a_row_is_named_after_the_play(faulty: Faulty, tiny_bundle: Path, token: int) -> None:
+def test_a_token_without_a_row_is_named_after_the_play(faulty: Any, tiny_bundle: Path, token: int) -> None:
     session = open_session(tiny_bundle, engine=faulty)
     reference = open_session(tiny_bundle, engine=OrtEngine(threads=1))
     says = rf"slot 1 gave token {token}; the embedding table has \d+ rows; the unit was rolled back"

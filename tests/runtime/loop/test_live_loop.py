@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge_streamer.runtime.errors import InputError, StepError
+from edge_streamer.runtime.errors import DeviceLost, InputError, StepError
 from edge_streamer.runtime.loop.counters import Counters
 from edge_streamer.runtime.loop.ends import LiveEnds, Settings
 from edge_streamer.runtime.loop.live import GRACE_SECONDS, run_live
@@ -270,6 +270,13 @@ def test_after_repeated_failure_the_loop_stops_with_the_reason() -> None:
     assert counters.failed == MOST_FAILURES
     assert counters.units == 5 + MOST_FAILURES
     assert counters.stopped == f"{MOST_FAILURES} units failed in a row, the last one with: dead"
+
+
+def test_a_lost_device_stops_the_loop_at_once() -> None:
+    counters = Scene(
+        100, lambda clock: Model(clock, raises=lambda step: DeviceLost("the GPU was lost") if step == 5 else None)
+    ).run()
+    assert (counters.units, counters.failed, counters.stopped) == (6, 1, "the GPU was lost")
 
 
 def test_errors_of_the_user_are_not_concealed() -> None:

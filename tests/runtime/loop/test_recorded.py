@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_streamer.runtime.errors import MediaError, StepError
+from edge_streamer.runtime.errors import DeviceLost, MediaError, StepError
 from edge_streamer.runtime.loop.recorded import MOST_FAILURES, Ends, run_loop
 from edge_streamer.runtime.loop.report import RunReport
 from edge_streamer.runtime.timing import FakeClock
@@ -166,6 +166,16 @@ def test_failures_from_the_start_show_a_black_picture() -> None:
     recorder = Recorder()
     run_loop(FakeSession(failing=[0]), ends(2, recorder), FakeClock())
     assert not recorder.frames[0].any()
+
+
+def test_a_lost_device_ends_the_run_at_once_and_keeps_what_there_is() -> None:
+    def lose(step: int) -> None:
+        if step == 3:
+            raise DeviceLost("the GPU was lost")
+
+    recorder = Recorder()
+    report = run_loop(FakeSession(during=lose), ends(30, recorder), FakeClock())
+    assert (report.units, report.stopped) == (4, "the GPU was lost")
 
 
 def test_too_many_failures_in_a_row_end_the_run_and_say_why() -> None:
