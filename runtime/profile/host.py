@@ -5,8 +5,8 @@ rate is measured with its weights streaming, so bytes are no roof of their own b
 
     seconds = operations / rate(rows) + attention / (rate(rows) * share) + states / bandwidth * passes + nodes * node
 
-Three constants are this project's own, measured once on one machine with one bundle (the demo's in float32) and held
-against the others by ``python -m tests.bench.host_prediction``.
+The shares are reckoned, not fitted, and held against bundles by ``python -m tests.bench.host_prediction``: within 20 % of
+the demo's units, too slow for passes of hundreds of rows.
 """
 
 from __future__ import annotations
