@@ -3,10 +3,10 @@
 Receives works, the operators of each graph and :class:`Limits`; hands on seconds of each run. On a CPU a product's
 rate is measured with its weights streaming, so bytes are no roof of their own but for the states::
 
-    seconds = operations / rate(rows) + attention / (rate(rows) * share) + states / bandwidth * passes + nodes * node
+    seconds = operations / rate(rows) + attention / (rate(rows) * share) + states / bandwidth + nodes * node
 
-The shares are reckoned, not fitted, and held against bundles by ``python -m tests.bench.host_prediction``: within 20 % of
-the demo's units, too slow for passes of hundreds of rows.
+The shares are reckoned, not fitted, and held against bundles by ``python -m tests.bench.host_prediction``: within 20 %
+of the demo's units, too slow for passes of hundreds of rows.
 """
 
 from __future__ import annotations
