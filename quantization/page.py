@@ -19,7 +19,8 @@ from edge_streamer.quantization.choose import SAME, Advice
 from edge_streamer.quantization.report import Kept, Report
 from edge_streamer.runtime.compare.error_over_time import Drift
 from edge_streamer.runtime.evaluation.ear import AUDIBLE, loudness
-from edge_streamer.runtime.evaluation.page import data, decibel_text, document, legend, table
+from edge_streamer.runtime.evaluation.page import decibel_text
+from edge_streamer.runtime.pages.html import data, document, legend, table
 
 LAYERS_SHOWN = 20
 WIDE, HIGH, LEFT, TOP, BOTTOM, LABEL = 620, 200, 46, 10, 22, 240

@@ -76,6 +76,11 @@ COMMANDS = {
         "bundles", "edge_streamer.runtime.commands.inspect", "show a bundle's graphs, states, sizes and costs",
         options="edge_streamer.runtime.commands.inspect_options",
     ),
+    "plan": _Entry(
+        "bundles", "edge_streamer.runtime.commands.plan",
+        "predict what a bundle, or any decoder, takes on a board that is not here",
+        options="edge_streamer.runtime.commands.plan_options",
+    ),
     "check": _Entry(
         "bundles", "edge_streamer.runtime.commands.check",
         "replay a bundle's golden units here and say how far the answers differ",

@@ -23,7 +23,7 @@ from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.evaluation import LEAST_LONG
 from edge_streamer.runtime.evaluation.bench import NO_STABILITY, Result, Wish, evaluate
 from edge_streamer.runtime.evaluation.clip import Highlights
-from edge_streamer.runtime.evaluation.page import number, render
+from edge_streamer.runtime.evaluation.page import render
 from edge_streamer.runtime.evaluation.runner import check_media
 from edge_streamer.runtime.evaluation.score import Score, differences
 from edge_streamer.runtime.evaluation.suite import Suite, duplex, read_suite
@@ -33,6 +33,7 @@ from edge_streamer.runtime.evaluation.world.table import SHIPPED
 from edge_streamer.runtime.files import check_new_folder, new_folder, to_json
 from edge_streamer.runtime.loop.request import named
 from edge_streamer.runtime.outputs import BUNDLE, check_outside
+from edge_streamer.runtime.pages.html import number
 from edge_streamer.runtime.pages.terminal import bars, opening
 from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.streams import as_text

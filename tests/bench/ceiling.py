@@ -10,23 +10,11 @@ that stay in a cache) and hardly above the product's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from time import perf_counter
-
-import numpy as np
-import onnxruntime as ort
-from onnx import TensorProto, helper, numpy_helper
 
 from edge_streamer.runtime.bundle.manifest import Manifest
-from edge_streamer.runtime.engines.cpu import session_options
+from edge_streamer.runtime.profile.limits import copy_rate, large_product
 from edge_streamer.runtime.programs.wan_streamer.layout import Layout, read_constants
-
-SIDE = 1024
-"""Of the square matrices: 2 * SIDE^3 = 2.1 GFLOP a product."""
-COPY_BYTES = 256_000_000
-TRIES = 12
 
 
 @dataclass(frozen=True)
@@ -49,44 +37,7 @@ class Ceiling:
 
 def measure_ceiling(threads: int) -> Ceiling:
     """Measure for about a second, with so many threads."""
-    return Ceiling(_gemm_gflops(threads), _copy_gigabytes(threads))
-
-
-def _gemm_gflops(threads: int) -> float:
-    rng = np.random.default_rng(0)
-    weight = numpy_helper.from_array(rng.standard_normal((SIDE, SIDE), np.float32), "weight")
-    shape = [SIDE, SIDE]
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "weight"], ["y"])],
-        "product",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
-        [weight],
-    )
-    model = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 21)])
-    options = session_options(threads, spin=False)
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    feeds = {"x": rng.standard_normal((SIDE, SIDE), np.float32)}
-    return 2 * SIDE**3 / _best(lambda: session.run(None, feeds)) / 1e9
-
-
-def _copy_gigabytes(threads: int) -> float:
-    source = np.ones(COPY_BYTES // 4, np.float32)
-    target = np.zeros_like(source)
-    parts = list(zip(np.array_split(target, threads), np.array_split(source, threads), strict=True))
-    with ThreadPoolExecutor(threads) as pool:
-        best = _best(lambda: list(pool.map(lambda part: np.copyto(*part), parts)))
-    return 2 * COPY_BYTES / best / 1e9
-
-
-def _best(run: Callable[[], object]) -> float:
-    """Seconds of the fastest of TRIES."""
-    times = []
-    for _ in range(TRIES):
-        begin = perf_counter()
-        run()
-        times.append(perf_counter() - begin)
-    return min(times)
+    return Ceiling(large_product(threads), copy_rate(threads))
 
 
 @dataclass(frozen=True)

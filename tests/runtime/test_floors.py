@@ -26,7 +26,8 @@ MAY_IMPORT = {
     "compare": SESSION,
     "loop": BUNDLE | {"session"},
     "evaluation": SESSION | {"compare", "pages"},
-    "commands": SESSION | {"compare", "loop", "evaluation", "pages", "devices", "quantization"},
+    "profile": SESSION | {"compare", "loop", "pages"},
+    "commands": SESSION | {"compare", "loop", "evaluation", "profile", "pages", "devices", "quantization"},
 }
 """Room of runtime/ -> the rooms that its files may import, besides its own. Only commands know devices."""
 

@@ -1,0 +1,56 @@
+"""How long a bundle's unit takes on this machine's CPU, predicted from its measured ceilings.
+
+Receives works, the operators of each graph and :class:`Limits`; hands on seconds of each run. On a CPU a product's
+rate is measured with its weights streaming, so bytes are no roof of their own but for the states::
+
+    seconds = operations / rate(rows) + attention / (rate(rows) * share) + states / bandwidth + nodes * node
+
+The shares are reckoned, not fitted, and held against bundles by ``python -m tests.bench.host_prediction``: within 20 %
+of the demo's units, too slow for passes of hundreds of rows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from edge_streamer.runtime.bundle.manifest import Manifest
+from edge_streamer.runtime.profile.graphs import works
+from edge_streamer.runtime.profile.limits import Kind, Limits
+from edge_streamer.runtime.profile.work import Work
+
+CACHE_BYTES = 32_000_000
+"""Weights of a unit's longest graph that stay in the last cache between its runs; larger ones stream."""
+ATTENTION = 0.35
+"""Share of the products' rate that attention reaches: a mask, a softmax and two small products a head."""
+CONVOLVE = 0.85
+"""Share of a convolution's rate that a codec's reach, which are of many sizes."""
+NODES = 3.0
+"""How much longer an operator takes than one that does nothing: it has tensors to go through."""
+FUSED = 2
+"""Operators that become one with a product of integers: its scales' multiplications."""
+FREE = ("DequantizeLinear", "Cast", "Constant", "Reshape", "Unsqueeze", "Squeeze", "DynamicQuantizeLinear")
+"""Operators that are folded, fused or only rename."""
+
+
+def host_times(manifest: Manifest, found: Mapping[str, Counter[str]], limits: Limits) -> dict[Work, float]:
+    """Seconds of each run of a unit, on as many threads as ``limits`` was measured with."""
+    return {work: _seconds(work, manifest, found, limits) for work in works(manifest)}
+
+
+def _seconds(work: Work, manifest: Manifest, found: Mapping[str, Counter[str]], limits: Limits) -> float:
+    graph = manifest.graph(work.name.partition(" at ")[0])
+    operators = found[graph.name]
+    kind: Kind = "int8" if work.numbers == "int8" else "float32"
+    cached = graph.weight_bytes <= CACHE_BYTES
+    nodes = sum(count for name, count in operators.items() if name not in FREE)
+    nodes -= FUSED * operators["MatMulInteger"]
+    if operators["Conv"] > operators["MatMul"] + operators["MatMulInteger"]:
+        return work.operations / (limits.convolve * CONVOLVE) + nodes * NODES * limits.node
+    states = work.moved_bytes - graph.weight_bytes
+    return (
+        work.operations / limits.rate(kind, cached, work.tokens)
+        + work.attention / (limits.rate("float32", cached=True, rows=work.tokens) * ATTENTION)
+        + states / (limits.bandwidth * 1e9)
+        + nodes * NODES * limits.node
+    )
