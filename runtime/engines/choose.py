@@ -4,7 +4,8 @@ Receives a name, and what is to be run; hands on a :class:`Choice`, an engine an
 a line in ``ENGINES``: how it is made, what says why it cannot be made on this machine, and why a bundle is not for it.
 
 What an engine on a GPU would take of the device's memory is planned before it is made (``memory_plan.py``): a bundle
-that does not fit is refused, with what would.
+that does not fit is refused, with what would. Libraries are imported where an engine is made: the names of engines are
+words of the command line, whose help and completion need none.
 """
 
 from __future__ import annotations
@@ -12,11 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from edge_streamer.runtime.bundle.manifest import Manifest
-from edge_streamer.runtime.engines.memory_plan import check_plan
 from edge_streamer.runtime.errors import InputError
 
 if TYPE_CHECKING:
+    from edge_streamer.runtime.bundle.manifest import Manifest
     from edge_streamer.runtime.engines.contract import Engine
 
 AUTO = "auto"
@@ -118,6 +118,8 @@ def choose(name: str = AUTO, engines: Sequence[Entry] = ENGINES, manifest: Manif
             continue
         engine = entry.make()
         if manifest is not None and entry.free is not None:
+            from edge_streamer.runtime.engines.memory_plan import check_plan
+
             try:
                 check_plan(manifest, entry.free(engine), entry.name, loaded=True)
             except BaseException:
