@@ -18,6 +18,7 @@ import numpy as np
 
 from edge_streamer.runtime.bundle.manifest import CarrySpec, EmbeddingSpec, GraphSpec, Manifest, RingSpec
 from edge_streamer.runtime.bundle.memory import item_bytes, tensor_bytes
+from edge_streamer.runtime.engines.board_memory import BOARDS
 from edge_streamer.runtime.engines.buffers import ALIGNMENT
 from edge_streamer.runtime.errors import BundleError, InputError
 from edge_streamer.runtime.files import size_text
@@ -34,13 +35,6 @@ BUILDING_TIMES = 4
 laid out for a kernel that is tried, the engine's): 3 to 4 have been seen on boards of 8 GB."""
 SYSTEM = 1_000_000_000
 """What a board's system takes of its memory without a desktop."""
-_MEBI = 1 << 20
-BOARDS = {
-    "orin-nano-4gb": 3_400 * _MEBI, "orin-nano-8gb": 7_486 * _MEBI, "orin-nx-8gb": 7_486 * _MEBI,
-    "orin-nx-16gb": 15_656 * _MEBI, "agx-orin-32gb": 30_697 * _MEBI, "agx-orin-64gb": 62_817 * _MEBI,
-    "thor-t4000": 62_000 * _MEBI, "thor-t5000": 125_772 * _MEBI,
-}  # fmt: skip
-"""Board -> memory that its Linux sees, as tegrastats prints it; of the 4 GB module and the T4000 reckoned."""
 
 
 class MemoryPlan(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,13 +1,14 @@
 """The boards that are planned for: what each can move, compute and hold, and where that is published.
 
-Receives a name; hands on a :class:`Board`. What their Linux sees of memory is in
-runtime/engines/memory_plan.py too; a test holds the two equal.
+Receives a name; hands on a :class:`Board`. What their Linux sees of memory stands in
+``runtime/engines/board_memory.py``.
 
 Arithmetic is dense: the makers' TOPS count zeros of sparse weights and, on Orin NX and AGX Orin, accelerators (DLA)
 that have no attention. On Orin a streaming multiprocessor (SM) does 2048 operations of 16-bit numbers a cycle, so that
 ``SMs * clock * 2048`` is the rate in 16 bits; 8 bits are twice as fast, TF32, which stands in for float32 there, half.
 Rows are of the fastest power mode with the clocks held (``nvpmodel``, ``jetson_clocks``); the Orin NX rows are those
-of the modes that JetPack 6.2 brought ("Super").
+of the modes that JetPack 6.2 brought ("Super"). Not read off a maker's page: the clocks of the NX and AGX modules
+and of the T4000, and that Thor multiplies 8-bit integers as fast as FP8.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal
 
+from edge_streamer.runtime.engines.board_memory import BOARDS as RAM
 from edge_streamer.runtime.errors import InputError
 
 Numbers = Literal["float32", "fp16", "bf16", "int8", "int4", "fp8", "nvfp4"]
@@ -63,32 +65,31 @@ class Board:
         return self.ram_bytes - SYSTEM_BYTES
 
 
-def _orin(name: str, title: str, family: Family, processors: int, clock: float, bandwidth: float, ram: int,
-          source: str) -> Board:  # fmt: skip
+def _orin(name: str, title: str, family: Family, processors: int, clock: float, bandwidth: float, source: str) -> Board:
     half = processors * clock * 1e9 * 2048
     rates: dict[Numbers, float] = {"float32": half / 2, "fp16": half, "bf16": half, "int8": 2 * half}
-    return Board(name, title, family, "8.7", processors, clock, bandwidth * 1e9, rates, ram * 2**20, source)
+    return Board(name, title, family, "8.7", processors, clock, bandwidth * 1e9, rates, RAM[name], source)
 
 
-def _thor(name: str, title: str, processors: int, clock: float, nvfp4: float, ram: int) -> Board:
+def _thor(name: str, title: str, processors: int, clock: float, nvfp4: float) -> Board:
     four, eight, half = nvfp4 * 1e12, nvfp4 / 2 * 1e12, nvfp4 / 4 * 1e12
     rates: dict[Numbers, float] = {
         "float32": half / 2, "fp16": half, "bf16": half, "int8": eight, "fp8": eight, "nvfp4": four,
     }  # fmt: skip
-    return Board(name, title, "thor", "11.0", processors, clock, 273e9, rates, ram * 2**20, _THOR)
+    return Board(name, title, "thor", "11.0", processors, clock, 273e9, rates, RAM[name], _THOR)
 
 
 BOARDS: dict[str, Board] = {
     board.name: board
     for board in (
-        _orin("orin-nano-8gb", "Jetson Orin Nano 8 GB", "orin-small", 8, 0.625, 68, 7486, _ORIN),
-        _orin("orin-nano-8gb-super", "Jetson Orin Nano 8 GB Super", "orin-small", 8, 1.02, 102, 7486, _NANO),
-        _orin("orin-nx-8gb", "Jetson Orin NX 8 GB", "orin-small", 8, 1.173, 102.4, 7486, _MODES),
-        _orin("orin-nx-16gb", "Jetson Orin NX 16 GB", "orin-small", 8, 1.173, 102.4, 15656, _MODES),
-        _orin("agx-orin-32gb", "Jetson AGX Orin 32 GB", "orin-agx", 14, 0.93, 204.8, 30697, _ORIN),
-        _orin("agx-orin-64gb", "Jetson AGX Orin 64 GB", "orin-agx", 16, 1.301, 204.8, 62817, _ORIN),
-        _thor("thor-t4000", "Jetson T4000", 12, 1.53, 600, 62000),
-        _thor("thor-t5000", "Jetson T5000 (AGX Thor)", 20, 1.575, 1035, 125772),
+        _orin("orin-nano-8gb", "Jetson Orin Nano 8 GB", "orin-small", 8, 0.625, 68, _ORIN),
+        _orin("orin-nano-8gb-super", "Jetson Orin Nano 8 GB Super", "orin-small", 8, 1.02, 102, _NANO),
+        _orin("orin-nx-8gb", "Jetson Orin NX 8 GB", "orin-small", 8, 1.173, 102.4, _MODES),
+        _orin("orin-nx-16gb", "Jetson Orin NX 16 GB", "orin-small", 8, 1.173, 102.4, _MODES),
+        _orin("agx-orin-32gb", "Jetson AGX Orin 32 GB", "orin-agx", 14, 0.93, 204.8, _ORIN),
+        _orin("agx-orin-64gb", "Jetson AGX Orin 64 GB", "orin-agx", 16, 1.301, 204.8, _ORIN),
+        _thor("thor-t4000", "Jetson T4000", 12, 1.53, 600),
+        _thor("thor-t5000", "Jetson T5000 (AGX Thor)", 20, 1.575, 1035),
     )
 }
 """By name, the smallest first."""

@@ -3,7 +3,8 @@
 The lines that identify a board (release, model, ``compatible``, power modes, driver, versions of packages, memory that
 Linux sees) are those that owners of such boards have published: an Orin Nano 8 GB Super with JetPack 6.2, an AGX Orin
 64 GB with 7.2, a Thor T5000 with 7.1, whose driver has a word in place of a number. The rest (users, free memory,
-cameras) is made up in the form in which the kernel writes it.
+cameras, the build numbers of ``nvidia-jetpack`` and ``nvidia-l4t-core`` on the Nano and the Thor) is made up in the
+form in which the system writes it.
 """
 
 from __future__ import annotations

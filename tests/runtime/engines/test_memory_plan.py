@@ -12,8 +12,9 @@ from edge_streamer.runtime.bundle.manifest import Manifest, RingSpec
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.bundle.shipped import bundle_path
 from edge_streamer.runtime.commands import cli
+from edge_streamer.runtime.engines.board_memory import BOARDS
 from edge_streamer.runtime.engines.cpu import OrtEngine
-from edge_streamer.runtime.engines.memory_plan import BOARDS, board_bytes, check_plan, largest_window, plan, rings
+from edge_streamer.runtime.engines.memory_plan import board_bytes, check_plan, largest_window, plan, rings
 from edge_streamer.runtime.errors import BundleError
 from edge_streamer.runtime.state.store import StateStore
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from edge_streamer.runtime.engines.memory_plan import BOARDS as MEMORY
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.profile.boards import BOARDS, SYSTEM_BYTES, Board, board_named
 from edge_streamer.runtime.profile.predict import ASSUMED, SHARES, Shares, run_time, shares_of
@@ -128,11 +127,6 @@ def test_every_board_has_its_constants_and_a_public_source(board: Board) -> None
     assert board.source.startswith("https://")
     assert board.rates["int8"] == pytest.approx(2 * board.rates["fp16"])
     assert board.usable_bytes == board.ram_bytes - SYSTEM_BYTES > 0
-
-
-def test_memory_is_what_the_memory_plan_has() -> None:
-    known = {name.removesuffix("-super"): board.ram_bytes for name, board in BOARDS.items()}
-    assert known == {name: memory for name, memory in MEMORY.items() if name in known}
 
 
 def test_a_board_that_is_not_known_is_told_with_the_nearest() -> None:
