@@ -75,6 +75,8 @@ class Cuda:
         self.capturing = False
         self.lost = ""
         """What the driver said when the device was lost."""
+        self._order = threading.RLock()
+        """Held by who begins a capture or gives something back: another thread's wait would break the capture."""
         self._threads = threading.local()
         """``ready``: whether the context is this thread's."""
         self._later: list[Callable[[], object]] = []
@@ -250,7 +252,8 @@ class Cuda:
     def begin_capture(self) -> None:
         """What is put on the stream from here on is written down instead of done. Other threads are not disturbed."""
         mode = self.api.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
-        self.capturing = True  # before it is: whoever is interrupted in between abandons it
+        with self._order:
+            self.capturing = True  # before it is: whoever is interrupted in between abandons it
         try:
             self.call("capturing", self.api.cuStreamBeginCapture, self.stream, mode)
         except EngineError:
@@ -336,6 +339,10 @@ class Cuda:
         return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
 
     def _give_back(self, kind: str, handle: int) -> None:
+        with self._order:
+            self._give_back_now(kind, handle)
+
+    def _give_back_now(self, kind: str, handle: int) -> None:
         if self.capturing:
             self._later.append(lambda: self._give_back(kind, handle))
             return

@@ -14,6 +14,7 @@ A run's outputs are looked at right after it, on the stream: a flag per run. Wha
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -30,7 +31,7 @@ from edge_streamer.runtime.engines.buffers import check_cursor, check_owner, che
 from edge_streamer.runtime.engines.contract import BoundRun, Buffer, Played, Recorder, Stack, Table
 from edge_streamer.runtime.engines.cuda.kernels import LOOKS, Rows
 from edge_streamer.runtime.engines.cuda.memory import CudaBuffer, CudaMemory, CudaStack, CudaTable, Piece, own
-from edge_streamer.runtime.errors import EngineError
+from edge_streamer.runtime.errors import DeviceLost, EngineError, one_line
 
 GAP = 1 << 16
 """Bytes between two buffers of a slab up to which both are moved in one copy: a copy more costs as much time."""
@@ -97,6 +98,8 @@ class CudaTape:
         self._ready: _Ready | None = None
         self._warm = False
         """Whether it has been played to its end."""
+        self._plain = False
+        """Whether its capture failed."""
         self._graph: int | None = None
         self._events: tuple[int, ...] = ()
 
@@ -158,7 +161,7 @@ class CudaTape:
             raise EngineError(f"tape {self.name!r} was captured, and cannot change any more")
         self._read += read
         self._written += written
-        self._ready = None
+        self._ready, self._warm = None, False  # what is new has to be played once before it is captured
 
     # -- playing
 
@@ -187,22 +190,38 @@ class CudaTape:
         return self._played(perf_counter() - start, ready, events)
 
     def _enqueue_fast(self, ready: _Ready) -> None:
-        if self._graph is None and self._warm and all(step.bound.capturable for step in self._steps):
+        if self._warm and self._capturable():
             self._capture(ready)
         if self._graph is None:
             self._enqueue(ready)
         else:
             self._cuda.launch_graph(self._graph)
 
+    def _capturable(self) -> bool:
+        return self._graph is None and not self._plain and all(step.bound.capturable for step in self._steps)
+
     def _capture(self, ready: _Ready) -> None:
-        cuda = self._cuda
+        """Write it down. A library that cannot be captured after all is no fault of the unit's: then the tape is played
+        call by call for good, and the engine's name says so."""
+        cuda, collects = self._cuda, gc.isenabled()
+        gc.disable()  # what it would let go of belongs to libraries, whose frees break a capture
         try:
             cuda.begin_capture()
             self._enqueue(ready)
+            self._graph = cuda.end_capture()
+        except DeviceLost:
+            raise
+        except EngineError as error:
+            cuda.abandon_capture()
+            self._plain = True
+            self._engine.name += f"; {self.name!r} is played call by call: {one_line(error)}"
+            return
         except BaseException:
             cuda.abandon_capture()
             raise
-        self._graph = cuda.end_capture()
+        finally:
+            if collects:
+                gc.enable()
         finalize(self, cuda.destroy_graph, self._graph).atexit = False
 
     def _enqueue(self, ready: _Ready, events: Sequence[int] = (), watch: Recorder | None = None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 from edge_streamer.runtime.bundle.embedding import EmbeddingRows
 from edge_streamer.runtime.bundle.manifest import EmbeddingSpec
 from edge_streamer.runtime.engines.cuda.memory import SLAB
-from edge_streamer.runtime.errors import EngineError
+from edge_streamer.runtime.errors import DeviceLost, EngineError
 from tests.runtime.engines.cuda_stand_in.driver import StandIn
 from tests.runtime.engines.cuda_stand_in.engine import StandInEngine
 from tests.runtime.engines.cuda_stand_in.kernels import compiled_kernels
@@ -101,6 +103,7 @@ def test_a_tape_that_was_captured_changes_no_more(engine: StandInEngine, made_co
     tape.play()
     tape.run("again", bound)
     tape.play()
+    assert "cuStreamBeginCapture" not in engine.driver.calls  # a run is played before it is captured
     tape.play()
     with pytest.raises(EngineError, match="tape 'one' was captured, and cannot change any more"):
         tape.run("once more", bound)
@@ -118,18 +121,70 @@ def test_a_run_that_cannot_be_captured_keeps_the_tape_plain(engine: StandInEngin
     assert "cuGraphLaunch" not in engine.driver.calls
 
 
-def test_a_capture_that_breaks_is_told_and_tried_again(engine: StandInEngine, made_counter: Path) -> None:
+@pytest.mark.parametrize(
+    "function", ["cuStreamBeginCapture", "cuStreamEndCapture", "cuGraphInstantiate", "cuMemcpyDtoHAsync"]
+)
+def test_a_tape_whose_capture_breaks_is_played_call_by_call_and_the_engine_says_so(
+    engine: StandInEngine, made_counter: Path, function: str
+) -> None:
     tape, y, z = doubled(engine, made_counter)
-    y.host[...] = ROW
     tape.play()
-    for function in ("cuStreamBeginCapture", "cuStreamEndCapture", "cuGraphInstantiate", "cuMemcpyDtoHAsync"):
-        engine.driver.fail(function, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED")
-        with pytest.raises(EngineError, match="CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED"):
-            tape.play()
+    engine.driver.fail(function, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED")
+    for factor in range(1, 5):
+        y.host[...] = factor * ROW
+        tape.play()
         assert not engine.cuda.capturing
+        assert gc.isenabled()
+        assert np.array_equal(z.host, 2 * factor * ROW)
+    assert "cuGraphLaunch" not in engine.driver.calls
+    assert engine.name.count("'one' is played call by call: ") == 1
+    assert "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED" in engine.name
+
+
+def test_a_device_that_is_lost_in_a_capture_is_told(engine: StandInEngine, made_counter: Path) -> None:
+    tape, _, _ = doubled(engine, made_counter)
     tape.play()
-    assert np.array_equal(z.host, 2 * ROW)
-    assert engine.driver.calls["cuGraphLaunch"] == 1
+    engine.driver.fail("cuStreamBeginCapture", "CUDA_ERROR_LAUNCH_FAILED")
+    with pytest.raises(DeviceLost):
+        tape.play()
+    assert gc.isenabled()
+
+
+def test_nothing_is_collected_while_a_tape_is_captured(engine: StandInEngine, made_counter: Path) -> None:
+    tape, _, _ = doubled(engine, made_counter)
+    bound, seen = tape._steps[0].bound, list[bool]()
+    enqueue = bound.enqueue
+
+    def watched(stream: int) -> None:
+        seen.append(gc.isenabled())
+        enqueue(stream)
+
+    bound.enqueue = watched
+    tape.play()
+    tape.play()
+    assert seen == [True, False]
+
+
+def test_what_another_thread_lets_go_of_does_not_meet_a_capture(engine: StandInEngine) -> None:
+    """Who gives back waits for the stream, which would break a capture: one of the two comes first."""
+    cuda, begun, ended = engine.cuda, threading.Event(), threading.Event()
+    address, synchronize = cuda.allocate(8), cuda.synchronize
+
+    def slow(what: str = "") -> None:
+        begun.set()
+        ended.wait(0.2)
+        assert not cuda.capturing
+        synchronize(what)
+
+    cuda.synchronize = slow  # type: ignore[method-assign]
+    other = threading.Thread(target=cuda.free, args=(address,))
+    other.start()
+    assert begun.wait(5)
+    cuda.begin_capture()
+    ended.set()
+    other.join()
+    cuda.abandon_capture()
+    assert "device" not in cuda.held
 
 
 def test_an_interrupt_leaves_nothing_on_the_stream(engine: StandInEngine, made_counter: Path) -> None:
