@@ -66,7 +66,7 @@ def main(args: argparse.Namespace) -> int:
         return _list(Cache(), args.json)
     from edge_streamer.runtime.bundle.graph_file import check_graph_files
     from edge_streamer.runtime.bundle.reader import Bundle
-    from edge_streamer.runtime.engines.choose import for_cpus
+    from edge_streamer.runtime.engines.fit import for_cpus
     from edge_streamer.runtime.engines.memory_plan import check_plan
     from edge_streamer.runtime.engines.tensorrt.build import MEGABYTE, Options
     from edge_streamer.runtime.engines.tensorrt.engine import make
@@ -85,7 +85,7 @@ def main(args: argparse.Namespace) -> int:
         raise InputError(str(error)) from error
     with closing(ready) as engine:
         if not args.anyway:
-            check_plan(bundle.manifest, engine.cuda.free_memory()[0], "tensorrt", loaded=True)
+            check_plan(bundle.manifest, engine.free_bytes(), "tensorrt", loaded=True)
         return build_all(bundle, engine, prune=args.prune, as_json=args.json)
 
 

@@ -11,10 +11,12 @@ from typing import Any
 import msgspec
 
 from edge_streamer.runtime.bundle.manifest import Manifest
+from edge_streamer.runtime.engines.fit import for_cpus, not_for_cpu, not_for_cuda
 from edge_streamer.runtime.engines.memory_plan import ENGINES, MemoryPlan, board_bytes, check_plan, plans
 from edge_streamer.runtime.errors import BundleError
 from edge_streamer.runtime.files import size_text
 
+UNFIT = {"cpu": not_for_cpu, "cuda": not_for_cuda, "tensorrt": for_cpus}
 PARTS = ("weights", "rings", "carries", "tensors", "tables", "scratch", "library")
 
 
@@ -36,6 +38,9 @@ def memory(manifest: Manifest, board: str = "") -> Memory:
     free = board_bytes(board) if board else None
     if free is not None:
         for engine in ENGINES:
+            if why := UNFIT[engine](manifest):
+                refused[engine] = f"engine {engine} {why}"
+                continue
             try:
                 check_plan(manifest, free, engine, building=engine == "tensorrt")
             except BundleError as error:

@@ -10,10 +10,11 @@ words of the command line, whose help and completion need none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.engines.fit import for_cpus, not_for_cuda
+from edge_streamer.runtime.errors import EdgeStreamerError, InputError
 
 if TYPE_CHECKING:
     from edge_streamer.runtime.bundle.manifest import Manifest
@@ -46,6 +47,8 @@ class Choice(NamedTuple):
     engine: Engine
     why: str
     """For reports: ``cpu: the best that is here``, with what the better ones lack."""
+    name: str = ""
+    """As it was chosen by; empty where it was given."""
 
 
 def _cpu() -> Engine:
@@ -78,57 +81,67 @@ def _tensorrt_lacks() -> str:
     return tensorrt_lacks()
 
 
-def for_cpus(manifest: Manifest) -> str:
-    """Why a bundle is for CPUs alone: ranges that are taken anew in every run are of operators (DynamicQuantizeLinear,
-    MatMulInteger) that TensorRT has not, and ONNX Runtime not on a GPU."""
-    dynamic = sorted(graph.name for graph in manifest.graphs if graph.precision.dynamic)
-    if not dynamic:
-        return ""
-    return f"takes no bundle for CPUs, which this one is ({', '.join(dynamic[:6])} in int8 dynamic)"
-
-
 def _free(engine: Engine) -> int:
-    free: int = engine.cuda.free_memory()[0]  # type: ignore[attr-defined]  # of every engine on a GPU
+    free: int = engine.free_bytes()  # type: ignore[attr-defined]  # of every engine on a GPU
     return free
 
 
 ENGINES = (
     Entry("tensorrt", _tensorrt, _tensorrt_lacks, for_cpus, _free),
-    Entry("cuda", _cuda, _cuda_lacks, for_cpus, _free),
-    Entry("cpu", _cpu, lambda: ""),
+    Entry("cuda", _cuda, _cuda_lacks, not_for_cuda, _free),
+    Entry("cpu", _cpu, lambda: ""),  # says itself what it cannot compute: other graphs may stand for the bundle's
 )
 """The best first."""
 
+LAST = ENGINES[-1].name
+"""What there is nothing after."""
 NAMES = (AUTO, *(entry.name for entry in ENGINES))
 """What ``--engine`` takes."""
 
 
-def choose(name: str = AUTO, engines: Sequence[Entry] = ENGINES, manifest: Manifest | None = None) -> Choice:
-    """The engine of this name, for the bundle of this manifest. InputError where there is none, where this machine
-    lacks something for it, or where the bundle is not for it; BundleError where the bundle does not fit the device."""
+def choose(
+    name: str = AUTO, engines: Sequence[Entry] = ENGINES, manifest: Manifest | None = None,
+    failed: Mapping[str, str] | None = None,
+) -> Choice:  # fmt: skip
+    """The engine of this name, for the bundle of this manifest. ``failed``: engines that were tried, and why they are
+    not to be taken. InputError where there is none, where this machine lacks something for it, or where the bundle is
+    not for it; BundleError where the bundle does not fit the device. ``auto`` goes on to the next one instead."""
     known = ", ".join((AUTO, *(entry.name for entry in engines)))
     if name not in (AUTO, *(entry.name for entry in engines)):
         raise InputError(f"there is no engine {name!r}; there are {known}")
-    refused = dict[str, str]()
+    refused = dict(failed or {})
     for entry in engines:
-        if name not in (AUTO, entry.name):
+        if name not in (AUTO, entry.name) or entry.name in refused:
             continue
-        if refused_for := (entry.unfit(manifest) if manifest else "") or entry.lacking():
-            refused[entry.name] = refused_for
+        if why := (entry.unfit(manifest) if manifest else "") or entry.lacking():
+            refused[entry.name] = why
             continue
-        engine = entry.make()
-        if manifest is not None and entry.free is not None:
-            from edge_streamer.runtime.engines.memory_plan import check_plan
-
-            try:
-                check_plan(manifest, entry.free(engine), entry.name, loaded=True)
-            except BaseException:
-                engine.close()
+        try:
+            engine = _made(entry, manifest)
+        except EdgeStreamerError as error:
+            if name != AUTO:
                 raise
+            refused[entry.name] = f"cannot take it: {error}"
+            continue
         why = "the best that is here" if name == AUTO else "as asked"
-        return Choice(engine, "; ".join((f"{entry.name}: {why}", *_told(refused))))
+        return Choice(engine, "; ".join((f"{entry.name}: {why}", *_told(refused))), entry.name)
     here = ", ".join(entry.name for entry in engines if not entry.lacking())
     raise InputError(f"engine {'; '.join(_told(refused))}; here is {here or 'none'}")
+
+
+def _made(entry: Entry, manifest: Manifest | None) -> Engine:
+    """An engine whose device has room for the bundle."""
+    from edge_streamer.runtime.engines.memory_plan import check_plan
+
+    engine = entry.make()
+    if manifest is not None and entry.free is not None:
+        try:
+            # TensorRT's library is loaded by now; ONNX Runtime loads its own with the first graph.
+            check_plan(manifest, entry.free(engine), entry.name, loaded=entry.name == "tensorrt")
+        except BaseException:
+            engine.close()
+            raise
+    return engine
 
 
 def _told(refused: dict[str, str]) -> list[str]:

@@ -23,6 +23,7 @@ from edge_streamer.runtime.bundle.manifest import EmbeddingSpec, GraphSpec
 from edge_streamer.runtime.ending import deaf, underway
 from edge_streamer.runtime.engines.buffers import HostMemory, check_buffers
 from edge_streamer.runtime.engines.contract import Buffer, GraphFile
+from edge_streamer.runtime.engines.fit import NOT_ON_A_CPU
 from edge_streamer.runtime.engines.overflow import products_overflow
 from edge_streamer.runtime.engines.tape import HostTable, HostTape
 from edge_streamer.runtime.errors import BundleError, EngineError, one_line
@@ -48,8 +49,6 @@ FLOATS_AT_LOAD = {"session.disable_quant_qdq": "1"}
 """Weights that are only stored in 8 bits become floats once, at load, not in every run."""
 INTEGERS_TIMES_4_BITS = {"session.qdq_matmulnbits_accuracy_level": "4"}
 """Products of 4-bit weights take their inputs in 8 bits."""
-NOT_ON_A_CPU = {"bf16", "nvfp4"}
-"""Precisions without kernels in ONNX Runtime's CPU provider (1.32)."""
 HOLDS_PYTHON = [int(part) for part in ort.__version__.split(".")[:2]] < [1, 32]
 """Whether no other thread of Python runs while a graph is loaded: so on 1.23.2, not on 1.32."""
 LONG_OPERATIONS = 2_000_000_000

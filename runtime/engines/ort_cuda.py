@@ -6,7 +6,8 @@ without waiting.
 ONNX Runtime likes to help, and none of that help is wanted here: where its CUDA library does not load it runs
 everything on the CPU, and what it has no CUDA kernel for it runs there too, with copies that wait for the device.
 Both are refused. The first is seen when a graph is opened; the second when it is first bound: it is run once, on the
-buffers that it will read, and ONNX Runtime's own record of that run says where every node ran and what was copied.
+buffers that it will read, and ONNX Runtime's own record of that run says where every node ran and what was copied. What
+computes a shape from the length alone stays on the CPU, which costs no copy.
 
 A tape that ONNX Runtime has a part in is played run by run: it promises nothing under somebody else's capture. It can
 capture its own runs (``own_graphs``): one launch per run instead of one per node.
@@ -18,6 +19,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from itertools import count
+from math import prod
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -49,6 +51,9 @@ PLAIN = "-1"
 """The ``gpu_graph_id`` of runs that are not captured."""
 SHOWN = 6
 """Nodes that an error names."""
+SHAPES = {"int64", "int32", "bool"}
+LARGEST_SHAPE = 16
+"""Numbers in a shape, at most."""
 
 
 class Records:
@@ -249,5 +254,14 @@ def _away(record: Path) -> Iterator[str]:
         operator, provider = str(node["args"]["op_name"]), str(node["args"].get("provider", ""))
         if operator.startswith("Memcpy"):
             yield f"a copy {name} ({operator})"
-        elif provider != PROVIDER:
+        elif provider != PROVIDER and not _computes_a_shape(node["args"]):
             yield f"{name} ({operator}) on {provider.removesuffix('ExecutionProvider') or 'nothing that is told'}"
+
+
+def _computes_a_shape(node: Mapping[str, Any]) -> bool:
+    """A few whole numbers in, a few out: how long a tensor is, which the host knows. ONNX Runtime leaves these on the
+    CPU on purpose; what they are made of would have to be copied, and is seen, if it were on the GPU."""
+    tensors = [*(node.get("input_type_shape") or []), *(node.get("output_type_shape") or [])]
+    return bool(tensors) and all(
+        kind in SHAPES and prod(shape) <= LARGEST_SHAPE for tensor in tensors for kind, shape in tensor.items()
+    )

@@ -23,7 +23,7 @@ from edge_streamer.runtime.bundle.graph_file import check_graph_files
 from edge_streamer.runtime.bundle.manifest import GraphSpec, MediaSpec
 from edge_streamer.runtime.bundle.memory import check_memory
 from edge_streamer.runtime.bundle.reader import Bundle
-from edge_streamer.runtime.engines.choose import AUTO, Choice, choose
+from edge_streamer.runtime.engines.choose import AUTO, LAST, Choice, choose
 from edge_streamer.runtime.engines.contract import Buffer, Engine, GraphFile, OpenGraph
 from edge_streamer.runtime.errors import BundleError, DeviceLost, EngineError, InputError, StepError
 from edge_streamer.runtime.files import size_text
@@ -259,12 +259,13 @@ class Session:
 
 
 def open_session(
-    bundle: str | Path | Bundle, *, knobs: Knobs | None = None, engine: Engine | str = AUTO,
+    bundle: str | Path | Bundle, *, knobs: Knobs | None = None, engine: Engine | str | None = AUTO,
     graphs: Mapping[str, GraphFile] | None = None, tell: Tell = untold, verify: bool = True,
 ) -> Session:  # fmt: skip
     """Open a bundle (a folder, an archive of one, or one already open) and make it ready to step.
 
-    ``engine``: one that is there, which the caller closes, or the name of one (see ``engines/choose.py``). ``graphs``:
+    ``engine``: one that is there, which the caller closes, or the name of one: ``tensorrt``, ``cuda``, ``cpu``, or
+    ``auto`` (also None), the best that is here and takes the bundle; ``engine_why`` says which, and why. ``graphs``:
     those that are opened from another file, by name, which must stay while the session is open; their further outputs
     are shown to recorders. ``tell`` hears how far the opening is, graph by graph. ``verify`` checks every file's
     SHA-256. Raises BundleError for a bundle that cannot be used, InputError for knobs that it cannot follow and for an
@@ -272,10 +273,31 @@ def open_session(
     """
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(Path(bundle), verify=verify)
     check_graph_files(opened)
-    ready, why = choose(engine, manifest=opened.manifest) if isinstance(engine, str) else Choice(engine, "")
+    engine = AUTO if engine is None else engine
+    if not isinstance(engine, str):
+        return _opened(opened, Choice(engine, ""), knobs, graphs, tell)
+    failed = dict[str, str]()
+    while True:
+        choice = choose(engine, manifest=opened.manifest, failed=failed)
+        try:
+            return _opened(opened, choice, knobs, graphs, tell)
+        except (EngineError, BundleError) as error:
+            choice.engine.close()
+            if engine != AUTO or choice.name == LAST:
+                raise
+            failed[choice.name] = f"cannot open it: {error}"
+        except BaseException:
+            choice.engine.close()
+            raise
+
+
+def _opened(
+    bundle: Bundle, choice: Choice, knobs: Knobs | None, graphs: Mapping[str, GraphFile] | None, tell: Tell
+) -> Session:
+    engine, why, _ = choice
     try:
-        session = Session(opened, ready, knobs or Knobs(), Graphs(opened, ready, graphs or {}, tell))
-        session.engine_why = why
-        return session
+        session = Session(bundle, engine, knobs or Knobs(), Graphs(bundle, engine, graphs or {}, tell))
     except ValueError as error:
         raise InputError(str(error)) from error
+    session.engine_why = why
+    return session

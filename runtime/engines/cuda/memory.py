@@ -119,6 +119,8 @@ class CudaTable:
 class CudaMemory:
     """What :class:`~edge_streamer.runtime.engines.buffers.HostMemory` is for the host."""
 
+    name: str
+    """Of the engine."""
     alignment = ALIGNMENT
 
     def __init__(self, cuda: Cuda):

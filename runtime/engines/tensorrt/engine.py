@@ -182,10 +182,10 @@ class TensorRTEngine(CudaEngine):
         return self.cache.keep(key, built.blob, told)
 
     def _free(self) -> dict[str, int]:
-        host, (device, _) = available_bytes(), self.cuda.free_memory()
         if self.cuda.integrated:
-            return {"the board's memory": device if host is None else host}
-        return {"the card's memory": device} | ({} if host is None else {"the computer's memory": host})
+            return {"the board's memory": self.free_bytes()}
+        host = available_bytes()
+        return {"the card's memory": self.free_bytes()} | ({} if host is None else {"the computer's memory": host})
 
     def _loaded(self, spec: GraphSpec, blob: bytes) -> Any:
         engine = self._runtime.deserialize_cuda_engine(blob)

@@ -87,10 +87,17 @@ class Session:
         path = Path(self.real.end_profiling())
         events = json.loads(path.read_text())
         for event in events:
-            if event.get("cat") == "Node":
+            if event.get("cat") == "Node" and not of_shapes(event["args"]):
                 event["args"]["provider"] = "CUDAExecutionProvider"
         path.write_text(self.of.record or json.dumps([*events, *self.of.planted]))
         return str(path)
+
+
+def of_shapes(node: Mapping[str, Any]) -> bool:
+    """Whether the real provider leaves this node on the CPU (ONNX Runtime's ``GetCpuPreferredNodes``): whole numbers in
+    and out, computed from a ``Shape``, whose answer is in the host's memory already."""
+    kinds = {kind for each in ("input_type_shape", "output_type_shape") for t in node.get(each, ()) for kind in t}
+    return kinds == {"int64"}
 
 
 class OrtStandIn:
@@ -119,6 +126,6 @@ class OrtStandIn:
         return Session(self, path, options, providers)
 
 
-def node(name: str, operator: str, provider: str = "CUDAExecutionProvider") -> dict[str, Any]:
-    """An event of a record."""
-    return {"cat": "Node", "name": f"{name}_kernel_time", "args": {"op_name": operator, "provider": provider}}
+def node(name: str, operator: str, provider: str = "CUDAExecutionProvider", **types: Any) -> dict[str, Any]:
+    """An event of a record; ``types``: of what goes in and out."""
+    return {"cat": "Node", "name": f"{name}_kernel_time", "args": {"op_name": operator, "provider": provider, **types}}

@@ -111,6 +111,30 @@ def test_a_graph_that_is_never_bound_leaves_no_record(parts: Parts, counter: Pat
         ([node("Memcpy_token_3", "MemcpyToHost")], r"a copy Memcpy_token_3 \(MemcpyToHost\)"),
         ([node("Memcpy_token_4", "MemcpyFromHost", "CPUExecutionProvider")], r"a copy Memcpy_token_4"),
         ([node(f"n{i}", "Range", "CPUExecutionProvider") for i in range(9)], r"n5 \(Range\) on CPU and 3 more; take"),
+        (
+            [
+                node(
+                    "wide",
+                    "Add",
+                    "CPUExecutionProvider",
+                    input_type_shape=[{"int64": [4, 8]}],
+                    output_type_shape=[{"int64": [4, 8]}],
+                )
+            ],
+            r"wide \(Add\) on CPU",
+        ),
+        (
+            [
+                node(
+                    "real",
+                    "Mul",
+                    "CPUExecutionProvider",
+                    input_type_shape=[{"float": [1]}],
+                    output_type_shape=[{"float": [1]}],
+                )
+            ],
+            r"real \(Mul\) on CPU",
+        ),
         ([node("odd", "Loop", "")], r"odd \(Loop\) on nothing that is told"),
     ],
 )
