@@ -26,6 +26,7 @@ from edge_streamer.quantization.streams import Stream, recordings, scenes, usual
 from edge_streamer.quantization.vocabulary import AUTO, BOUND
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.claims import sweep
+from edge_streamer.runtime.engines.fit import NOT_ON_A_CPU
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.files import check_new_folder, replacing_all, size_text, to_json
 from edge_streamer.runtime.outputs import BUNDLE, check_outside
@@ -78,7 +79,10 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _then(report: Report, args: argparse.Namespace) -> str:
-    """The next command; what chooses no words is no conversation to evaluate."""
+    """The next command; what chooses no words is no conversation to evaluate, and what a CPU does not compute in is
+    not run here."""
+    if args.scheme in NOT_ON_A_CPU:
+        return next_command("lint", args.out)
     if report.chooses:
         return next_command("eval", args.out, "--float", args.bundle, "--out", "report")
     return next_command("inspect", args.out)

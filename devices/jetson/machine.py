@@ -73,8 +73,9 @@ def _memory(facts: Facts) -> Iterator[Line]:
     else:
         yield ok("memory", said)
     if memory.largest_block is not None:
-        block = f"the largest free piece is {size_text(memory.largest_block)}"
         small = memory.largest_block < SMALL_BLOCK
+        usual = "; 4.2 MB is usual" if small else ", about the most that a kernel has"
+        block = f"the largest free piece is {size_text(memory.largest_block)}{usual}"
         yield warn("largest block", block, COMPACT) if small else ok("largest block", block)
     if facts.jetson and not memory.swap:
         yield warn("swap", "none: building an engine may take more memory than there is",
@@ -149,7 +150,7 @@ def _join(facts: Facts, groups: str) -> str:
 
 def _desktop(facts: Facts) -> Line:
     runs = "a desktop runs" if facts.desktop_runs else "no desktop runs"
-    boots = {None: "", True: "; the machine boots into one", False: "; the machine boots without one"}
+    boots = {None: "", True: " now; one starts with the machine", False: ""}
     said = f"{runs}{boots[facts.desktop_boot]}"
     small = facts.module is not None and facts.module.gigabytes <= 8
     if small and (facts.desktop_runs or facts.desktop_boot):

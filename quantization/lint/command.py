@@ -70,7 +70,8 @@ def _show(found: Lint) -> None:
     if found.for_cpus:
         say(
             "this bundle is for CPUs: its products of integers are operators that TensorRT has not; for a board, "
-            "quantize the float32 bundle that it was made from with --target orin or thor"
+            "quantize the float32 bundle that it was made from: quantize FLOAT32_BUNDLE --scheme int8 --target orin "
+            "(or thor) --out NAME"
         )
 
 
@@ -79,7 +80,7 @@ def _table(console: Console, findings: Sequence[Finding]) -> None:
     from rich.table import Table
 
     shown = Table("graph", "node", "what", "why", title_justify="left")
-    shown.columns[1].overflow = "fold"
+    shown.columns[1].overflow = shown.columns[3].overflow = "fold"
     for one in findings:
         shown.add_row(one.graph, one.node, one.rule, one.words)
     console.print(shown)

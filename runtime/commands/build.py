@@ -61,16 +61,19 @@ class Row:
 
 def main(args: argparse.Namespace) -> int:
     from edge_streamer.runtime.engines.tensorrt.cache import Cache
+    from edge_streamer.runtime.errors import EngineError, InputError
 
     if args.list:
+        if args.prune or args.bundle is not None:
+            raise InputError("--list shows what there is and takes no BUNDLE and no --prune")
         return _list(Cache(), args.json)
     from edge_streamer.runtime.bundle.graph_file import check_graph_files
     from edge_streamer.runtime.bundle.reader import Bundle
     from edge_streamer.runtime.engines.fit import for_cpus
     from edge_streamer.runtime.engines.memory_plan import check_plan
+    from edge_streamer.runtime.engines.probe import tensorrt_lacks
     from edge_streamer.runtime.engines.tensorrt.build import MEGABYTE, Options
     from edge_streamer.runtime.engines.tensorrt.engine import make
-    from edge_streamer.runtime.errors import EngineError, InputError
 
     if args.workspace <= 0:
         raise InputError(f"--workspace is {args.workspace}; wanted megabytes, 1 or more")
@@ -78,11 +81,16 @@ def main(args: argparse.Namespace) -> int:
     check_graph_files(bundle)
     options = Options(workspace=args.workspace * MEGABYTE)
     if unfit := for_cpus(bundle.manifest):
-        raise InputError(f"engine tensorrt {unfit}; quantize it for a board: edge-streamer quantize --target orin")
+        raise InputError(
+            f"engine tensorrt {unfit}; quantize the float32 bundle that it was made from for a board: edge-streamer "
+            "quantize FLOAT32_BUNDLE --scheme int8 --target orin --out NAME (the demo's: edge-streamer demo --bundle "
+            "--float)"
+        )
     try:
         ready = make(options, args.allow_wider, args.anyway)
-    except EngineError as error:  # no driver, no device: nothing was begun
-        raise InputError(str(error)) from error
+    except (EngineError, InputError) as error:  # nothing was begun
+        lacks = tensorrt_lacks()
+        raise InputError(f"engine tensorrt {lacks}" if lacks else str(error)) from error
     with closing(ready) as engine:
         if not args.anyway:
             check_plan(bundle.manifest, engine.free_bytes(), "tensorrt", loaded=True)

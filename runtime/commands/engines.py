@@ -65,7 +65,8 @@ def look(facts: Facts, engines: tuple[Entry, ...] = ENGINES) -> list[Row]:
         missing = commands(facts, entry.name) if lacks else []
         if lacks and not missing and facts.gpu_files:
             missing = ["edge-streamer doctor"]
-        rows.append(Row(entry.name, not lacks, first, version(*DISTRIBUTIONS.get(entry.name, ())), lacks, missing))
+        there = "" if lacks else version(*DISTRIBUTIONS.get(entry.name, ()))
+        rows.append(Row(entry.name, not lacks, first, there, lacks, missing))
     return rows
 
 

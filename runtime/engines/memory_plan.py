@@ -32,7 +32,7 @@ WORKSPACE = 512 << 20
 """The most that a run computes in: TensorRT is allowed no more."""
 BUILDING_TIMES = 4
 """What the building of a graph takes, in times of its weights (those of the file as they are read, the network's, those
-laid out for a kernel that is tried, the engine's): 3 to 4 have been seen on boards of 8 GB."""
+laid out for a kernel that is tried, the engine's): 3 to 4 are told of boards of 8 GB."""
 SYSTEM = 1_000_000_000
 """What a board's system takes of its memory without a desktop."""
 

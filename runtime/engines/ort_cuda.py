@@ -43,8 +43,8 @@ from edge_streamer.runtime.streams import as_text
 from edge_streamer.runtime.timing import Tell, untold
 
 Search = Literal["HEURISTIC", "EXHAUSTIVE"]
-"""How cuDNN chooses among its convolutions: by its rules, or by trying each when a shape is first run. Its DEFAULT has
-been seen to take a slow one."""
+"""How cuDNN chooses among its convolutions: by its rules, or by trying each when a shape is first run. Its DEFAULT is
+known from users' reports to take slow ones."""
 UNSYNCHRONIZED = {"disable_synchronize_execution_providers": "1"}
 """A run comes back when it is on the stream: the tape waits once, at its end."""
 PLAIN = "-1"

@@ -75,7 +75,7 @@ def build(
     began, name, log = perf_counter(), graph.spec.name, log_of(library)
     tell(name, 0, STEPS)
     trt = library.trt
-    builder = trt.Builder(log.logger)
+    builder = made(library, "builder", log, lambda: trt.Builder(log.logger))
     flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(flags)
     parser = trt.OnnxParser(network, log.logger)  # keeps the weights: it must live until the end
@@ -96,6 +96,14 @@ def build(
     kept = b"" if library.is_rtx else bytes(memoryview(config.get_timing_cache().serialize()))
     tell(name, STEPS, STEPS)
     return Built(bytes(memoryview(memory)), asked, perf_counter() - began, kept)
+
+
+def made(library: Library, what: str, log: Log, make: Callable[[], Any]) -> Any:
+    """What TensorRT makes. EngineError where it makes none, which its bindings answer with a TypeError."""
+    try:
+        return make()
+    except TypeError as error:
+        raise EngineError(f"{library.name} makes no {what}: {log.why()}") from error
 
 
 def _parse(library: Library, parser: Any, graph: GraphFile, log: Log) -> None:
@@ -168,7 +176,7 @@ def _configure(
     else:
         cache = config.create_timing_cache(timing)
         # One that another card or version made is refused here, and done without.
-        if not config.set_timing_cache(cache, False):
+        if cache is None or not config.set_timing_cache(cache, False):
             config.set_timing_cache(config.create_timing_cache(b""), False)
     for length in spec.lengths:
         profile = builder.create_optimization_profile()

@@ -185,11 +185,12 @@ class Cache:
         return self.folder / f"timing-{same.hexdigest()[:16]}.cache"
 
     def entries(self) -> list[Entry]:
-        """Every engine in the folder, by name."""
+        """Every engine of ours in the folder, by name: others keep engines under that ending too."""
         found = []
         for path in sorted(self.folder.glob(f"*{ENDING}")):
             with suppress(OSError):
-                found.append(Entry(path, path.stat().st_size, _key(path)))
+                if _is_ours(path):
+                    found.append(Entry(path, path.stat().st_size, _key(path)))
         return found
 
     def prune(self, keys: list[Key]) -> list[Entry]:
@@ -200,6 +201,11 @@ class Cache:
             with suppress(OSError):
                 entry.path.unlink()
         return gone
+
+
+def _is_ours(path: Path) -> bool:
+    with open_regular(path) as file:
+        return bool(file.readline(len(MAGIC)) == MAGIC)
 
 
 def _key(path: Path) -> Key | None:

@@ -22,7 +22,7 @@ from edge_streamer.runtime.engines.buffers import check_buffers
 from edge_streamer.runtime.engines.contract import Buffer, GraphFile
 from edge_streamer.runtime.engines.cuda.driver import Cuda
 from edge_streamer.runtime.engines.cuda.engine import CudaEngine
-from edge_streamer.runtime.engines.tensorrt.build import STEPS, Options, build, check_tensors, shape_at
+from edge_streamer.runtime.engines.tensorrt.build import STEPS, Options, build, check_tensors, made, shape_at
 from edge_streamer.runtime.engines.tensorrt.cache import Cache, Kept, Key, Told
 from edge_streamer.runtime.engines.tensorrt.estimate import check_room
 from edge_streamer.runtime.engines.tensorrt.library import Library, find, log_of
@@ -110,7 +110,11 @@ class TensorRTEngine(CudaEngine):
         self.log = log_of(library)
         self.name = f"{library.name} {self.cuda.device_name}"
         self._allow_wider, self._anyway = tuple(allow_wider), anyway
-        self._runtime = library.trt.Runtime(self.log.logger)
+        try:
+            self._runtime = made(library, "runtime", self.log, lambda: library.trt.Runtime(self.log.logger))
+        except EngineError:
+            self.cuda.close()
+            raise
         self._weights = WeakKeyDictionary[TensorRTGraph, int]()
         self._scratches = WeakSet[Scratch]()
         self._scratch: Scratch | None = None

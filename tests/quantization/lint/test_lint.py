@@ -64,7 +64,7 @@ def test_the_cpu_bundle_says_so_and_names_its_nodes(capsys: pytest.CaptureFixtur
     assert cli.main(["lint", str(bundle_path()), "--target", "cpu", "--build"]) == 0
     said = capsys.readouterr().out
     assert "this bundle is for CPUs" in said
-    assert "--target orin or thor" in said
+    assert "quantize FLOAT32_BUNDLE --scheme int8 --target orin (or thor)" in said
 
 
 def test_a_refusal_is_a_line_of_the_table(flat_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from edge_streamer.runtime.commands.cli import main
-from edge_streamer.runtime.engines.tensorrt.cache import FOLDER
+from edge_streamer.runtime.engines import probe
+from edge_streamer.runtime.engines.tensorrt.cache import FOLDER, MAGIC
 from edge_streamer.runtime.errors import EngineError
 from tests.runtime.engines.tensorrt_stand_in.engine import StandInTensorRT
 
@@ -55,7 +56,8 @@ def test_the_result_as_json_what_is_listed_and_what_is_pruned(
     assert {row["cached"] for row in found["graphs"]} == {False}
     assert found["check"]["passed"] is True
     assert engines[0].options.workspace == 64 << 20
-    (tmp_path / "engines/old-0123.engine").write_bytes(b"of another version")
+    (tmp_path / "engines/old-0123.engine").write_bytes(MAGIC + b"cut")
+    (tmp_path / "engines/yolo.engine").write_bytes(b"somebody else's")
     assert main(["build", "--list"]) == 0
     said = capsys.readouterr().out
     assert f"8 engines in {tmp_path / 'engines'}" in said
@@ -66,6 +68,7 @@ def test_the_result_as_json_what_is_listed_and_what_is_pruned(
     assert {row["cached"] for row in found["graphs"]} == {True}
     assert main(["build", "--list", "--json"]) == 0
     assert {entry["graph"] for entry in json.loads(capsys.readouterr().out)} >= {"core", "slot"}
+    assert (tmp_path / "engines/yolo.engine").exists()
 
 
 def test_golden_units_that_differ_fail_the_build(
@@ -108,12 +111,16 @@ def test_a_graph_that_tensorrt_does_not_take_ends_with_status_2(
 
 @pytest.mark.parametrize(
     ("words", "says"),
-    [(["--workspace", "0"], "--workspace is 0; wanted megabytes"), ([], "TensorRT is not here; install it: ")],
-)
+    [
+        (["--workspace", "0"], "--workspace is 0; wanted megabytes"), ([], "TensorRT is not here; install it: "),
+        (["--list"], "--list shows what there is and takes no BUNDLE and no --prune"),
+    ],
+)  # fmt: skip
 def test_what_cannot_be_built_is_one_line(
     words: list[str], says: str, made_counter: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("edge_streamer.runtime.engines.tensorrt.library.MODULES", ("no_such_tensorrt",))
+    monkeypatch.setattr("edge_streamer.runtime.engines.probe.tensorrt_lacks", lambda: "")
     assert main(["build", str(made_counter), *words]) == 2
     said = capsys.readouterr().err
     assert says in said
@@ -128,4 +135,15 @@ def test_a_machine_without_a_driver_is_one_line(
 
     monkeypatch.setattr("edge_streamer.runtime.engines.tensorrt.engine.make", make)
     assert main(["build", str(made_counter)]) == 2
+    lacks = capsys.readouterr().err  # what the list of engines says, which knows what installs it
+    assert lacks == f"edge-streamer: engine tensorrt {probe.tensorrt_lacks()}\n"
+    monkeypatch.setattr("edge_streamer.runtime.engines.probe.tensorrt_lacks", lambda: "")
+    assert main(["build", str(made_counter)]) == 2
     assert capsys.readouterr().err == "edge-streamer: starting the NVIDIA driver: there is none; wanted: one\n"
+
+
+def test_a_bundle_for_cpus_is_refused_with_the_command_that_makes_another(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["build"]) == 2
+    said = capsys.readouterr().err
+    assert "takes no bundle for CPUs" in said
+    assert "quantize FLOAT32_BUNDLE --scheme int8 --target orin --out NAME" in said

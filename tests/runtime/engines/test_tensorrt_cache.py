@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from edge_streamer.runtime.engines.tensorrt.cache import FOLDER, Cache, Key, Told
+from edge_streamer.runtime.engines.tensorrt.cache import FOLDER, MAGIC, Cache, Key, Told
 from edge_streamer.runtime.errors import InputError
 
 KEY = Key(
@@ -140,9 +140,11 @@ def test_a_timing_cache_is_of_one_card_and_whole(cache: Cache) -> None:
 def test_what_belongs_to_something_else_is_listed_and_pruned(cache: Cache) -> None:
     mine, old = cache.keep(KEY, BLOB, TOLD), cache.keep(msgspec.structs.replace(KEY, driver=1), BLOB, TOLD)
     other = cache.keep(msgspec.structs.replace(KEY, graph="another"), BLOB, TOLD)
-    (cache.folder / "broken.engine").write_bytes(b"x")
+    (cache.folder / "broken.engine").write_bytes(MAGIC + b"x")
+    (cache.folder / "yolo.engine").write_bytes(b"somebody else's")
     keys = {entry.path.name: entry.key and entry.key.graph for entry in cache.entries()}
     assert keys == {mine.path.name: "core", old.path.name: "core", other.path.name: "another", "broken.engine": None}
     gone = cache.prune([KEY])
     assert {entry.path for entry in gone} == {old.path, cache.folder / "broken.engine"}
     assert {entry.path for entry in cache.entries()} == {mine.path, other.path}, "another bundle's stay"
+    assert (cache.folder / "yolo.engine").exists(), "others' are none of ours"
