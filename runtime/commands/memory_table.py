@@ -54,6 +54,7 @@ def fill(table: Any, found: Memory) -> None:
         table.add_row(part, *(size_text(getattr(plan, part)) for plan in found.plans.values()))
     table.add_section()
     table.add_row("running", *(size_text(plan.running) for plan in found.plans.values()))
+    table.add_row("while loading", *(size_text(plan.loading) if plan.loading else "" for plan in found.plans.values()))
     table.add_row("building", *(size_text(plan.building) if plan.building else "" for plan in found.plans.values()))
     table.add_row(
         "on disk", *(size_text(plan.engine_files) if plan.engine_files else "" for plan in found.plans.values())

@@ -54,6 +54,8 @@ class MemoryPlan(msgspec.Struct, frozen=True, kw_only=True):
     library: int
     engine_files: int
     """On disk, not in memory: what TensorRT builds, about as large as the weights."""
+    loading: int
+    """The file of the largest engine, which is held beside what is made of it while it is loaded; 0 without files."""
     building: int
     """The most that is taken while the largest graph is built; 0 where nothing is built."""
 
@@ -72,7 +74,7 @@ def plan(manifest: Manifest, engine: str) -> MemoryPlan:
         engine=engine, weights=sum(weights), rings=sum(_ring_bytes(ring) for ring in rings(manifest).values()),
         carries=_carries(manifest), tensors=tensor_bytes(manifest),
         tables=sum(map(_table, manifest.embeddings)) if device else 0, scratch=scratch, library=library,
-        engine_files=sum(weights) if built else 0,
+        engine_files=sum(weights) if built else 0, loading=max(weights, default=0) if built else 0,
         building=BUILDING_TIMES * max(weights, default=0) + WORKSPACE + library if built else 0,
     )  # fmt: skip
 
@@ -84,7 +86,7 @@ def check_plan(
     window that would. ``building``: whether graphs are to be built now, one after another, before anything else is
     held; ``loaded``: the engine's library is there already and not in what is free."""
     wanted = plan(manifest, engine)
-    running = wanted.running - (wanted.library if loaded else 0)
+    running = wanted.running + wanted.loading - (wanted.library if loaded else 0)
     if building and wanted.building > free_bytes:
         raise BundleError(
             f"building bundle {manifest.name!r} for {engine} takes about {size_text(wanted.building)} (its largest "
