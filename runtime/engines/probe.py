@@ -19,14 +19,13 @@ from typing import NamedTuple
 
 from edge_streamer.runtime.child import python_m
 from edge_streamer.runtime.engines import fatbin
-from edge_streamer.runtime.engines.tensorrt.library import MODULES, find
+from edge_streamer.runtime.engines.tensorrt.library import HOW, MODULES, find
 from edge_streamer.runtime.errors import InputError, one_line
 
 DEVICES = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvgpu/igpu0/power", "/dev/nvmap", "/dev/dxg")
 """Files that a driver of NVIDIA's makes: a PC's and Thor's, Orin's, Windows' for its Linux."""
 PROBE_SECONDS = 60.0
 """TensorRT's libraries are gigabytes, read for the first time from an SD card."""
-HOW = "see 'edge-streamer engines' for what installs it"
 
 
 class Gpu(NamedTuple):

@@ -10,11 +10,9 @@ bindings of the versions below (tests/runtime/engines/tensorrt_stand_in).
 
 from __future__ import annotations
 
-import platform
 import re
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from edge_streamer.runtime.errors import InputError, one_line
@@ -23,9 +21,7 @@ MODULES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
 """In this order: a board's own TensorRT, the package of TensorRT-RTX, and its bindings alone."""
 VERSIONS = {False: ((10, 3), (12,)), True: ((1, 4), (2,))}
 """Whether it is TensorRT-RTX -> from, and up to below: what the bindings were compared with."""
-BOARD = "sudo apt-get install tensorrt python3-libnvinfer, in a virtual environment made with --system-site-packages"
-PC = "pip install tensorrt-rtx-cu13"
-_L4T = Path("/etc/nv_tegra_release")
+HOW = "see 'edge-streamer engines' for what installs it here"
 
 
 class Library(NamedTuple):
@@ -45,7 +41,8 @@ class Library(NamedTuple):
 
 def find(load: Callable[[str], Any] = import_module) -> Library:
     """The TensorRT of this machine. InputError where there is none, where it is broken, or where it is of a version
-    that this edge-streamer does not know; it says what installs one."""
+    that this edge-streamer does not know; it says what tells how one is
+    installed."""
     broken = ""
     for name in MODULES:
         try:
@@ -59,8 +56,8 @@ def find(load: Callable[[str], Any] = import_module) -> Library:
             continue
         return known(module, is_rtx="rtx" in name)
     if broken:
-        raise InputError(f"TensorRT is here and cannot be loaded ({broken}); install it anew: {installs()}")
-    raise InputError(f"TensorRT is not here; install it: {installs()}")
+        raise InputError(f"TensorRT is here and cannot be loaded ({broken}); install it anew: {HOW}")
+    raise InputError(f"TensorRT is not here; {HOW}")
 
 
 def known(module: Any, is_rtx: bool) -> Library:
@@ -72,23 +69,8 @@ def known(module: Any, is_rtx: bool) -> Library:
     lowest, below = VERSIONS[is_rtx]
     if not lowest <= version < below:
         which = f"{'.'.join(map(str, lowest))} to {below[0] - 1}.x"
-        raise InputError(f"TensorRT{'-RTX' if is_rtx else ''} is of version {said}; wanted {which}: {installs()}")
+        raise InputError(f"TensorRT{'-RTX' if is_rtx else ''} is of version {said}; wanted {which}; {HOW}")
     return library
-
-
-def installs() -> str:
-    """What installs TensorRT on this machine."""
-    board = _L4T.exists() or platform.machine() == "aarch64"
-    return BOARD if board else PC
-
-
-def lacking(load: Callable[[str], Any] = import_module) -> str:
-    """What is missing, as ``needs ...``; empty where nothing is."""
-    try:
-        find(load)
-    except InputError as error:
-        return f"needs TensorRT: {error}"
-    return ""
 
 
 class Log(NamedTuple):

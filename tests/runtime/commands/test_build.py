@@ -112,7 +112,7 @@ def test_a_graph_that_tensorrt_does_not_take_ends_with_status_2(
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--workspace", "0"], "--workspace is 0; wanted megabytes"), ([], "TensorRT is not here; install it: "),
+        (["--workspace", "0"], "--workspace is 0; wanted megabytes"), ([], "TensorRT is not here; see '"),
         (["--list"], "--list shows what there is and takes no BUNDLE and no --prune"),
     ],
 )  # fmt: skip

@@ -17,7 +17,7 @@ from edge_streamer.runtime.engines.contract import GraphFile
 from edge_streamer.runtime.engines.memory_plan import LIBRARY
 from edge_streamer.runtime.engines.tensorrt.build import STEPS, Options, build
 from edge_streamer.runtime.engines.tensorrt.estimate import check_room, needed, weights
-from edge_streamer.runtime.engines.tensorrt.library import find, known, lacking, log_of
+from edge_streamer.runtime.engines.tensorrt.library import find, known, log_of
 from edge_streamer.runtime.errors import BundleError, EngineError, InputError
 from edge_streamer.runtime.machine import available_bytes
 from edge_streamer.runtime.timing import untold
@@ -65,11 +65,10 @@ def test_the_boards_own_tensorrt_goes_before_that_for_pcs() -> None:
     assert find(both).name == "TensorRT 10.3.0.30"
     assert find(loads(tensorrt_rtx=module("1.7.1.116"))).name == "TensorRT-RTX 1.7.1.116"
     assert find(loads(tensorrt_rtx_bindings=module("1.4.0.76"))).is_rtx
-    assert lacking(both) == ""
 
 
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
-    "none": ({}, "TensorRT is not here; install it: "),
+    "none": ({}, "TensorRT is not here; see"),
     "its library is missing": (
         {"tensorrt": OSError("libnvinfer.so.10: cannot open shared object file")},
         r"cannot be loaded \(tensorrt: libnvinfer.so.10: cannot open",
@@ -78,7 +77,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
         {"tensorrt": ModuleNotFoundError("No module named 'tensorrt_bindings'", name="tensorrt_bindings")},
         r"cannot be loaded \(tensorrt: No module named 'tensorrt_bindings'\)",
     ),
-    "too old": ({"tensorrt": module("8.6.2")}, r"TensorRT is of version 8.6.2; wanted 10.3 to 11.x: "),
+    "too old": ({"tensorrt": module("8.6.2")}, r"TensorRT is of version 8.6.2; wanted 10.3 to 11.x; "),
     "too new": ({"tensorrt": module("12.0.0")}, r"of version 12.0.0; wanted 10.3 to 11.x"),
     "too new for PCs": ({"tensorrt_rtx": module("2.0")}, r"TensorRT-RTX is of version 2.0; wanted 1.4 to 1.x"),
     "no version": ({"tensorrt": SimpleNamespace()}, "of version unknown"),
@@ -86,17 +85,12 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("what", BROKEN)
-@pytest.mark.parametrize(("machine", "command"), [("aarch64", "python3-libnvinfer"), ("x86_64", "pip install")])
-def test_what_is_missing_is_told_with_what_installs_it(
-    what: str, machine: str, command: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("platform.machine", lambda: machine)
+def test_what_is_missing_is_told_with_where_to_look(what: str) -> None:
     found, says = BROKEN[what]
     with pytest.raises(InputError, match=says) as caught:
         find(loads(**found))
-    assert command in str(caught.value)
+    assert str(caught.value).endswith("see 'edge-streamer engines' for what installs it here")
     assert "\n" not in str(caught.value)
-    assert lacking(loads(**found)) == f"needs TensorRT: {caught.value}"
 
 
 def test_the_log_keeps_errors_and_forgets_what_was_told() -> None:
