@@ -5,10 +5,10 @@ Receives a name; hands on a :class:`Board`. What their Linux sees of memory stan
 
 Arithmetic is dense: the makers' TOPS count zeros of sparse weights and, on Orin NX and AGX Orin, accelerators (DLA)
 that have no attention. On Orin a streaming multiprocessor (SM) does 2048 operations of 16-bit numbers a cycle, so that
-``SMs * clock * 2048`` is the rate in 16 bits; 8 bits are twice as fast, TF32, which stands in for float32 there, half.
-Rows are of the fastest power mode with the clocks held (``nvpmodel``, ``jetson_clocks``); the Orin NX rows are those
-of the modes that JetPack 6.2 brought ("Super"). Not read off a maker's page: the clocks of the NX and AGX modules
-and of the T4000, and that Thor multiplies 8-bit integers as fast as FP8.
+``SMs * clock * 2048`` is the rate in 16 bits; 8 bits are twice as fast; float32, without tensor cores since the engines
+leave TF32 off, 256 a cycle. Rows are of the fastest power mode with the clocks held (``nvpmodel``,
+``jetson_clocks``); the Orin NX rows are those of the modes that JetPack 6.2 brought ("Super"). Not read off a maker's
+page: the clocks of the NX and AGX modules and of the T4000, and that Thor multiplies 8-bit integers as fast as FP8.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ Numbers = Literal["float32", "fp16", "bf16", "int8", "int4", "fp8", "nvfp4"]
 Family = Literal["orin-small", "orin-agx", "thor", "host"]
 """Boards that reach the same shares of their ceilings."""
 
+FLOAT32 = 256
+"""Operations of float32 a cycle and streaming multiprocessor: 128 cores, a multiply-add each."""
 SYSTEM_BYTES = 1_500_000_000
 """What a system without a desktop, its services and one CUDA context keep for themselves."""
 
@@ -67,14 +69,16 @@ class Board:
 
 def _orin(name: str, title: str, family: Family, processors: int, clock: float, bandwidth: float, source: str) -> Board:
     half = processors * clock * 1e9 * 2048
-    rates: dict[Numbers, float] = {"float32": half / 2, "fp16": half, "bf16": half, "int8": 2 * half}
+    single = processors * clock * 1e9 * FLOAT32
+    rates: dict[Numbers, float] = {"float32": single, "fp16": half, "bf16": half, "int8": 2 * half}
     return Board(name, title, family, "8.7", processors, clock, bandwidth * 1e9, rates, RAM[name], source)
 
 
 def _thor(name: str, title: str, processors: int, clock: float, nvfp4: float) -> Board:
     four, eight, half = nvfp4 * 1e12, nvfp4 / 2 * 1e12, nvfp4 / 4 * 1e12
     rates: dict[Numbers, float] = {
-        "float32": half / 2, "fp16": half, "bf16": half, "int8": eight, "fp8": eight, "nvfp4": four,
+        "float32": processors * clock * 1e9 * FLOAT32, "fp16": half, "bf16": half,
+        "int8": eight, "fp8": eight, "nvfp4": four,
     }  # fmt: skip
     return Board(name, title, "thor", "11.0", processors, clock, 273e9, rates, RAM[name], _THOR)
 

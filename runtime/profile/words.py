@@ -20,7 +20,6 @@ WAITS: dict[Binds, str] = {
     "compute": "products: numbers that the board multiplies faster help{steps}",
     "kernels": "kernels that start one after another: fewer bits do not help{steps}",
 }
-STRENGTH = {"float32": "float32 as TF32"}
 
 
 def headline(made: Plan) -> str:
@@ -60,7 +59,7 @@ def limits(made: Plan) -> list[str]:
     lines.append(f"holds: {MARGIN - 1:.0%} more time would still be within the unit, which is how far the predictor may"
                  " err. Media, echo and screen are not in it.")  # fmt: skip
     if made.assumed:
-        named = ", ".join(STRENGTH.get(name, name) for name in made.assumed)
+        named = ", ".join(made.assumed)
         lines.append(f"No published pass of many tokens tells how much of {BOARDS[made.board].title}'s arithmetic is "
                      f"reached in {named}: assumed.")  # fmt: skip
     return lines
