@@ -216,7 +216,8 @@ def test_what_is_seen_is_what_the_passes_got() -> None:
             session.step(unit)
     together = sum(r.T @ r for r in rows)
     came = seen["solve_in", "solver.audio_in"]
-    assert np.allclose(came.together, together, rtol=1e-4)
+    # What is watched is fused less, and so rounded elsewhere; an entry may be a small difference of large numbers.
+    assert np.abs(came.together - together).max() < 1e-5 * np.abs(together).max()
     assert set(came.largest) >= {"clean", "solve.0.in"}, "the solver's steps are kept apart"
     assert ("core", "layers.0.attention.qkv") in seen
     assert np.allclose(observed.appended["append.1.v"], np.max(values, 0), rtol=1e-6)
