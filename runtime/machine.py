@@ -32,15 +32,6 @@ def peak_megabytes() -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6, 1)
 
 
-def available_bytes(meminfo: Path = Path("/proc/meminfo")) -> int | None:
-    """Memory that programs can still take without swapping, as the system reckons; None where it does not tell."""
-    try:
-        lines = meminfo.read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, ValueError, IndexError, StopIteration):
-        return None
-
-
 def versions() -> dict[str, str]:
     """Of Python, this package and the libraries that shape a run's figures."""
     from edge_streamer import __version__

@@ -31,6 +31,8 @@ from edge_streamer.runtime.bundle.checksums import digest
 from edge_streamer.runtime.bundle.external import external_locations
 from edge_streamer.runtime.bundle.manifest import EmbeddingSpec, GraphSpec
 from edge_streamer.runtime.bundle.reader import Bundle
+from edge_streamer.runtime.errors import BundleError
+from edge_streamer.runtime.streams import as_text
 from edge_streamer.runtime.timing import Tell
 
 
@@ -49,6 +51,15 @@ class GraphFile:
         spec = bundle.manifest.graph(name)
         known = {bundle.path / file.path: file.sha256 for file in bundle.manifest.files}
         return cls(bundle.file(spec.file), spec, known)
+
+    def name_for(self, library: str) -> str:
+        """The path as ``library`` takes it. BundleError where it is no text."""
+        name = str(self.path)
+        if as_text(name) != name:
+            raise BundleError(
+                f"{library} opens only files whose path is UTF-8 text; rename the folder of {self.path.name}"
+            )
+        return name
 
     @cached_property
     def sha256(self) -> str:

@@ -28,7 +28,6 @@ from edge_streamer.runtime.engines.overflow import products_overflow
 from edge_streamer.runtime.engines.tape import HostTable, HostTape
 from edge_streamer.runtime.errors import BundleError, EngineError, one_line
 from edge_streamer.runtime.machine import cores
-from edge_streamer.runtime.streams import as_text
 from edge_streamer.runtime.timing import Tell, untold
 
 ORT_TYPES = {
@@ -160,14 +159,11 @@ class OrtEngine(HostMemory):
         if self._closed:
             raise EngineError(f"graph {spec.name!r} cannot be opened: the engine is closed")
         tell(spec.name, 0, 1)
-        if as_text(str(path)) != str(path):
-            raise BundleError(
-                f"ONNX Runtime opens only files whose path is UTF-8 text; rename the folder of {path.name}"
-            )
+        file = graph.name_for("ONNX Runtime")
         underway.begin(f"the loading of graph {spec.name!r}", perf_counter())
         try:
             with deaf() if HOLDS_PYTHON else nullcontext():
-                session = ort.InferenceSession(str(path), self.options_for(spec), providers=["CPUExecutionProvider"])
+                session = ort.InferenceSession(file, self.options_for(spec), providers=["CPUExecutionProvider"])
         except Exception as error:
             precision = spec.precision
             lacking = {precision.weights, precision.activations} & NOT_ON_A_CPU

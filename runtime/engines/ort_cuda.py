@@ -39,7 +39,6 @@ from edge_streamer.runtime.engines.cpu import FLOATS_AT_LOAD, check_graph
 from edge_streamer.runtime.engines.cuda.engine import CudaEngine
 from edge_streamer.runtime.engines.ort_library import PROVIDER
 from edge_streamer.runtime.errors import BundleError, EngineError, one_line
-from edge_streamer.runtime.streams import as_text
 from edge_streamer.runtime.timing import Tell, untold
 
 Search = Literal["HEURISTIC", "EXHAUSTIVE"]
@@ -178,17 +177,14 @@ class OrtCudaEngine(CudaEngine):
         provider does not load, or has no code for this GPU."""
         self.check_open(graph)
         path, spec = graph.path, graph.spec
-        if as_text(str(path)) != str(path):
-            raise BundleError(
-                f"ONNX Runtime opens only files whose path is UTF-8 text; rename the folder of {path.name}"
-            )
+        file = graph.name_for("ONNX Runtime")
         tell(spec.name, 0, 1)
         records = Records()
         underway.begin(f"the loading of graph {spec.name!r}", perf_counter())
         try:
             options = self._options(spec, records.folder)
             providers = [(PROVIDER, self.provider_options()), "CPUExecutionProvider"]
-            session = self.ort.InferenceSession(str(path), options, providers=providers)
+            session = self.ort.InferenceSession(file, options, providers=providers)
         except Exception as error:
             raise self._refusal(path, one_line(error)) from error
         finally:

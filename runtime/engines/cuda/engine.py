@@ -11,12 +11,12 @@ from typing import Any
 from weakref import WeakSet
 
 from edge_streamer.runtime.bundle.manifest import EmbeddingSpec
+from edge_streamer.runtime.bundle.memory import free_bytes
 from edge_streamer.runtime.engines.contract import GraphFile, OpenGraph
 from edge_streamer.runtime.engines.cuda.driver import Cuda
 from edge_streamer.runtime.engines.cuda.memory import CudaMemory, CudaTable
 from edge_streamer.runtime.engines.cuda.tape import CudaTape
 from edge_streamer.runtime.errors import EngineError
-from edge_streamer.runtime.machine import available_bytes
 from edge_streamer.runtime.timing import Tell, untold
 
 
@@ -53,7 +53,7 @@ class CudaEngine(CudaMemory):
     def free_bytes(self) -> int:
         """Memory that can still be taken. On a board, whose GPU computes in the host's memory, that is the host's word:
         the driver counts what files left in memory as taken."""
-        host = available_bytes() if self.cuda.integrated else None
+        host = free_bytes() if self.cuda.integrated else None
         return self.cuda.free_memory()[0] if host is None else host
 
     def memory(self) -> dict[str, int]:

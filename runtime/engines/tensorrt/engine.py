@@ -18,6 +18,7 @@ from typing import Any
 from weakref import WeakKeyDictionary, WeakSet, finalize
 
 from edge_streamer.runtime.bundle.manifest import GraphSpec
+from edge_streamer.runtime.bundle.memory import free_bytes
 from edge_streamer.runtime.engines.buffers import check_buffers
 from edge_streamer.runtime.engines.contract import Buffer, GraphFile
 from edge_streamer.runtime.engines.cuda.driver import Cuda
@@ -27,9 +28,7 @@ from edge_streamer.runtime.engines.tensorrt.cache import Cache, Kept, Key, Told
 from edge_streamer.runtime.engines.tensorrt.estimate import check_room
 from edge_streamer.runtime.engines.tensorrt.library import Library, find, log_of
 from edge_streamer.runtime.engines.tensorrt.verify import compare, still_wider
-from edge_streamer.runtime.errors import BundleError, EngineError
-from edge_streamer.runtime.machine import available_bytes
-from edge_streamer.runtime.streams import as_text
+from edge_streamer.runtime.errors import EngineError
 from edge_streamer.runtime.timing import Tell, untold
 
 
@@ -157,10 +156,7 @@ class TensorRTEngine(CudaEngine):
 
     def _kept(self, graph: GraphFile, tell: Tell, fits: Callable[[Kept], bool] = lambda kept: True) -> Kept:
         """The engine of ``graph``: out of the cache where it ``fits``, else built."""
-        if as_text(str(graph.path)) != str(graph.path):
-            raise BundleError(
-                f"TensorRT opens only files whose path is UTF-8 text; rename the folder of {graph.path.name}"
-            )
+        graph.name_for("TensorRT")
         key = self.key(graph)
         kept = self.cache.load(key)
         if kept is None or not fits(kept):
@@ -188,7 +184,7 @@ class TensorRTEngine(CudaEngine):
     def _free(self) -> dict[str, int]:
         if self.cuda.integrated:
             return {"the board's memory": self.free_bytes()}
-        host = available_bytes()
+        host = free_bytes()
         return {"the card's memory": self.free_bytes()} | ({} if host is None else {"the computer's memory": host})
 
     def _loaded(self, spec: GraphSpec, blob: bytes) -> Any:

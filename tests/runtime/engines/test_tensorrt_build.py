@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from edge_streamer.runtime.bundle.memory import free_bytes
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.engines.contract import GraphFile
 from edge_streamer.runtime.engines.memory_plan import LIBRARY
@@ -19,7 +20,6 @@ from edge_streamer.runtime.engines.tensorrt.build import STEPS, Options, build
 from edge_streamer.runtime.engines.tensorrt.estimate import check_room, needed, weights
 from edge_streamer.runtime.engines.tensorrt.library import find, known, log_of
 from edge_streamer.runtime.errors import BundleError, EngineError, InputError
-from edge_streamer.runtime.machine import available_bytes
 from edge_streamer.runtime.timing import untold
 from tests.runtime.engines.cuda_stand_in.driver import StandIn
 from tests.runtime.engines.tensorrt_stand_in.library import TensorRT, library_of
@@ -250,7 +250,7 @@ def test_a_build_that_will_not_fit_is_refused_with_what_frees_memory(tiny_bundle
 
 def test_what_programs_can_still_take_is_the_systems_word(tmp_path: Path) -> None:
     (tmp_path / "meminfo").write_text("MemTotal:  7990000 kB\nMemFree: 1 kB\nMemAvailable:    2048 kB\n")
-    assert available_bytes(tmp_path / "meminfo") == 2 << 20
-    assert available_bytes(tmp_path / "none") is None
+    assert free_bytes(tmp_path, tmp_path) == 2 << 20
+    assert free_bytes(tmp_path / "none", tmp_path) is None
     (tmp_path / "meminfo").write_text("MemAvailable: lots\n")
-    assert available_bytes(tmp_path / "meminfo") is None
+    assert free_bytes(tmp_path, tmp_path) is None
