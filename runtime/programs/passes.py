@@ -8,6 +8,7 @@ raises where an output is NaN or infinite, before anything is committed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from time import perf_counter
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from edge_streamer.runtime.engines.contract import Buffer, Engine, OpenGraph, Pl
 from edge_streamer.runtime.engines.contract import Recorder as Recorder
 from edge_streamer.runtime.errors import StepError
 from edge_streamer.runtime.state.store import Carries, Ring
+from edge_streamer.runtime.timing import Sections
 
 
 class Meter:
@@ -26,7 +28,9 @@ class Meter:
         self.engine_seconds = 0.0
         self.recorder: Recorder | None = None
         self.timed = False
-        """Whether the next plays tell how long each run took, in ``last.runs``."""
+        """Whether the next plays tell how long each run took, in ``last.runs``. They do too where sections are heard."""
+        self.sections = Sections()
+        """What a step's time is spent on, for whoever listens."""
         self.last = Played(0.0)
         """What came of the last play."""
 
@@ -79,10 +83,24 @@ class Script:
         for ring in self._rings:
             ring.written = True
         meter = self._meter
-        meter.last = played = self.tape.play(meter.recorder, meter.timed)
+        with meter.sections("play", "transfer"):
+            begin = perf_counter()
+            meter.last = played = self.tape.play(meter.recorder, meter.timed or meter.sections.heard)
+            if meter.sections.heard:
+                self._tell(played, begin, perf_counter())
         meter.engine_seconds += played.seconds
         if played.not_finite is not None:
             raise StepError(f"{self._look_closer(played.not_finite)}; the unit was rolled back")
+
+    def _tell(self, played: Played, begin: float, end: float) -> None:
+        """Every run as a section under its graph, and what lies between them."""
+        tell, last = self._meter.sections.tell, begin
+        for name, seconds in played.runs.items():
+            start = begin + played.begins.get(name, last - begin)
+            tell("transfers", "transfer", last, max(start - last, 0.0))
+            tell(f"{self._passes[name].bound.graph}/{name}", "graph", start, seconds)
+            last = start + seconds
+        tell("transfers", "transfer", last, max(end - last, 0.0))
 
     def _look_closer(self, name: str) -> str:
         """What is wrong with the outputs of a run, as far as a later run has not written over them."""
