@@ -29,6 +29,7 @@ from edge_streamer.runtime.errors import BundleError, InputError
 from edge_streamer.runtime.profile.schemes import Stored, as_it_is, stored
 from edge_streamer.runtime.profile.vocabulary import AS_IT_IS
 from edge_streamer.runtime.profile.work import Work
+from edge_streamer.runtime.programs.passes import label_of
 from edge_streamer.runtime.programs.registry import runs
 
 LAYER_PRODUCTS = 9
@@ -130,8 +131,8 @@ def _work(manifest: Manifest, graph: GraphSpec, length: str, times: int, scheme:
 
 
 def name_of(graph: str, length: str) -> str:
-    """Of a run, for people: ``core at 9``."""
-    return graph if length == STATIC else f"{graph} at {length}"
+    """Of a run, for people and among a unit's sections: ``core at 9``."""
+    return label_of(graph, None if length == STATIC else length)
 
 
 def _stored(scheme: str, graph: GraphSpec) -> Stored:

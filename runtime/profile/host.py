@@ -1,6 +1,6 @@
 """How long a bundle's unit takes on this machine's CPU, predicted from its measured ceilings.
 
-Receives works, the operators of each graph and :class:`Limits`; hands on seconds of each run. On a CPU a product's
+Receives works, the operators of each graph and :class:`Limits`; hands on seconds of each run, and of what they are. On a CPU a product's
 rate is measured with its weights streaming, so bytes are no roof of their own but for the states::
 
     seconds = operations / rate(rows) + attention / (rate(rows) * share) + states / bandwidth + nodes * node
@@ -12,11 +12,13 @@ of the demo's units, too slow for passes of hundreds of rows.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from edge_streamer.runtime.bundle.manifest import Manifest
 from edge_streamer.runtime.profile.graphs import works
 from edge_streamer.runtime.profile.limits import Kind, Limits
+from edge_streamer.runtime.profile.predict import Binds
 from edge_streamer.runtime.profile.work import Work
 
 CACHE_BYTES = 32_000_000
@@ -33,12 +35,41 @@ FREE = ("DequantizeLinear", "Cast", "Constant", "Reshape", "Unsqueeze", "Squeeze
 """Operators that are folded, fused or only rename."""
 
 
-def host_times(manifest: Manifest, found: Mapping[str, Counter[str]], limits: Limits) -> dict[Work, float]:
-    """Seconds of each run of a unit, on as many threads as ``limits`` was measured with."""
-    return {work: _seconds(work, manifest, found, limits) for work in works(manifest)}
+@dataclass(frozen=True)
+class HostTime:
+    """Of one run, seconds; one after the other."""
+
+    compute: float
+    """Of products, weights that stream counted with them."""
+    memory: float
+    """Of reading states."""
+    kernels: float
+    """Of starting operators."""
+
+    @property
+    def seconds(self) -> float:
+        """All of it."""
+        return self.compute + self.memory + self.kernels
 
 
-def _seconds(work: Work, manifest: Manifest, found: Mapping[str, Counter[str]], limits: Limits) -> float:
+def host_times(manifest: Manifest, found: Mapping[str, Counter[str]], limits: Limits,
+               rows: Iterable[Work] | None = None) -> dict[Work, float]:  # fmt: skip
+    """Seconds of each run of a unit (or of ``rows``), on as many threads as ``limits`` was measured with."""
+    rows = works(manifest) if rows is None else rows
+    return {work: host_time(work, manifest, found, limits).seconds for work in rows}
+
+
+def binds(work: Work, manifest: Manifest, found: Mapping[str, Counter[str]], limits: Limits) -> Binds:
+    """What a run waits for most: a product whose weights stream at the memory's rate waits for bytes."""
+    time, graph = host_time(work, manifest, found, limits), manifest.graph(work.name.partition(" at ")[0])
+    if time.kernels > time.compute + time.memory:
+        return "kernels"
+    streamed = graph.weight_bytes > CACHE_BYTES and work.moved_bytes / (limits.bandwidth * 1e9) > time.compute / 2
+    return "memory" if streamed or time.memory > time.compute else "compute"
+
+
+def host_time(work: Work, manifest: Manifest, found: Mapping[str, Counter[str]], limits: Limits) -> HostTime:
+    """Of one run."""
     graph = manifest.graph(work.name.partition(" at ")[0])
     operators = found[graph.name]
     kind: Kind = "int8" if work.numbers == "int8" else "float32"
@@ -46,11 +77,8 @@ def _seconds(work: Work, manifest: Manifest, found: Mapping[str, Counter[str]], 
     nodes = sum(count for name, count in operators.items() if name not in FREE)
     nodes -= FUSED * operators["MatMulInteger"]
     if operators["Conv"] > operators["MatMul"] + operators["MatMulInteger"]:
-        return work.operations / (limits.convolve * CONVOLVE) + nodes * NODES * limits.node
-    states = work.moved_bytes - graph.weight_bytes
-    return (
-        work.operations / limits.rate(kind, cached, work.tokens)
-        + work.attention / (limits.rate("float32", cached=True, rows=work.tokens) * ATTENTION)
-        + states / (limits.bandwidth * 1e9)
-        + nodes * NODES * limits.node
-    )
+        return HostTime(work.operations / (limits.convolve * CONVOLVE), 0.0, nodes * NODES * limits.node)
+    states = max(work.moved_bytes - graph.weight_bytes, 0.0)
+    products = work.operations / limits.rate(kind, cached, work.tokens)
+    attention = work.attention / (limits.rate("float32", cached=True, rows=work.tokens) * ATTENTION)
+    return HostTime(products + attention, states / (limits.bandwidth * 1e9), nodes * NODES * limits.node)

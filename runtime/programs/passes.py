@@ -28,7 +28,7 @@ class Meter:
         self.engine_seconds = 0.0
         self.recorder: Recorder | None = None
         self.timed = False
-        """Whether the next plays tell how long each run took, in ``last.runs``. They do too where sections are heard."""
+        """Whether the next plays tell how long each run took, in ``last.runs``. Also where sections are heard."""
         self.sections = Sections()
         """What a step's time is spent on, for whoever listens."""
         self.last = Played(0.0)
@@ -50,6 +50,7 @@ class Pass:
             name: engine.buffer(shape, dtype, "out")
             for name, (shape, dtype) in sizes(more, _length(graph.spec, inputs)).items()
         }
+        self.label = label_of(graph.spec.name, _length(graph.spec, inputs))
         self.carries, self.finite = carries, tuple(outputs.values())
         self.bound = graph.bind(inputs, {**outputs, **unasked})
 
@@ -98,7 +99,7 @@ class Script:
         for name, seconds in played.runs.items():
             start = begin + played.begins.get(name, last - begin)
             tell("transfers", "transfer", last, max(start - last, 0.0))
-            tell(f"{self._passes[name].bound.graph}/{name}", "graph", start, seconds)
+            tell(f"{self._passes[name].label}/{name}", "graph", start, seconds)
             last = start + seconds
         tell("transfers", "transfer", last, max(end - last, 0.0))
 
@@ -114,6 +115,11 @@ class Script:
                     f"{array.size} values"
                 )
         return f"graph {bound.graph!r} (pass {name}) gave a NaN or an infinity"
+
+
+def label_of(graph: str, length: int | str | None) -> str:
+    """Of a graph at a length, for people: ``core at 9``."""
+    return graph if length is None else f"{graph} at {length}"
 
 
 def _length(spec: GraphSpec, inputs: Mapping[str, Buffer]) -> int | None:
