@@ -1,7 +1,7 @@
 """How long a bundle's unit takes on this machine's CPU, predicted from its measured ceilings.
 
-Receives works, the operators of each graph and :class:`Limits`; hands on seconds of each run, and of what they are. On a CPU a product's
-rate is measured with its weights streaming, so bytes are no roof of their own but for the states::
+Receives works, the operators of each graph and :class:`Limits`; hands on seconds of each run, and what they go to. On a
+CPU a product's rate is measured with its weights streaming, so bytes are no roof of their own but for the states::
 
     seconds = operations / rate(rows) + attention / (rate(rows) * share) + states / bandwidth + nodes * node
 

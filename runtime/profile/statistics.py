@@ -24,6 +24,7 @@ FEWEST_BLOCKS = 4
 BINS = 40
 
 Row = NDArray[np.float64]
+Figure = Callable[[Row], float]
 
 
 class Spread(msgspec.Struct, frozen=True):
@@ -92,16 +93,27 @@ def jitter(row: Row) -> float:
 def drift(row: Row) -> Interval | None:
     """How much longer the last third's median is than the first third's; None of too few units."""
     third = len(row) // 3
-    return difference(row[:third], row[-third:], np.median) if third >= FEWEST_BLOCKS else None
+    return difference(row[:third], row[-third:], median) if third >= FEWEST_BLOCKS else None
 
 
-def difference(before: Row, after: Row, figure: Callable[..., object]) -> Interval:
-    """``figure`` (a function of numpy's with an axis) of ``after`` less that of ``before``."""
+def mean(row: Row) -> float:
+    return float(row.mean())
+
+
+def median(row: Row) -> float:
+    return float(np.median(row))
+
+
+def p95(row: Row) -> float:
+    return float(np.percentile(row, 95))
+
+
+def difference(before: Row, after: Row, figure: Figure) -> Interval:
+    """``figure`` of ``after`` less that of ``before``."""
     random = np.random.default_rng(0)
     draws = _drawn(after, figure, random) - _drawn(before, figure, random)
     low, high = np.percentile(draws, (2.5, 97.5))
-    value = float(figure(after)) - float(figure(before))  # type: ignore[arg-type]
-    return Interval(rounded(value), rounded(low), rounded(high))
+    return Interval(rounded(figure(after) - figure(before)), rounded(low), rounded(high))
 
 
 def block_of(units: int) -> int:
@@ -109,7 +121,7 @@ def block_of(units: int) -> int:
     return max(1, min(BLOCK, units // FEWEST_BLOCKS))
 
 
-def _drawn(row: Row, figure: Callable[..., object], random: np.random.Generator) -> Row:
+def _drawn(row: Row, figure: Figure, random: np.random.Generator) -> Row:
     """``figure`` of so many draws of blocks, each as long as ``row``."""
     block = block_of(len(row))
     count = math.ceil(len(row) / block)
@@ -117,5 +129,5 @@ def _drawn(row: Row, figure: Callable[..., object], random: np.random.Generator)
     for draw in range(DRAWS):
         starts = random.integers(0, len(row) - block + 1, count)
         places = (starts[:, None] + np.arange(block)).ravel()[: len(row)]
-        found[draw] = figure(row[places])  # type: ignore[call-overload]
+        found[draw] = figure(row[places])
     return found
