@@ -51,22 +51,30 @@ class Kept(msgspec.Struct, frozen=True):
         return Limits(self.large, self.bandwidth, products, self.convolve, self.node)
 
 
-def ceilings(threads: int, anew: bool = False) -> Limits:
-    """Of this machine. ``anew``: whatever is remembered."""
-    key = _key(threads)
-    path: Path | None = None
-    with suppress(InputError):
-        path = cache_folder() / "ceilings.json"
-    known = _read(path) if path else {}
-    kept = known.get(key)
-    if not anew and kept and len(kept.products) == 4 * len(ROWS):
-        return kept.limits()
-    found = measure(threads)
-    if path:
+def ceilings(threads: int) -> Limits:
+    """Of this machine."""
+    found = remembered(threads)
+    if found is None:
+        found = measure(threads)
         with suppress(OSError, InputError):
+            path = _memory()
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_file(path, msgspec.json.encode(known | {key: Kept.of(found)}))
+            write_file(path, msgspec.json.encode(_read(path) | {_key(threads): Kept.of(found)}))
     return found
+
+
+def remembered(threads: int) -> Limits | None:
+    """Of this machine, where they were measured before."""
+    with suppress(InputError):
+        kept = _read(_memory()).get(_key(threads))
+        if kept and len(kept.products) == 4 * len(ROWS):
+            return kept.limits()
+    return None
+
+
+def _memory() -> Path:
+    """InputError for a user without a home."""
+    return cache_folder() / "ceilings.json"
 
 
 def _key(threads: int) -> str:

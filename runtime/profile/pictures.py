@@ -6,7 +6,7 @@ Receives figures; hands on SVG, as HTML that needs nothing else.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 
 from edge_streamer.runtime.profile.roofline import GraphRow, Roof
@@ -100,13 +100,15 @@ def roofline(rows: Sequence[GraphRow], roof: Roof) -> str:
     parts += [_text(x(10**n), high - 8, f"{10.0**n:g}", "middle") for n in range(low_x, high_x + 1)]
     for name, rate in roof.rates.items():
         ridge, start = rate / roof.bandwidth, max(10.0**low_x, 10.0**low_y / roof.bandwidth)
-        line = f"{x(start):.1f},{y(start * roof.bandwidth):.1f} {x(ridge):.1f},{y(rate):.1f} {x(10**high_x):.1f},{y(rate):.1f}"
+        corners = (start, start * roof.bandwidth), (ridge, rate), (10**high_x, rate)
+        line = " ".join(f"{x(one):.1f},{y(other):.1f}" for one, other in corners)
         parts.append(f'<polyline points="{line}" fill="none" stroke="{QUIET}" stroke-width="1.5"/>'
                      + _text(WIDE - RIGHT, y(rate) - 5, f"{name}: {rate:.0f} G/s", "end"))  # fmt: skip
     for n, (row, (at, rate)) in enumerate(zip(rows, places, strict=False)):
         colour, size = COLOURS[n % len(COLOURS)], 4 + 8 * math.sqrt(row.runs * row.run_ms / _longest(rows))
         parts.append(f'<circle cx="{x(at):.1f}" cy="{y(rate):.1f}" r="{size:.1f}" fill="{colour}" opacity="0.85">'
-                     f"<title>{escape(row.graph)}: {rate:.1f} G/s, {at:.1f} operations a byte</title></circle>")  # fmt: skip
+                     f"<title>{escape(row.graph)}: {rate:.1f} G/s, {at:.1f} operations a byte</title></circle>"
+                     )  # fmt: skip
     names = " ".join(f'<span style="color:{COLOURS[n % len(COLOURS)]}">&#9679; {escape(row.graph)}</span>'
                      for n, row in enumerate(rows))  # fmt: skip
     told = (f"{names}<br>10<sup>9</sup> operations a second over operations a byte; the slope is {roof.bandwidth:.1f} "
@@ -118,11 +120,12 @@ def _longest(rows: Sequence[GraphRow]) -> float:
     return max(row.runs * row.run_ms for row in rows)
 
 
-def _axes(most: float, y: object) -> str:
+def _axes(most: float, y: Callable[[float], float]) -> str:
     """The base line, and the largest value."""
-    place = y(most / 1.1 if most > 1 else most)  # type: ignore[operator]
-    return (f'<line x1="{LEFT}" x2="{WIDE - RIGHT}" y1="{HIGH - BOTTOM}" y2="{HIGH - BOTTOM}" stroke="#ccd"/>'
-            + _text(LEFT - 6, HIGH - BOTTOM, "0", "end") + _text(LEFT - 6, place + 4, f"{most / 1.1:.3g}", "end"))  # fmt: skip
+    place = y(most / 1.1 if most > 1 else most)
+    base, end = HIGH - BOTTOM, WIDE - RIGHT
+    line = f'<line x1="{LEFT}" x2="{end}" y1="{base}" y2="{base}" stroke="#ccd"/>'
+    return line + _text(LEFT - 6, base, "0", "end") + _text(LEFT - 6, place + 4, f"{most / 1.1:.3g}", "end")
 
 
 def _deadline(x1: float, x2: float, y1: float, y2: float, deadline: float) -> str:

@@ -109,6 +109,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """None where minutes or the media decide."""
     stopped: str | None
     """Why it ended early."""
+    failed: int
+    """Units that failed and were rolled back; they are among the others."""
     wall_seconds: float
     deadline_ms: float
     verdict: Verdict

@@ -13,8 +13,8 @@ from edge_streamer.runtime.files import size_text
 from edge_streamer.runtime.pages.html import document, legend, number, table, wide
 from edge_streamer.runtime.profile.layers import Layer
 from edge_streamer.runtime.profile.pictures import bars, over_time, roofline, stages
-from edge_streamer.runtime.profile.profile_words import headline, lines
 from edge_streamer.runtime.profile.report import Profile
+from edge_streamer.runtime.profile.report_words import headline, lines
 from edge_streamer.runtime.profile.roofline import GraphRow, Help
 from edge_streamer.runtime.profile.statistics import Spread
 from edge_streamer.runtime.profile.timeline import UNIT, outer
@@ -123,8 +123,8 @@ def _sections(made: Profile) -> list[str]:
         wide(table(("ms a unit", "kind", "runs", "share", *HEAD, ""), rows)),
         legend([
             ("media", "reading and converting sound and pictures."), ("host", "what the runtime itself does."),
-            ("transfers", "between runs of graphs: copies, rows that go to rings, token embeddings, looks for NaN; on a "
-             "device also what goes there and comes back."),
+            ("transfers", "between runs of graphs: copies, rows that go to rings, token embeddings, looks for NaN; on "
+             "a device also what goes there and comes back."),
             ("rest", "of a section, what none of its own takes."),
         ]),
         "<h3>Each over time</h3>", *pictures,
