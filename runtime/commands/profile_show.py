@@ -47,8 +47,8 @@ def show_comparison(found: Comparison) -> None:
     for line in found.apart:
         console.print(f"they do not compare well: {line}", markup=False, soft_wrap=True)
     some = f"{found.block} unit{'s' * (found.block > 1)}"
-    shown = plain_table(f"Milliseconds a unit; 95% by a bootstrap over blocks of {some}", "", "figure", "before >", "after >",
-                  "change >", "95% >", "")  # fmt: skip
+    title = f"Milliseconds a unit; 95% by a bootstrap over blocks of {some}"
+    shown = plain_table(title, "", "figure", "before >", "after >", "change >", "95% >", "")
     for row in found.rows:
         shown.add_row(row.section.removeprefix(f"{UNIT}/"), row.figure, f"{row.before:.3f}", f"{row.after:.3f}",
                       f"{row.interval.value:+.3f}", f"{row.interval.low:+.3f} to {row.interval.high:+.3f}",
