@@ -144,15 +144,16 @@ class Sections:
     unit host
     """
 
-    __slots__ = ("_heard", "_path")
+    __slots__ = ("_heard", "path")
 
     def __init__(self) -> None:
         self._heard: Heard | None = None
-        self._path = ""
+        self.path = ""
+        """Of the sections that are open, ended by a slash."""
 
     def __call__(self, name: str, kind: Kind = "host") -> AbstractContextManager[None]:
         """A section of this name within those that are open."""
-        return _UNHEARD if self._heard is None else self._section(name, kind, self._heard)
+        return _UNHEARD if self._heard is None else _Section(self, f"{self.path}{name}", kind, self._heard)
 
     @property
     def heard(self) -> bool:
@@ -162,7 +163,7 @@ class Sections:
     def tell(self, name: str, kind: Kind, begin: float, seconds: float) -> None:
         """A section that somebody else measured, within those that are open."""
         if self._heard is not None:
-            self._heard(f"{self._path}{name}", kind, begin, seconds)
+            self._heard(f"{self.path}{name}", kind, begin, seconds)
 
     @contextmanager
     def told_to(self, listener: Heard) -> Iterator[None]:
@@ -173,14 +174,21 @@ class Sections:
         finally:
             self._heard = None
 
-    @contextmanager
-    def _section(self, name: str, kind: Kind, heard: Heard) -> Iterator[None]:
-        outer, path = self._path, f"{self._path}{name}"
-        self._path = f"{path}/"
-        begin = perf_counter()
-        try:
-            yield
-        finally:
-            seconds = perf_counter() - begin
-            self._path = outer
-            heard(path, kind, begin, seconds)
+
+class _Section:
+    """One that is heard."""
+
+    __slots__ = ("_begin", "_heard", "_kind", "_outer", "_path", "_sections")
+
+    def __init__(self, sections: Sections, path: str, kind: Kind, heard: Heard) -> None:
+        self._sections, self._path, self._kind, self._heard = sections, path, kind, heard
+        self._outer = sections.path
+
+    def __enter__(self) -> None:
+        self._sections.path = f"{self._path}/"
+        self._begin = perf_counter()
+
+    def __exit__(self, *unused: object) -> None:
+        seconds = perf_counter() - self._begin
+        self._sections.path = self._outer
+        self._heard(self._path, self._kind, self._begin, seconds)

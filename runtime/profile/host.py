@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from edge_streamer.runtime.bundle.manifest import Manifest
 from edge_streamer.runtime.profile.graphs import works
-from edge_streamer.runtime.profile.limits import Kind, Limits
+from edge_streamer.runtime.profile.limits import ROWS, Kind, Limits
 from edge_streamer.runtime.profile.predict import Binds
 from edge_streamer.runtime.profile.work import Work
 
@@ -29,6 +29,8 @@ CONVOLVE = 0.85
 """Share of a convolution's rate that a codec's reach, which are of many sizes."""
 NODES = 3.0
 """How much longer an operator takes than one that does nothing: it has tensors to go through."""
+FEW = 0.5
+"""Products that reach a smaller share of their best rate have few rows."""
 FUSED = 2
 """Operators that become one with a product of integers: its scales' multiplications."""
 FREE = ("DequantizeLinear", "Cast", "Constant", "Reshape", "Unsqueeze", "Squeeze", "DynamicQuantizeLinear")
@@ -60,19 +62,26 @@ def host_times(manifest: Manifest, found: Mapping[str, Counter[str]], limits: Li
 
 
 def binds(work: Work, manifest: Manifest, found: Mapping[str, Counter[str]], limits: Limits) -> Binds:
-    """What a run waits for most: a product whose weights stream at the memory's rate waits for bytes."""
+    """What a run waits for most. A product of few rows waits for its weights, be they in memory or in a cache: more
+    rows would take hardly longer."""
     time, graph = host_time(work, manifest, found, limits), manifest.graph(work.name.partition(" at ")[0])
     if time.kernels > time.compute + time.memory:
         return "kernels"
-    streamed = graph.weight_bytes > CACHE_BYTES and work.moved_bytes / (limits.bandwidth * 1e9) > time.compute / 2
-    return "memory" if streamed or time.memory > time.compute else "compute"
+    kind, cached = _kind(work), graph.weight_bytes <= CACHE_BYTES
+    most = max(limits.rate(kind, cached, rows) for rows in ROWS)
+    few = work.name != graph.name and limits.rate(kind, cached, work.tokens) < FEW * most
+    return "memory" if few or time.memory > time.compute else "compute"
+
+
+def _kind(work: Work) -> Kind:
+    return "int8" if work.numbers == "int8" else "float32"
 
 
 def host_time(work: Work, manifest: Manifest, found: Mapping[str, Counter[str]], limits: Limits) -> HostTime:
     """Of one run."""
     graph = manifest.graph(work.name.partition(" at ")[0])
     operators = found[graph.name]
-    kind: Kind = "int8" if work.numbers == "int8" else "float32"
+    kind = _kind(work)
     cached = graph.weight_bytes <= CACHE_BYTES
     nodes = sum(count for name, count in operators.items() if name not in FREE)
     nodes -= FUSED * operators["MatMulInteger"]

@@ -6,7 +6,7 @@ Receives figures; hands on SVG, as HTML that needs nothing else.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from html import escape
 
 from edge_streamer.runtime.profile.roofline import GraphRow, Roof
@@ -34,7 +34,10 @@ def over_time(row: Sequence[float], deadline: float, title: str) -> str:
 
     step = (WIDE - LEFT - RIGHT) / max(len(points) - 1, 1)
     line = " ".join(f"{LEFT + n * step:.1f},{y(value):.1f}" for n, value in enumerate(points))
-    parts = [f'<polyline points="{line}" fill="none" stroke="{COLOURS[0]}" stroke-width="1.3"/>', _axes(most, y)]
+    parts = [
+        f'<polyline points="{line}" fill="none" stroke="{COLOURS[0]}" stroke-width="1.3"/>',
+        _axes(max(points), y(max(points))),
+    ]
     if deadline <= most:
         parts.append(_deadline(LEFT, WIDE - RIGHT, y(deadline), y(deadline), deadline))
     parts.append(_text(LEFT, HIGH - 8, "unit 0") + _text(WIDE - RIGHT, HIGH - 8, f"unit {len(row) - 1}", "end"))
@@ -56,7 +59,7 @@ def bars(found: Histogram, title: str) -> str:
             "</title></rect>"
         )
     end = found.first + found.width * len(found.counts)
-    parts += [_axes(most, lambda value: TOP + high * (1 - value / most)),
+    parts += [_axes(most, TOP),
               _text(LEFT, HIGH - 8, f"{found.first:.1f} ms"),
               _text(WIDE - RIGHT, HIGH - 8, f"{end:.1f} ms and more", "end")]  # fmt: skip
     return _figure(parts, f"{title}: how many units took how long")
@@ -120,12 +123,11 @@ def _longest(rows: Sequence[GraphRow]) -> float:
     return max(row.runs * row.run_ms for row in rows)
 
 
-def _axes(most: float, y: Callable[[float], float]) -> str:
-    """The base line, and the largest value."""
-    place = y(most / 1.1 if most > 1 else most)
+def _axes(top: float, y: float) -> str:
+    """The base line, and ``top``, the largest value, at its height."""
     base, end = HIGH - BOTTOM, WIDE - RIGHT
     line = f'<line x1="{LEFT}" x2="{end}" y1="{base}" y2="{base}" stroke="#ccd"/>'
-    return line + _text(LEFT - 6, base, "0", "end") + _text(LEFT - 6, place + 4, f"{most / 1.1:.3g}", "end")
+    return line + _text(LEFT - 6, base, "0", "end") + _text(LEFT - 6, y + 4, f"{top:.3g}", "end")
 
 
 def _deadline(x1: float, x2: float, y1: float, y2: float, deadline: float) -> str:

@@ -29,7 +29,7 @@ from edge_streamer.runtime.profile.statistics import (
     rounded,
     spread,
 )
-from edge_streamer.runtime.profile.timeline import UNIT, Timeline, outer
+from edge_streamer.runtime.profile.timeline import BETWEEN, REST, UNIT, Timeline, outer
 
 VERSION = 1
 """Of the JSON: raised where a key goes or changes its meaning."""
@@ -163,7 +163,8 @@ def timed(timeline: Timeline, deadline_ms: float) -> dict[str, Any]:
 
 
 def _section(path: str, row: Row, unit: Row, timeline: Timeline, counts: Mapping[str, float]) -> Section:
-    kind = timeline.kinds.get(path) or ("graph" if not path.endswith("/rest") else "host")
+    derived = {REST: "host", BETWEEN: "transfer"}.get(path.rpartition("/")[2], "graph")
+    kind = timeline.kinds.get(path) or derived
     runs = counts.get(path) or sum(n for inner, n in counts.items() if outer(inner) == path) or 1.0
     share = float(row.mean() / unit.mean())
     return Section(kind=kind, runs=round(runs, 3), share=round(share, 5), ms=spread(row), histogram=histogram(row))

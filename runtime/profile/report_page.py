@@ -6,6 +6,7 @@ help, and then the details.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from html import escape
 
@@ -20,6 +21,8 @@ from edge_streamer.runtime.profile.statistics import Spread
 from edge_streamer.runtime.profile.timeline import UNIT, outer
 
 LAYERS_SHOWN = 40
+SHOWN_SHARE = 0.0005
+"""Stages that take less of a unit are not in the picture."""
 HEAD = ("mean", "p50", "p90", "p95", "p99", "p99.9", "max")
 
 
@@ -45,11 +48,11 @@ def _stages(made: Profile) -> list[tuple[str, float]]:
     """What a unit is spent on: graphs by themselves, all else by stage."""
     play = f"{UNIT}/step/play"
     inside = {path: one for path, one in made.sections.items() if outer(path) in (UNIT, f"{UNIT}/step", play)}
-    return [
-        (path.removeprefix(f"{UNIT}/").removeprefix("step/").removeprefix("play/"), one.ms.mean)
-        for path, one in inside.items()
-        if path not in (f"{UNIT}/step", play) and one.ms.mean >= 0.0005 * made.unit.mean
-    ]
+    found = Counter[str]()  # the rests of a unit, a step and a play are one
+    for path, one in inside.items():
+        if path not in (f"{UNIT}/step", play):
+            found[path.rpartition("/")[2]] += one.ms.mean  # type: ignore[assignment]  # a Counter of floats
+    return [(name, ms) for name, ms in found.items() if ms >= SHOWN_SHARE * made.unit.mean]
 
 
 def _helps(helps: Iterable[Help]) -> str:
@@ -73,7 +76,8 @@ def _limits(made: Profile) -> list[str]:
             ("of its roof", "share of the fastest products of the same numbers that were measured here, of any size."),
             ("of the memory", "as if all bytes of a run came from memory; beyond 100% they came from the caches."),
             ("predicted", "from the ceilings alone, whatever was measured."),
-            ("waits for", "compute: products; memory: bytes; kernels: operators that start one after another."),
+            ("waits for", "compute: products; memory: weights and states, in memory or in a cache; kernels: operators "
+             "that start one after another."),
         ]),
     ]  # fmt: skip
 

@@ -5,7 +5,7 @@ path's milliseconds unit by unit, and every stretch with its begin for a trace.
 
 Choices: 22 bytes a stretch, some 50 stretches a unit (25 MB for an hour). What is outside a unit, or belongs to one
 that came to no step (the end of the media), is dropped. Of a section with others inside, ``rest`` is what none of them
-took; paths of graphs (``unit/step/play/core``) are the sum of their runs.
+took (of a play ``transfers``); paths of graphs (``unit/step/play/core``) are the sum of their runs.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from edge_streamer.runtime.timing import Kind
 UNIT = "unit"
 STEP = f"{UNIT}/step"
 REST = "rest"
+BETWEEN = "transfers"
+"""What a play takes between its runs."""
 
 
 class Stretch(NamedTuple):
@@ -96,7 +98,10 @@ class Timeline:
         for one in inner:
             yield from self._ordered(rows, one)
         if inner and path in self.kinds:  # not a graph, which is nothing but its runs
-            yield f"{path}/{REST}", rows[path] - sum(rows[one] for one in inner)
+            yield (
+                f"{path}/{BETWEEN if self.kinds[path] == 'transfer' else REST}",
+                rows[path] - sum(rows[one] for one in inner),
+            )
 
 
 def outer(path: str) -> str:

@@ -88,20 +88,18 @@ class Script:
             begin = perf_counter()
             meter.last = played = self.tape.play(meter.recorder, meter.timed or meter.sections.heard)
             if meter.sections.heard:
-                self._tell(played, begin, perf_counter())
+                self._tell(played, begin)
         meter.engine_seconds += played.seconds
         if played.not_finite is not None:
             raise StepError(f"{self._look_closer(played.not_finite)}; the unit was rolled back")
 
-    def _tell(self, played: Played, begin: float, end: float) -> None:
-        """Every run as a section under its graph, and what lies between them."""
-        tell, last = self._meter.sections.tell, begin
+    def _tell(self, played: Played, begin: float) -> None:
+        """Every run as a section under its graph."""
+        tell, last = self._meter.sections.tell, 0.0
         for name, seconds in played.runs.items():
-            start = begin + played.begins.get(name, last - begin)
-            tell("transfers", "transfer", last, max(start - last, 0.0))
-            tell(f"{self._passes[name].label}/{name}", "graph", start, seconds)
+            start = played.begins.get(name, last)
+            tell(f"{self._passes[name].label}/{name}", "graph", begin + start, seconds)
             last = start + seconds
-        tell("transfers", "transfer", last, max(end - last, 0.0))
 
     def _look_closer(self, name: str) -> str:
         """What is wrong with the outputs of a run, as far as a later run has not written over them."""
