@@ -63,7 +63,7 @@ def compare(before: Profile, after: Profile, names: tuple[str, str]) -> Comparis
 def _row(path: str, figure: str, before: Profile, after: Profile) -> Difference:
     one, other = (np.array(profile.series_ms[path]) for profile in (before, after))
     found = difference(one, other, FIGURES[figure])
-    was = FIGURES[figure](one)
+    was = FIGURES[figure](one).item()
     few = min(before.units, after.units) < TOO_FEW
     if not few and found.certain and abs(found.value) >= WORTH * was:
         verdict = "slower" if found.value > 0 else "faster"

@@ -22,9 +22,12 @@ DRAWS = 1000
 FEWEST_BLOCKS = 4
 """With fewer, blocks are shortened."""
 BINS = 40
+AT_ONCE = 2_000_000
+"""Numbers that are drawn at once: 16 MB."""
 
 Row = NDArray[np.float64]
-Figure = Callable[[Row], float]
+Figure = Callable[[Row], Row]
+"""A figure of each row of [..., units]."""
 
 
 class Spread(msgspec.Struct, frozen=True):
@@ -96,16 +99,19 @@ def drift(row: Row) -> Interval | None:
     return difference(row[:third], row[-third:], median) if third >= FEWEST_BLOCKS else None
 
 
-def mean(row: Row) -> float:
-    return float(row.mean())
+def mean(rows: Row) -> Row:
+    """Of each row."""
+    return np.asarray(rows.mean(-1))
 
 
-def median(row: Row) -> float:
-    return float(np.median(row))
+def median(rows: Row) -> Row:
+    """Of each row."""
+    return np.asarray(np.median(rows, -1))
 
 
-def p95(row: Row) -> float:
-    return float(np.percentile(row, 95))
+def p95(rows: Row) -> Row:
+    """Of each row."""
+    return np.asarray(np.percentile(rows, 95, -1))
 
 
 def difference(before: Row, after: Row, figure: Figure) -> Interval:
@@ -113,7 +119,7 @@ def difference(before: Row, after: Row, figure: Figure) -> Interval:
     random = np.random.default_rng(0)
     draws = _drawn(after, figure, random) - _drawn(before, figure, random)
     low, high = np.percentile(draws, (2.5, 97.5))
-    return Interval(rounded(figure(after) - figure(before)), rounded(low), rounded(high))
+    return Interval(rounded((figure(after) - figure(before)).item()), rounded(low), rounded(high))
 
 
 def block_of(units: int) -> int:
@@ -124,10 +130,10 @@ def block_of(units: int) -> int:
 def _drawn(row: Row, figure: Figure, random: np.random.Generator) -> Row:
     """``figure`` of so many draws of blocks, each as long as ``row``."""
     block = block_of(len(row))
-    count = math.ceil(len(row) / block)
-    found = np.empty(DRAWS)
-    for draw in range(DRAWS):
-        starts = random.integers(0, len(row) - block + 1, count)
-        places = (starts[:, None] + np.arange(block)).ravel()[: len(row)]
-        found[draw] = figure(row[places])
-    return found
+    count, found = math.ceil(len(row) / block), []
+    at_once = max(1, AT_ONCE // len(row))
+    for first in range(0, DRAWS, at_once):
+        starts = random.integers(0, len(row) - block + 1, (min(at_once, DRAWS - first), count, 1))
+        places = (starts + np.arange(block)).reshape(len(starts), -1)[:, : len(row)]
+        found.append(figure(row[places]))
+    return np.concatenate(found)
