@@ -72,7 +72,6 @@ def main(args: argparse.Namespace) -> int:
         started = start(path, args.engine, Knobs(steps=args.steps), tell, warm_up)
     with closing(started.session) as session:
         made, timeline, signal = _profile(args, started)
-        lines = broken(made, bounds)
         with new_folder(args.out) as folder:
             (folder / "profile.json").write_bytes(to_json(made, 0))
             (folder / "report.html").write_bytes(as_text(render(made)).encode())
@@ -83,6 +82,7 @@ def main(args: argparse.Namespace) -> int:
     else:
         show(made)
     print(f"the report is {args.out / 'report.html'}", file=sys.stderr if args.json else sys.stdout)
+    lines = broken(made, bounds)
     for line in lines:
         print(f"over budget: {line}", file=sys.stderr)
     if signal:

@@ -18,7 +18,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import NoneType, UnionType
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 import msgspec
 
@@ -52,7 +53,33 @@ def read_budget(path: Path) -> list[Bound]:
     bounds = list(_bounds(value, (), path))
     if not bounds:
         raise InputError(f"--budget {path} holds no bound; wanted e.g. [unit] and below it p99 = 120")
+    for bound in bounds:
+        _check(bound)
     return bounds
+
+
+def _check(bound: Bound) -> None:
+    """What can be known before anything is measured: names of parts that every profile has. InputError."""
+    at: Any = Profile
+    for n, key in enumerate(bound.keys):
+        if not (isinstance(at, type) and issubclass(at, msgspec.Struct)):
+            return  # names that differ from profile to profile
+        types = get_type_hints(at)
+        if key not in types:
+            raise _unknown(bound, n, list(types))
+        at = types[key]
+        if isinstance(at, UnionType):
+            at = next(one for one in get_args(at) if one is not NoneType)
+    if at not in (int, float):
+        raise InputError(f"the budget bounds {bound}, which is no number")
+
+
+def _unknown(bound: Bound, n: int, known: list[str]) -> InputError:
+    """That the ``n``-th key of ``bound`` names nothing."""
+    close = difflib.get_close_matches(bound.keys[n], known, 1, 0.4)
+    there = ".".join(bound.keys[:n]) or "a profile"
+    hint = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known[:12]) or 'none'}"
+    return InputError(f"the budget bounds {bound}, but {there} has no {bound.keys[n]!r}{hint}")
 
 
 def _bounds(value: Any, keys: tuple[str, ...], path: Path) -> Iterator[Bound]:
@@ -84,11 +111,7 @@ def _look(facts: Any, bound: Bound) -> float | None:
         if at is None:
             return None
         if not isinstance(at, dict) or key not in at:
-            known = list(at) if isinstance(at, dict) else []
-            close = difflib.get_close_matches(key, known, 1, 0.4)
-            there = ".".join(bound.keys[:n]) or "a profile"
-            hint = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known[:12]) or 'none'}"
-            raise InputError(f"the budget bounds {bound}, but {there} has no {key!r}{hint}")
+            raise _unknown(bound, n, list(at) if isinstance(at, dict) else [])
         at = at[key]
     if at is not None and (isinstance(at, bool) or not isinstance(at, (int, float))):
         raise InputError(f"the budget bounds {bound}, which is no number")

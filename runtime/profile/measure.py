@@ -121,6 +121,7 @@ def run_units(
                 progress=lambda report, response: progress(report.units, response.seconds), sections=session.sections,
             )  # fmt: skip
             ran = Ran(report.concealed, report.stopped)
+    timeline.settle()
     ran.wall_seconds = perf_counter() - begun
     return ran
 

@@ -22,8 +22,12 @@ from edge_streamer.runtime.timing import Kind
 UNIT = "unit"
 STEP = f"{UNIT}/step"
 REST = "rest"
+AT_ONCE = 32
 BETWEEN = "transfers"
 """What a play takes between its runs."""
+
+
+_Told = tuple[str, Kind, float, float]
 
 
 class Stretch(NamedTuple):
@@ -41,21 +45,31 @@ class Timeline:
 
     def __init__(self) -> None:
         self.units = 0
-        """That are complete."""
+        """That are complete and were taken in."""
         self.kinds: dict[str, Kind] = {}
         """Path -> kind, in the order in which they were first told."""
         self._numbers: dict[str, int] = {}
-        self._open: list[tuple[str, Kind, float, float]] = []
+        self._open: list[_Told] = []
+        self._waiting: list[list[_Told]] = []
+        """Complete units that are not in the arrays yet: many at once take less time than one by one."""
         self._unit, self._path, self._begin, self._seconds = array("L"), array("H"), array("d"), array("d")
 
     def __call__(self, path: str, kind: Kind, begin: float, seconds: float) -> None:
         self._open.append((path, kind, begin, seconds))
         if path == UNIT:
-            told, self._open = self._open, []
+            self._waiting.append(self._open)
+            self._open = []
+            if len(self._waiting) >= AT_ONCE:
+                self.settle()
+
+    def settle(self) -> None:
+        """Take in what waits: to be called before anything is asked for."""
+        for told in self._waiting:
             if any(one[0] == STEP for one in told):
                 self._keep(told)
+        self._waiting = []
 
-    def _keep(self, told: list[tuple[str, Kind, float, float]]) -> None:
+    def _keep(self, told: list[_Told]) -> None:
         for path, kind, begin, seconds in told:
             if path not in self._numbers:
                 self._numbers[path] = len(self._numbers)
@@ -68,18 +82,21 @@ class Timeline:
 
     def stretches(self) -> Iterator[Stretch]:
         """All of them, in the order in which they ended."""
+        self.settle()
         paths = list(self._numbers)
         for unit, path, begin, seconds in zip(self._unit, self._path, self._begin, self._seconds, strict=True):
             yield Stretch(unit, paths[path], begin, seconds)
 
     def counts(self) -> dict[str, float]:
         """Path -> how often it came in a unit, on average."""
+        self.settle()
         found = np.bincount(np.asarray(self._path, np.int64), minlength=len(self._numbers))
         return {path: float(found[n]) / self.units for path, n in self._numbers.items()} if self.units else {}
 
     def milliseconds(self) -> dict[str, NDArray[np.float64]]:
         """Path -> [units], outer ones before inner ones. ``unit`` is without what is apart from it (waiting, telling),
         which has no row."""
+        self.settle()
         told = np.zeros((len(self._numbers), self.units))
         np.add.at(told, (np.asarray(self._path, np.int64), np.asarray(self._unit, np.int64)),
                   1e3 * np.asarray(self._seconds))  # fmt: skip

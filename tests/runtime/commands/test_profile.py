@@ -169,16 +169,26 @@ def test_a_budget_fails_the_run_a_line_for_each_bound(tmp_path: Path, capsys: py
         ("[unit\n", "is no TOML file"),
         ("", "holds no bound"),
         ("engine = 3\n", "bounds engine, which is no number"),
+        ("[cold]\ngraphs = 3\n", "bounds cold.graphs, which is no number"),
     ],
 )
 def test_a_budget_that_bounds_nothing_is_refused(
-    text: str, says: str, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    text: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     budget = tmp_path / "budget.toml"
     budget.write_text(text)
+    monkeypatch.setattr(command, "start", None)  # refused before anything is opened
     assert run(tmp_path / "out", "--budget", str(budget)) == 2
     assert says in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_section_that_nobody_has_is_named_after_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    budget = tmp_path / "budget.toml"
+    budget.write_text('[sections."unit/camra".ms]\np50 = 1\n')
+    assert run(tmp_path / "out", "--budget", str(budget)) == 2
+    assert "sections has no 'unit/camra'; did you mean unit/camera?" in capsys.readouterr().err
+    assert (tmp_path / "out" / "profile.json").is_file()  # what was measured stays
 
 
 def test_ctrl_c_keeps_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

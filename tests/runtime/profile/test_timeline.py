@@ -62,6 +62,7 @@ def test_a_stage_that_some_units_lack_counts_as_nothing_there() -> None:
 def test_what_came_to_no_step_is_dropped() -> None:
     timeline = Timeline()
     told(timeline, 0.010, microphone=0.001)  # the media ended
+    timeline.settle()
     assert (timeline.units, timeline.milliseconds(), list(timeline.stretches())) == (0, {}, [])
 
 
