@@ -45,10 +45,10 @@ from edge_streamer.runtime.profile.graphs import operators, with_steps
 from edge_streamer.runtime.profile.layers import layers
 from edge_streamer.runtime.profile.measure import Ran, Started, made_unit, run_units, start
 from edge_streamer.runtime.profile.plan import UNIT_SECONDS
-from edge_streamer.runtime.profile.report import VERSION, Memory, Profile, read_profile, run_ms, timed
+from edge_streamer.runtime.profile.report import VERSION, Memory, Profile, read_profile, timed
 from edge_streamer.runtime.profile.report_page import render
 from edge_streamer.runtime.profile.roofline import Measured, bound_by, graph_rows, roof_of, what_helps
-from edge_streamer.runtime.profile.timeline import Timeline
+from edge_streamer.runtime.profile.timeline import Run, Timeline
 from edge_streamer.runtime.profile.trace import write_trace
 from edge_streamer.runtime.session.session import Session
 from edge_streamer.runtime.streams import as_text
@@ -118,7 +118,7 @@ def _profile(args: argparse.Namespace, started: Started) -> tuple[Profile, Timel
         raise MediaError("no unit was measured: it was stopped before the first, or --media holds no sound")
     figures = timed(timeline, 1e3 * seconds)
     memory = Memory(peak_resident_mb=peak_megabytes(), engine_bytes=session.engine.memory())
-    more = _Further(session, figures["unit"].p50, run_ms(timeline), args.layers)
+    more = _Further(session, figures["unit"].p50, timeline.runs(), args.layers)
     signal = more.find(signal)
     made = Profile(
         version=VERSION, bundle=_bundle(session), engine=session.engine.name, engine_why=session.engine_why,
@@ -178,7 +178,7 @@ class _Further:
 
     session: Session
     unit_ms: float
-    run_ms: dict[str, float]
+    runs: dict[str, Run]
     layers: bool
 
     def find(self, signal: int) -> int:
@@ -197,9 +197,9 @@ class _Further:
 
     def _limits(self, hurry: bool) -> None:
         engine, manifest = self.session.engine, self.session.bundle.manifest
-        if type(engine) is not OrtEngine or not self.run_ms:
+        if type(engine) is not OrtEngine or not self.runs:
             return
-        longest = max(self.run_ms, key=lambda name: self.run_ms[name]).partition(" at ")[0]
+        longest = max(self.runs, key=lambda name: self.runs[name].ms).partition(" at ")[0]
         threads = engine.threads_for(manifest.graph(longest))
         limits = remembered(threads)
         if limits is None:
@@ -209,7 +209,7 @@ class _Further:
             limits = ceilings(threads)
         roof = roof_of(limits, threads)
         manifest = with_steps(manifest, self._steps())
-        measured = Measured(manifest=manifest, operators=operators(self.session.bundle), run_ms=self.run_ms,
+        measured = Measured(manifest=manifest, operators=operators(self.session.bundle), runs=self.runs,
                             unit_ms=self.unit_ms)  # fmt: skip
         rows = graph_rows(measured, limits, roof)
         self.figures |= {"roof": roof, "graphs": rows, "binds": bound_by(rows), "helps": what_helps(measured, limits)}

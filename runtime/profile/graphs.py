@@ -118,7 +118,18 @@ def works(manifest: Manifest, scheme: str = AS_IT_IS, window: int | None = None,
     return rows
 
 
-def _work(manifest: Manifest, graph: GraphSpec, length: str, times: int, scheme: str, window: int | None,
+def work_of(manifest: Manifest, name: str, runs: float) -> Work | None:
+    """The run of this name (``core at 9``), as often in a unit; None where the manifest does not count it."""
+    graph, _, length = name.partition(" at ")
+    spec = manifest.graph(graph)
+    return (
+        _work(manifest, spec, length or STATIC, runs, AS_IT_IS, None, {})
+        if (length or STATIC) in spec.operations
+        else None
+    )
+
+
+def _work(manifest: Manifest, graph: GraphSpec, length: str, times: float, scheme: str, window: int | None,
           counted: Mapping[str, int]) -> Work:  # fmt: skip
     tokens, how = 1 if length == STATIC else int(length), _stored(scheme, graph)
     linear = min(graph.operations[length], 2 * graph.parameters * tokens) if graph.lengths else graph.operations[length]

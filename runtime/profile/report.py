@@ -189,17 +189,6 @@ def judge(unit: Spread, misses: int, deadline_ms: float) -> Verdict:
     return "misses" if misses else "holds" if unit.p99 * MARGIN <= deadline_ms else "close"
 
 
-def run_ms(timeline: Timeline) -> dict[str, float]:
-    """Graph at its length (``core at 9``) -> the median unit's milliseconds of one run."""
-    rows, counts = timeline.milliseconds(), timeline.counts()
-    found: dict[str, float] = {}
-    for path, row in rows.items():
-        runs = sum(n for inner, n in counts.items() if outer(inner) == path and timeline.kinds[inner] == "graph")
-        if runs and "/step/" in path:
-            found[path.rpartition("/")[2]] = float(np.median(row)) / runs
-    return found
-
-
 def read_profile(path: Path) -> Profile:
     """A profile that was written before. InputError where it is none."""
     try:

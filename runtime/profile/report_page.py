@@ -84,7 +84,7 @@ def _limits(made: Profile) -> list[str]:
 
 def _graphs(rows: Iterable[GraphRow]) -> str:
     body = [
-        (escape(one.graph), one.numbers, str(one.runs), f"{one.run_ms:.3f}", f"{one.runs * one.run_ms:.2f}",
+        (escape(one.graph), one.numbers, number(one.runs), f"{one.run_ms:.3f}", f"{one.runs * one.run_ms:.2f}",
          f"{one.predicted_ms:.3f}", number(one.operations / 1e6), size_text(one.moved_bytes), f"{one.rate:.1f}",
          f"{one.of_compute:.0%}", f"{one.traffic:.1f}", f"{one.of_bandwidth:.0%}", one.binds)
         for one in rows

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from edge_streamer.runtime.profile.compare import Comparison
 from edge_streamer.runtime.profile.plan import MARGIN
-from edge_streamer.runtime.profile.report import Profile, Verdict
+from edge_streamer.runtime.profile.report import Profile, Section, Verdict
+from edge_streamer.runtime.profile.timeline import outer
 from edge_streamer.runtime.profile.words import duration
 
 VERDICTS: dict[Verdict, str] = {"holds": "holds", "close": "is close to", "misses": "misses"}
@@ -36,7 +37,7 @@ def lines(made: Profile) -> list[str]:
         said.insert(0, f"Stopped early: {made.stopped}.")
     if made.binds:
         said.append(f"Its graphs wait most for {WAITS[made.binds]}.")
-    outside = 1 - sum(one.runs * one.run_ms for one in made.graphs) / made.unit.p50 if made.graphs else 0.0
+    outside = 1 - sum(one.share for path, one in made.sections.items() if is_graph(path, one))
     if outside > 0.1:
         said.append(f"{outside:.0%} of a unit are not its graphs: see the sections.")
     if made.helps:
@@ -44,6 +45,11 @@ def lines(made: Profile) -> list[str]:
         said.append(f"Would help most, predicted: {told}.")
     said.append(f"holds: {MARGIN - 1:.0%} more than the p99 would still be within the unit, and no unit was beyond.")
     return said
+
+
+def is_graph(path: str, one: Section) -> bool:
+    """Whether ``path`` is a graph, all its runs of a unit together."""
+    return one.kind == "graph" and outer(path).endswith("/play")
 
 
 def _how_long(made: Profile) -> str:

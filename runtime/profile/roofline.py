@@ -19,11 +19,12 @@ import msgspec
 
 from edge_streamer.runtime.bundle.manifest import Manifest
 from edge_streamer.runtime.profile.boards import board_named
-from edge_streamer.runtime.profile.graphs import PRODUCTS, window_units, with_steps, works
+from edge_streamer.runtime.profile.graphs import PRODUCTS, window_units, with_steps, work_of, works
 from edge_streamer.runtime.profile.host import binds, host_times
 from edge_streamer.runtime.profile.limits import Limits
 from edge_streamer.runtime.profile.plan import Setting, steps_of, times, unit_seconds
 from edge_streamer.runtime.profile.predict import Binds
+from edge_streamer.runtime.profile.timeline import Run
 from edge_streamer.runtime.profile.work import Work
 
 BOARD = "orin-nano-8gb-super"
@@ -50,7 +51,7 @@ class GraphRow(msgspec.Struct, frozen=True, kw_only=True):
 
     graph: str
     numbers: str
-    runs: int
+    runs: float
     """Per unit."""
     operations: float
     """Of one run, as the manifest counts them."""
@@ -86,8 +87,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     manifest: Manifest
     operators: Mapping[str, Counter[str]]
     """Of each graph's file."""
-    run_ms: Mapping[str, float]
-    """Work's name -> milliseconds of one run."""
+    runs: Mapping[str, Run]
+    """By the work's name."""
     unit_ms: float
 
 
@@ -101,10 +102,9 @@ def roof_of(limits: Limits, threads: int) -> Roof:
 def graph_rows(measured: Measured, limits: Limits, roof: Roof) -> tuple[GraphRow, ...]:
     """Of every run that was measured, the one that takes most of a unit first."""
     rows, manifest, found = [], measured.manifest, measured.operators
-    for work, seconds in host_times(manifest, found, limits).items():
-        run = measured.run_ms.get(work.name, 0.0)
-        if not run:
-            continue
+    counted = (work_of(manifest, name, run.runs) for name, run in measured.runs.items())
+    for work, seconds in host_times(manifest, found, limits, [work for work in counted if work]).items():
+        run = measured.runs[work.name].ms
         numbers = "int8" if work.numbers == "int8" else "float32"
         rate, traffic = (work.operations + work.attention) / run / 1e6, work.moved_bytes / run / 1e6
         rows.append(GraphRow(
@@ -129,7 +129,7 @@ def what_helps(measured: Measured, limits: Limits) -> tuple[Help, ...]:
     manifest = measured.manifest
     found, rows = [], works(manifest)
     before = sum(w.runs * s for w, s in host_times(manifest, measured.operators, limits).items())
-    graphs = sum(work.runs * measured.run_ms.get(work.name, 0.0) for work in rows)
+    graphs = sum(run.runs * run.ms for run in measured.runs.values())
     for what, how, changed in _changes(manifest, rows):
         after = sum(w.runs * s for w, s in host_times(manifest, measured.operators, limits, changed).items())
         found.append((what, how, measured.unit_ms - graphs + graphs * after / before))

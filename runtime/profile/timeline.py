@@ -40,6 +40,14 @@ class Stretch(NamedTuple):
     seconds: float
 
 
+class Run(NamedTuple):
+    """Of a graph at a length, per unit."""
+
+    runs: float
+    ms: float
+    """Of one run, in the median unit."""
+
+
 class Timeline:
     """A listener of sections."""
 
@@ -107,6 +115,16 @@ class Timeline:
             if kind == "graph":
                 rows[outer(path)] = rows.get(outer(path), 0) + rows[path]
         return dict(self._ordered(rows, UNIT)) if self.units else {}
+
+    def runs(self) -> dict[str, Run]:
+        """Graph at its length (``core at 9``) -> its runs in steps. Those that only a few units have are left out."""
+        rows, counts = self.milliseconds(), self.counts()
+        found: dict[str, Run] = {}
+        for path, row in rows.items():
+            runs = sum(n for inner, n in counts.items() if outer(inner) == path and self.kinds[inner] == "graph")
+            if runs and path.startswith(f"{STEP}/") and (median := float(np.median(row))):
+                found[path.rpartition("/")[2]] = Run(round(runs, 3), median / runs)
+        return found
 
     def _ordered(self, rows: dict[str, NDArray[np.float64]], path: str) -> Iterator[tuple[str, NDArray[np.float64]]]:
         """``path``, all that lies in it, and what that leaves."""

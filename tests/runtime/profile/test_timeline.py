@@ -16,7 +16,7 @@ from edge_streamer.runtime.engines.tape import HostTape
 from edge_streamer.runtime.loop.media import filled
 from edge_streamer.runtime.loop.recorded import Ends
 from edge_streamer.runtime.profile.measure import run_units
-from edge_streamer.runtime.profile.report import judge, run_ms, timed
+from edge_streamer.runtime.profile.report import judge, timed
 from edge_streamer.runtime.profile.statistics import spread
 from edge_streamer.runtime.profile.timeline import Timeline
 from edge_streamer.runtime.profile.trace import write_trace
@@ -48,7 +48,7 @@ def test_a_unit_is_what_its_sections_are_and_a_rest() -> None:
         "unit/step/play/core at 1/slot.0": 3, "unit/step/play/core at 1/slot.1": 4, "unit/step/play/transfers": 1,
         "unit/step/rest": 2, "unit/camera": 2, "unit/rest": 2,
     })  # fmt: skip
-    assert run_ms(timeline) == {"core at 1": pytest.approx(3.5)}
+    assert timeline.runs() == {"core at 1": (2, pytest.approx(3.5))}
 
 
 def test_a_stage_that_some_units_lack_counts_as_nothing_there() -> None:
@@ -201,7 +201,7 @@ def test_the_numbers_add_up(demo: Session) -> None:
     assert {"unit/microphone", "unit/camera", "unit/step/prepare", "unit/step/commit"} <= set(rows)
     assert figures["solver_step"].p50 < figures["unit"].p50
     assert figures["sections"]["unit/step/play/core at 1"].runs == 4
-    assert set(run_ms(timeline)) == {"encode", "solve_in", "solve_out", "slot", "decode", "core at 1", "core at 9",
+    assert set(timeline.runs()) == {"encode", "solve_in", "solve_out", "slot", "decode", "core at 1", "core at 9",
                                      "core at 15"}  # fmt: skip
 
 
