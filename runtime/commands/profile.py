@@ -43,7 +43,7 @@ from edge_streamer.runtime.profile.ceilings import ceilings, remembered
 from edge_streamer.runtime.profile.compare import compare
 from edge_streamer.runtime.profile.graphs import operators, with_steps
 from edge_streamer.runtime.profile.layers import layers
-from edge_streamer.runtime.profile.measure import Ran, Started, made_unit, run_units, start
+from edge_streamer.runtime.profile.measure import Ran, Started, converses, made_unit, run_units, start
 from edge_streamer.runtime.profile.plan import UNIT_SECONDS
 from edge_streamer.runtime.profile.report import VERSION, Memory, Profile, read_profile, timed
 from edge_streamer.runtime.profile.report_page import render
@@ -145,13 +145,14 @@ def _paths(args: argparse.Namespace) -> list[str]:
 
 @contextmanager
 def _inputs(args: argparse.Namespace, session: Session) -> Iterator[tuple[Ends | None, Endless | None]]:
-    """What the loop reads; nothing where the bundle has no media. InputError, MediaError for files of no use."""
-    spec = session.bundle.manifest.media
-    if spec is None:
+    """What the loop reads; nothing where media are not all that units take. InputError, MediaError for files of no
+    use."""
+    if not converses(session):
         if args.media:
-            raise InputError("--media is for bundles with media, and this one has none; leave it out")
+            raise InputError("--media is for bundles that take media and nothing else; leave it out")
         yield None, None
         return
+    spec = session.media
     mic, camera = map(Path, _paths(args))
     with closing(Endless(mic, camera, filled(spec))) as media:
         yield Ends(media, media.camera), media

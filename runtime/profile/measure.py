@@ -60,7 +60,7 @@ class _Watch:
 
 
 def start(path: Path, engine: str, knobs: Knobs, tell: Tell, warm: Callable[[Session, Knobs], None]) -> Started:
-    """Open ``path`` and warm it; ``warm`` is for bundles with media. Raises what ``open_session`` raises."""
+    """Open ``path`` and warm it; ``warm`` is for bundles that converse. Raises what ``open_session`` raises."""
     marks = [perf_counter()]
     bundle = Bundle.open(path)
     marks.append(perf_counter())
@@ -75,7 +75,7 @@ def start(path: Path, engine: str, knobs: Knobs, tell: Tell, warm: Callable[[Ses
     session.step(unit)
     marks += [begun, perf_counter()]
     session.restore(before)
-    if bundle.manifest.media is not None:
+    if converses(session):
         warm(session, knobs)
     fill(session, unit)
     build = sum(watch.graphs.values())
@@ -85,6 +85,11 @@ def start(path: Path, engine: str, knobs: Knobs, tell: Tell, warm: Callable[[Ses
         warm_up_ms=1e3 * (perf_counter() - marks[5]),
     )  # fmt: skip
     return Started(session, cold)
+
+
+def converses(session: Session) -> bool:
+    """Whether media are all that its units take, so that files can feed it."""
+    return session.bundle.manifest.media is not None and not session.program.takes()
 
 
 def fill(session: Session, unit: Unit) -> None:
@@ -97,7 +102,7 @@ def fill(session: Session, unit: Unit) -> None:
 
 
 def made_unit(session: Session) -> Unit:
-    """A unit of silence; of a bundle without media, numbers drawn once for what it takes."""
+    """A unit of silence, and numbers drawn once for the arrays that the bundle takes."""
     random = np.random.default_rng(0)
     arrays = {
         name: random.standard_normal(form.shape).astype(form.dtype) for name, form in session.program.takes().items()
@@ -110,7 +115,7 @@ def run_units(
     stopped: Callable[[], bool], progress: Callable[[int, float], None],
 ) -> Ran:  # fmt: skip
     """``units`` units under ``timeline``; ``progress`` is told after each how many there were and the seconds of the
-    last step. A bundle without media steps on the same numbers."""
+    last step. Without ``ends`` it steps on the same numbers."""
     begun = perf_counter()
     with session.sections.told_to(timeline):
         if ends is None:
@@ -129,7 +134,7 @@ def run_units(
 def _steps(session: Session, pace: Pace, units: int, stopped: Callable[[], bool],
            progress: Callable[[int, float], None]) -> Ran:  # fmt: skip
     if pace == "real":
-        raise InputError("the bundle has no media, so no pace of its own; leave --pace out")
+        raise InputError("the bundle takes more than media, so it has no pace of its own; leave --pace out")
     unit, sections, ran, failures = made_unit(session), session.sections, Ran(), 0
     for count in range(units):
         if stopped() or ran.stopped:

@@ -252,7 +252,7 @@ def test_media_begin_again_where_they_end(tmp_path: Path, monkeypatch: pytest.Mo
         ([DEMO, "--compare", "a", "b"], "--compare runs nothing; leave BUNDLE out"),
         ([DEMO, "--units", "0", "--out", "x"], "0 is out of range"),
         ([DEMO, "--minutes", "nan", "--out", "x"], "nan is out of range"),
-        (["{counter}", "--media", "a", "b", "--units", "2", "--out", "{tmp}/x"], "--media is for bundles with media"),
+        (["{counter}", "--media", "a", "b", "--units", "2", "--out", "{tmp}/x"], "bundles that take media"),
         (["{counter}", "--pace", "real", "--units", "2", "--out", "{tmp}/x"], "no pace of its own"),
     ],
 )  # fmt: skip
