@@ -20,6 +20,8 @@ from edge_streamer.runtime.profile import ceilings as kept
 from edge_streamer.runtime.profile.limits import ROWS, Limits
 from edge_streamer.runtime.profile.report import Profile, read_profile
 from edge_streamer.runtime.profile.report_page import render
+from edge_streamer.runtime.profile.report_words import lines
+from edge_streamer.runtime.profile.statistics import Interval
 
 DEMO = str(bundle_path(floats=True))
 LIMITS = Limits(
@@ -282,6 +284,22 @@ def test_ceilings_are_measured_once(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert kept.remembered(2) is None
     (tmp_path / "edge-streamer" / "ceilings.json").write_text("{")
     assert kept.remembered(1) is None
+
+
+def test_for_how_long_is_told_from_the_drift(made: Path) -> None:
+    found = read_profile(made / "profile.json")
+    unit = msgspec.structs.replace(found.unit, p99=100.0)
+
+    def first(drift: Interval | None, seconds: float = 900.0) -> str:
+        return lines(msgspec.structs.replace(found, unit=unit, drift_ms=drift, wall_seconds=seconds))[0]
+
+    slower = first(Interval(6.0, 4.0, 8.0))  # 6 ms in 600 s, 60 ms are left
+    assert "it got slower over 15 min" in slower
+    assert "the p99 is beyond 160 ms after 100 min more" in slower
+    assert "without getting slower" in first(Interval(1.0, -1.0, 3.0))
+    assert "tells for good" not in first(Interval(1.0, -1.0, 3.0))
+    assert "tells for good" in first(Interval(1.0, -1.0, 3.0), 60.0)
+    assert "too short to tell" in first(None)
 
 
 def test_a_page_of_a_few_units_stands(made: Path) -> None:
