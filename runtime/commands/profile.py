@@ -68,8 +68,12 @@ def main(args: argparse.Namespace) -> int:
     path = chosen(args)
     check_new_folder(args.out)
     check_outside("--out", args.out, BUNDLE, path)
+    try:
+        knobs = Knobs(steps=args.steps)
+    except ValueError as error:
+        raise InputError(f"--{error}") from error
     with opening() as tell:
-        started = start(path, args.engine, Knobs(steps=args.steps), tell, warm_up)
+        started = start(path, args.engine, knobs, tell, warm_up)
     with closing(started.session) as session:
         made, timeline, signal = _profile(args, started)
         with new_folder(args.out) as folder:

@@ -252,6 +252,8 @@ def test_media_begin_again_where_they_end(tmp_path: Path, monkeypatch: pytest.Mo
         (["--compare", "{made}/profile.json", "{made}/none.json"], "none.json cannot be read"),
         (["--compare", "{made}/profile.json", "{made}/report.html"], "report.html is no profile.json"),
         ([DEMO, "--compare", "a", "b"], "--compare runs nothing; leave BUNDLE out"),
+        ([DEMO, "--steps", "99", "--out", "{tmp}/x"], "--steps is 99; wanted 1 to 64"),
+        (["{counter}", "--steps", "2", "--out", "{tmp}/x"], "a chain solves and samples nothing"),
         ([DEMO, "--units", "0", "--out", "x"], "0 is out of range"),
         ([DEMO, "--minutes", "nan", "--out", "x"], "nan is out of range"),
         (["{counter}", "--media", "a", "b", "--units", "2", "--out", "{tmp}/x"], "bundles that take media"),
