@@ -217,6 +217,17 @@ def test_the_numbers_add_up(demo: Session) -> None:
                                      "core at 15"}  # fmt: skip
 
 
+def test_answers_are_the_same_whether_anybody_listens_or_not(demo: Session) -> None:
+    plain, listened, timeline = demo.twin(), demo.twin(), Timeline()
+    for _ in range(3):
+        one = plain.step(Unit()).copy()
+        with listened.sections.told_to(timeline):
+            other = listened.step(Unit())
+        assert one.tokens == other.tokens
+        for left, right in zip(one.both(), other.both(), strict=True):
+            assert np.array_equal(left, right)
+
+
 @pytest.mark.parametrize(
     ("longest", "misses", "word"), [(120.0, 0, "holds"), (140.0, 0, "close"), (120.0, 1, "misses")]
 )
