@@ -68,7 +68,7 @@ def test_the_folder_holds_a_page_figures_and_a_trace(made: Path) -> None:
     assert sorted(path.name for path in made.iterdir()) == ["profile.json", "report.html", "trace.json"]
     found = read_profile(made / "profile.json")
     assert (found.units, found.wanted_units, found.deadline_ms, found.steps) == (14, 14, 160.0, 2)
-    assert found.adds_up == pytest.approx(1, abs=0.02)
+    assert 0.9 < found.adds_up <= 1
     assert len(found.series_ms["unit"]) == 14
     assert set(found.cold.graphs) >= {"encode", "core", "decode"}
     assert found.cold.first_unit_ms > 0

@@ -206,7 +206,8 @@ def test_a_sleep_in_a_graph_shows_there(quick: Session, tmp_path: Path, monkeypa
 def test_the_numbers_add_up(demo: Session) -> None:
     timeline = profiled(demo)
     figures, rows = timed(timeline, 160.0), timeline.milliseconds()
-    assert figures["adds_up"] == pytest.approx(1, abs=0.02)
+    assert float(np.median(rows["unit/rest"] / rows["unit"])) < 0.02  # of the mean one long pause may make more
+    assert figures["adds_up"] == pytest.approx(1 - rows["unit/rest"].mean() / rows["unit"].mean(), abs=1e-4)
     inside = sum(row for path, row in rows.items() if path.startswith("unit/step/play/") and path.count("/") == 3)
     assert np.allclose(inside, rows["unit/step/play"])
     assert float(np.median(rows["unit/step/play/transfers"] / rows["unit/step/play"])) < 0.1
