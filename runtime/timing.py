@@ -1,8 +1,8 @@
 """Clocks, and what is measured with them.
 
 Receives nothing; hands on the :class:`Clock` that the loop is given (the machine's monotonic one, or a fake one
-with which tests are exact), :class:`Durations`, which remembers one number per unit, and :data:`Tell`, by which long
-work says how far it is.
+with which tests are exact), :class:`Durations`, which remembers one number per unit, :class:`Sections`, by which loops
+and sessions say what they spend a unit's time on, and :data:`Tell`, by which long work says how far it is.
 
 Choices: durations are kept, 8 bytes each (180 kB for an hour of units), so percentiles are exact and are times that
 were really measured (nearest rank, never interpolated). What may run for weeks keeps the newest ones only.
@@ -13,8 +13,10 @@ from __future__ import annotations
 import math
 import time
 from array import array
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from time import perf_counter
+from typing import Literal, Protocol
 
 Tell = Callable[[str, int, int], None]
 """Called with what is done, how much of it, and of how much in all."""
@@ -118,3 +120,75 @@ class Durations:
             return 0.0
         rank = math.ceil(percent / 100 * len(seconds))
         return sorted(seconds)[max(rank, 1) - 1]
+
+
+Kind = Literal["host", "media", "graph", "transfer", "apart"]
+"""Of a section: what the host does, what devices and files do, runs of graphs, what lies between them (and on a device
+the copies to it and from it), and what is no part of a unit's own time: waiting for it, telling how far it is."""
+
+Heard = Callable[[str, Kind, float, float], None]
+"""Told of a section when it is over: its path from the outermost one (``unit/step/play``), its kind, when it began by
+``time.perf_counter``, and its seconds. Inner sections are told before the outer one."""
+
+_UNHEARD = nullcontext()
+
+
+class Sections:
+    """Named stretches of time, told to one listener. Where nobody listens a section is a call that does nothing.
+
+    >>> sections = Sections()
+    >>> with sections.told_to(lambda path, kind, begin, seconds: print(path, kind)):
+    ...     with sections("unit"), sections("camera", "media"):
+    ...         pass
+    unit/camera media
+    unit host
+    """
+
+    __slots__ = ("_heard", "path")
+
+    def __init__(self) -> None:
+        self._heard: Heard | None = None
+        self.path = ""
+        """Of the sections that are open, ended by a slash."""
+
+    def __call__(self, name: str, kind: Kind = "host") -> AbstractContextManager[None]:
+        """A section of this name within those that are open."""
+        return _UNHEARD if self._heard is None else _Section(self, f"{self.path}{name}", kind, self._heard)
+
+    @property
+    def heard(self) -> bool:
+        """Whether anybody listens."""
+        return self._heard is not None
+
+    def tell(self, name: str, kind: Kind, begin: float, seconds: float) -> None:
+        """A section that somebody else measured, within those that are open."""
+        if self._heard is not None:
+            self._heard(f"{self.path}{name}", kind, begin, seconds)
+
+    @contextmanager
+    def told_to(self, listener: Heard) -> Iterator[None]:
+        """While the block runs, ``listener`` is told."""
+        self._heard = listener
+        try:
+            yield
+        finally:
+            self._heard = None
+
+
+class _Section:
+    """One that is heard."""
+
+    __slots__ = ("_begin", "_heard", "_kind", "_outer", "_path", "_sections")
+
+    def __init__(self, sections: Sections, path: str, kind: Kind, heard: Heard) -> None:
+        self._sections, self._path, self._kind, self._heard = sections, path, kind, heard
+        self._outer = sections.path
+
+    def __enter__(self) -> None:
+        self._sections.path = f"{self._path}/"
+        self._begin = perf_counter()
+
+    def __exit__(self, *unused: object) -> None:
+        seconds = perf_counter() - self._begin
+        self._sections.path = self._outer
+        self._heard(self._path, self._kind, self._begin, seconds)

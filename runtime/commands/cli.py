@@ -81,6 +81,11 @@ COMMANDS = {
         "predict what a bundle, or any decoder, takes on a board that is not here",
         options="edge_streamer.runtime.commands.plan_options",
     ),
+    "profile": _Entry(
+        "bundles", "edge_streamer.runtime.commands.profile",
+        "measure whether a bundle holds its unit here, what limits it and what would help",
+        options="edge_streamer.runtime.commands.profile_options",
+    ),
     "check": _Entry(
         "bundles", "edge_streamer.runtime.commands.check",
         "replay a bundle's golden units here and say how far the answers differ",

@@ -122,7 +122,7 @@ def show(made: Plan | ShapePlan) -> None:
         console.print(table)
 
 
-def _table(title: str, *columns: str) -> Any:
+def plain_table(title: str, *columns: str) -> Any:
     """A table; a column whose heading ends in ``>`` is aligned right."""
     from rich import box
     from rich.table import Table
@@ -134,7 +134,7 @@ def _table(title: str, *columns: str) -> Any:
 
 
 def _graph_table(made: Plan) -> Any:
-    table = _table("Time", "graph", "computed in", "runs >", "ms a run >", "ms a unit >", "bytes >", "products >",
+    table = plain_table("Time", "graph", "computed in", "runs >", "ms a run >", "ms a unit >", "bytes >", "products >",
                    "kernels >", "waits for")  # fmt: skip
     for one in made.graphs:
         table.add_row(
@@ -147,7 +147,7 @@ def _graph_table(made: Plan) -> Any:
 
 
 def _memory_table(made: Plan) -> Any:
-    use, table = made.memory, _table("Memory", "", "bytes >")
+    use, table = made.memory, plain_table("Memory", "", "bytes >")
     for name, size in (("weights", use.weights), ("token tables", use.embeddings), ("states", use.states),
                        ("tensors between graphs", use.tensors), ("together", use.total),
                        ("the board leaves", use.usable), ("while the largest engine is built", use.build)):  # fmt: skip
@@ -158,7 +158,7 @@ def _memory_table(made: Plan) -> Any:
 def _verdicts(made: Plan) -> Any:
     schemes = list(dict.fromkeys(row.scheme for row in made.table))
     title = f"Milliseconds of a unit by board and scheme; where no word says otherwise it holds {made.deadline_ms:g} ms"
-    table = _table(title, "board", *(f"{scheme} >" for scheme in schemes))
+    table = plain_table(title, "board", *(f"{scheme} >" for scheme in schemes))
     for board in dict.fromkeys(row.board for row in made.table):
         rows = [row for row in made.table if row.board == board]
         table.add_row(board, *(
@@ -170,7 +170,7 @@ def _verdicts(made: Plan) -> Any:
 
 def _shape_table(made: ShapePlan) -> Any:
     some = f"{made.shape.tokens} token{'s' * (made.shape.tokens > 1)}"
-    table = _table(f"One pass of {some}", "board", "ms >", "tokens a second >", "bytes >",
+    table = plain_table(f"One pass of {some}", "board", "ms >", "tokens a second >", "bytes >",
                    "products >", "kernels >", "waits for", "memory")  # fmt: skip
     for row in made.table:
         if row.pass_ms is None or row.tokens_per_second is None or row.binds is None:

@@ -113,7 +113,7 @@ def _run(
 
         report = run_loop(
             session, ends, MonotonicClock(), pace=plan.pace, units=units, stopped=lambda: signals.caught != 0,
-            progress=progress,
+            progress=progress, sections=session.sections,
         )  # fmt: skip
     report.sound, report.pictures = (
         end.figures() if isinstance(end, Told) else {} for end in (ends.microphone, ends.camera)

@@ -113,7 +113,7 @@ class _Conversation:
             settings = Settings(self._knobs, plan.target_seconds, units_in(plan.seconds, session.media))
             counters = run_live(
                 session, ends, MonotonicClock(), settings, stopped=self._stopped, reopen=self._signals.hung_up,
-                event=self._event, progress=self._progress,
+                event=self._event, progress=self._progress, sections=session.sections,
             )  # fmt: skip
         return counters
 

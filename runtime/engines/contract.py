@@ -197,6 +197,8 @@ class Played:
     """The first run whose ``finite`` buffers held a NaN or an infinity; what follows it need not have run."""
     runs: Mapping[str, float] = field(default_factory=dict)
     """Seconds by run, of a play that was watched or timed."""
+    begins: Mapping[str, float] = field(default_factory=dict)
+    """Of such a play, when each run began: seconds from the play's begin, on a device from its first run's."""
 
 
 class Tape(Protocol):

@@ -163,7 +163,7 @@ class HostTape:
 
     def play(self, watch: Recorder | None = None, timed: bool = False) -> Played:
         at_once, last = self._looks = self._looks or self._sorted_looks()
-        seconds, runs = 0.0, dict[str, float]()
+        seconds, runs, begins, began = 0.0, dict[str, float](), dict[str, float](), perf_counter()
         for (before, name, told, run, _, bound, _), looks in zip(self._steps, at_once, strict=True):
             for act in before:
                 act()
@@ -176,16 +176,16 @@ class HostTape:
             taken = perf_counter() - start
             seconds += taken
             if timed or watch is not None:
-                runs[name] = taken
+                runs[name], begins[name] = taken, start - began
             if watch is not None:
                 watch(name, _seen(bound.inputs), _seen(bound.outputs))
             if looks and not _finite(looks):
                 number = looks[0].number
                 earlier = self._first_bad([look for look in last if look.number < number])
-                return Played(seconds, earlier or name, runs)
+                return Played(seconds, earlier or name, runs, begins)
         for act in self._acts:
             act()
-        return Played(seconds, None if _sum_is_finite(last) else self._first_bad(last), runs)
+        return Played(seconds, None if _sum_is_finite(last) else self._first_bad(last), runs, begins)
 
     def _first_bad(self, looks: list[_Look]) -> str | None:
         return next((self._steps[look.number].name for look in looks if look.bad()), None)

@@ -28,7 +28,7 @@ from edge_streamer.runtime.loop.ladder import SUSTAINABLE, Ladder, rungs_for
 from edge_streamer.runtime.loop.media import Frames, filled
 from edge_streamer.runtime.loop.playout import LARGEST_TARGET, Playout, is_quiet
 from edge_streamer.runtime.loop.recorded import MOST_FAILURES, Settles, Steps
-from edge_streamer.runtime.timing import Clock
+from edge_streamer.runtime.timing import Clock, Sections
 from edge_streamer.runtime.unit import Response, Unit
 
 GRACE_SECONDS = 0.1
@@ -61,23 +61,29 @@ def run_live(
     reopen: Callable[[], bool] = lambda: False,
     event: Event = lambda what, why: None,
     progress: Callable[[Counters, str], None] = lambda counters, said: None,
+    sections: Sections | None = None,
 ) -> Counters:
     """Converse until ``stopped`` says so, the keys want to leave, the units are done, or too many failed in a row.
 
     ``reopen`` is asked before every unit whether all devices are to be opened anew; ``progress`` is told the counters
-    and the newest words after every unit.
+    and the newest words after every unit; ``sections`` are told what a unit's time is spent on.
     """
-    loop = _LiveLoop(session, ends, clock, settings, event)
+    sections = sections or Sections()
+    loop = _LiveLoop(session, ends, clock, settings, event, sections)
     while not loop.done():
         if reopen():
             loop.reopen()
-        if not loop.fill(lambda: stopped() or ends.keys.leaving()):
-            break
-        unit = loop.perceive()
-        response = loop.answer(unit)
-        loop.deliver(unit, response)
-        progress(loop.counters, response.text)
-        loop.settle()
+        with sections("unit"):
+            with sections("wait", "apart"):
+                full = loop.fill(lambda: stopped() or ends.keys.leaving())
+            if not full:
+                break
+            unit = loop.perceive()
+            response = loop.answer(unit)
+            loop.deliver(unit, response)
+            with sections("progress", "apart"):
+                progress(loop.counters, response.text)
+            loop.settle()
     loop.take_stock()
     return loop.counters
 
@@ -85,7 +91,9 @@ def run_live(
 class _LiveLoop:
     """The stages of one unit, in order: fill, perceive, answer, deliver, settle."""
 
-    def __init__(self, session: Steps, ends: LiveEnds, clock: Clock, settings: Settings, event: Event) -> None:
+    def __init__(self, session: Steps, ends: LiveEnds, clock: Clock, settings: Settings, event: Event,
+                 sections: Sections) -> None:  # fmt: skip
+        self._sections = sections
         media, self._has = filled(session.media), session.media
         if settings.knobs.steps is None:
             raise ValueError("the knobs must say how many solver steps are wanted")
@@ -163,7 +171,8 @@ class _LiveLoop:
     def perceive(self) -> Unit:
         """The unit as the model gets it."""
         ends, counters = self._ends, self.counters
-        self._read_microphone()
+        with self._sections("microphone", "media"):
+            self._read_microphone()
         text, self._unanswered = self._unanswered + ends.keys.text(), ""
         if text and not self._has.text_in:
             self._event("not read", f"{text!r} was typed; the bundle reads no text")
@@ -171,7 +180,8 @@ class _LiveLoop:
         if ends.keys.muted():
             self._samples[:] = 0.0
             counters.muted += 1
-        age = ends.camera.read(self._frames, self._world_end)
+        with self._sections("camera", "media"):
+            age = ends.camera.read(self._frames, self._world_end)
         if age is None or age > STALE_SECONDS:
             counters.stale_pictures += 1
         if age is not None and "camera" not in self._off:
@@ -275,18 +285,21 @@ class _LiveLoop:
         stood_still = ready - self._due >= LARGEST_TARGET  # no buffer makes up for that
         excused = self._starved or self._failures > 0 or stood_still
         in_time = self.counters.unit_times.last < SUSTAINABLE * self._unit_seconds
-        margin, position = self._playout.write(samples, excused, in_time)
+        with self._sections("speaker", "media"):
+            margin, position = self._playout.write(samples, excused, in_time)
         heard = ends.speaker.heard_at(position)
         self._measure(ready, heard)
         if self._ladder.rung.hold:
             self.counters.held += 1
         else:
             frame = 1 / self._media.shows.frame_rate
-            ends.screen.show(frames, [heard + index * frame for index in range(len(frames))])
+            with self._sections("display", "media"):
+                ends.screen.show(frames, [heard + index * frame for index in range(len(frames))])
         for late in ends.screen.lateness():
             self.counters.lip_offset.add(late)
         self._judge(margin, is_quiet(samples))
-        ends.recorders.write(unit, response)
+        with self._sections("watchers", "media"):
+            ends.recorders.write(unit, response)
         self.take_stock()
 
     def _measure(self, ready: float, heard: float) -> None:

@@ -26,7 +26,7 @@ from edge_streamer.runtime.errors import DeviceLost, StepError
 from edge_streamer.runtime.loop.concealment import Concealment
 from edge_streamer.runtime.loop.media import Camera, Display, Frames, Microphone, Speaker, TypedText, Watcher, filled
 from edge_streamer.runtime.loop.report import RunReport
-from edge_streamer.runtime.timing import Clock
+from edge_streamer.runtime.timing import Clock, Sections
 from edge_streamer.runtime.unit import Response, Unit
 
 Pace = Literal["real", "fast"]
@@ -72,21 +72,25 @@ def run_loop(
     units: int | None = None,
     stopped: Callable[[], bool] = lambda: False,
     progress: Callable[[RunReport, Response], None] = lambda report, response: None,
+    sections: Sections | None = None,
 ) -> RunReport:
     """Run until the microphone ends, ``units`` were done, ``stopped`` says so, or too many units failed in a row.
 
-    ``stopped`` is asked before every unit; ``progress`` is told the report so far after every unit. Raises what the
-    devices raise (MediaError, InputError).
+    ``stopped`` is asked before every unit; ``progress`` is told the report so far after every unit. ``sections``
+    are told what a unit's time is spent on. Raises what the devices raise (MediaError, InputError).
     """
-    loop = _Loop(session, ends, clock, pace)
+    sections = sections or Sections()
+    loop = _Loop(session, ends, clock, pace, sections)
     while not stopped() and (units is None or loop.report.units < units) and loop.report.stopped is None:
-        unit = loop.perceive()
-        if unit is None:
-            break
-        response = loop.answer(unit)
-        loop.deliver(unit, response)
-        progress(loop.report, response)
-        loop.settle()
+        with sections("unit"):
+            unit = loop.perceive()
+            if unit is None:
+                break
+            response = loop.answer(unit)
+            loop.deliver(unit, response)
+            with sections("progress", "apart"):
+                progress(loop.report, response)
+            loop.settle()
     loop.report.wall_seconds = clock.now() - loop.begun
     return loop.report
 
@@ -94,7 +98,8 @@ def run_loop(
 class _Loop:
     """The stages of one unit, in order: perceive, answer, deliver, settle."""
 
-    def __init__(self, session: Steps, ends: Ends, clock: Clock, pace: Pace) -> None:
+    def __init__(self, session: Steps, ends: Ends, clock: Clock, pace: Pace, sections: Sections) -> None:
+        self._sections = sections
         media, self._has = filled(session.media), session.media
         self._session, self._ends, self._clock, self._pace = session, ends, clock, pace
         self._samples = np.zeros(media.hears.unit_samples, np.float32)
@@ -113,9 +118,11 @@ class _Loop:
 
     def perceive(self) -> Unit | None:
         """Unit k from the devices; None where the microphone ended."""
-        if not self._ends.microphone.read(self._samples):
-            return None
-        self._ends.camera.read(self._frames)
+        with self._sections("microphone", "media"):
+            if not self._ends.microphone.read(self._samples):
+                return None
+        with self._sections("camera", "media"):
+            self._ends.camera.read(self._frames)
         text = self._ends.texts.get(self.report.units, "")
         return Unit(
             samples=self._samples if self._has.sound_in else None,
@@ -128,7 +135,8 @@ class _Loop:
         if self._pace == "real":
             late = max(self._clock.now() - self._available, 0.0)
             self._held_up = min(self._held_up, late)  # idle time pays for recording
-            self._clock.sleep_until(self._available)
+            with self._sections("wait", "apart"):
+                self._clock.sleep_until(self._available)
         else:
             self._held_up = 0.0  # a unit is available when the loop asks for it
         began = self._clock.now()
@@ -158,11 +166,14 @@ class _Loop:
         """Hand unit k's answer to everything that records."""
         ends, began, (samples, frames) = self._ends, self._clock.now(), response.both()
         if ends.speaker:
-            ends.speaker.write(samples)
+            with self._sections("speaker", "media"):
+                ends.speaker.write(samples)
         if ends.display:
-            ends.display.write(frames, samples)
+            with self._sections("display", "media"):
+                ends.display.write(frames, samples)
         for watcher in ends.watchers:
-            watcher.write(unit, response)
+            with self._sections("watchers", "media"):
+                watcher.write(unit, response)
         took = self._clock.now() - began
         self.report.recordings.add(took)
         self._held_up += took

@@ -29,6 +29,7 @@ from edge_streamer.runtime.errors import BundleError, InputError
 from edge_streamer.runtime.profile.schemes import Stored, as_it_is, stored
 from edge_streamer.runtime.profile.vocabulary import AS_IT_IS
 from edge_streamer.runtime.profile.work import Work
+from edge_streamer.runtime.programs.passes import label_of
 from edge_streamer.runtime.programs.registry import runs
 
 LAYER_PRODUCTS = 9
@@ -117,7 +118,18 @@ def works(manifest: Manifest, scheme: str = AS_IT_IS, window: int | None = None,
     return rows
 
 
-def _work(manifest: Manifest, graph: GraphSpec, length: str, times: int, scheme: str, window: int | None,
+def work_of(manifest: Manifest, name: str, runs: float) -> Work | None:
+    """The run of this name (``core at 9``), as often in a unit; None where the manifest does not count it."""
+    graph, _, length = name.partition(" at ")
+    spec = manifest.graph(graph)
+    return (
+        _work(manifest, spec, length or STATIC, runs, AS_IT_IS, None, {})
+        if (length or STATIC) in spec.operations
+        else None
+    )
+
+
+def _work(manifest: Manifest, graph: GraphSpec, length: str, times: float, scheme: str, window: int | None,
           counted: Mapping[str, int]) -> Work:  # fmt: skip
     tokens, how = 1 if length == STATIC else int(length), _stored(scheme, graph)
     linear = min(graph.operations[length], 2 * graph.parameters * tokens) if graph.lengths else graph.operations[length]
@@ -130,8 +142,8 @@ def _work(manifest: Manifest, graph: GraphSpec, length: str, times: int, scheme:
 
 
 def name_of(graph: str, length: str) -> str:
-    """Of a run, for people: ``core at 9``."""
-    return graph if length == STATIC else f"{graph} at {length}"
+    """Of a run, for people and among a unit's sections: ``core at 9``."""
+    return label_of(graph, None if length == STATIC else length)
 
 
 def _stored(scheme: str, graph: GraphSpec) -> Stored:

@@ -1,7 +1,7 @@
 """How long a bundle's unit takes on this machine's CPU, predicted from its measured ceilings.
 
-Receives works, the operators of each graph and :class:`Limits`; hands on seconds of each run. On a CPU a product's
-rate is measured with its weights streaming, so bytes are no roof of their own but for the states::
+Receives works, the operators of each graph and :class:`Limits`; hands on seconds of each run, and what they go to. On a
+CPU a product's rate is measured with its weights streaming, so bytes are no roof of their own but for the states::
 
     seconds = operations / rate(rows) + attention / (rate(rows) * share) + states / bandwidth + nodes * node
 
@@ -12,11 +12,13 @@ of the demo's units, too slow for passes of hundreds of rows.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from edge_streamer.runtime.bundle.manifest import Manifest
 from edge_streamer.runtime.profile.graphs import works
-from edge_streamer.runtime.profile.limits import Kind, Limits
+from edge_streamer.runtime.profile.limits import ROWS, Kind, Limits
+from edge_streamer.runtime.profile.predict import Binds
 from edge_streamer.runtime.profile.work import Work
 
 CACHE_BYTES = 32_000_000
@@ -27,30 +29,65 @@ CONVOLVE = 0.85
 """Share of a convolution's rate that a codec's reach, which are of many sizes."""
 NODES = 3.0
 """How much longer an operator takes than one that does nothing: it has tensors to go through."""
+FEW = 0.5
+"""Products that reach a smaller share of their best rate have few rows."""
 FUSED = 2
 """Operators that become one with a product of integers: its scales' multiplications."""
 FREE = ("DequantizeLinear", "Cast", "Constant", "Reshape", "Unsqueeze", "Squeeze", "DynamicQuantizeLinear")
 """Operators that are folded, fused or only rename."""
 
 
-def host_times(manifest: Manifest, found: Mapping[str, Counter[str]], limits: Limits) -> dict[Work, float]:
-    """Seconds of each run of a unit, on as many threads as ``limits`` was measured with."""
-    return {work: _seconds(work, manifest, found, limits) for work in works(manifest)}
+@dataclass(frozen=True)
+class HostTime:
+    """Of one run, seconds; one after the other."""
+
+    compute: float
+    """Of products, weights that stream counted with them."""
+    memory: float
+    """Of reading states."""
+    kernels: float
+    """Of starting operators."""
+
+    @property
+    def seconds(self) -> float:
+        """All of it."""
+        return self.compute + self.memory + self.kernels
 
 
-def _seconds(work: Work, manifest: Manifest, found: Mapping[str, Counter[str]], limits: Limits) -> float:
+def host_times(manifest: Manifest, found: Mapping[str, Counter[str]], limits: Limits,
+               rows: Iterable[Work] | None = None) -> dict[Work, float]:  # fmt: skip
+    """Seconds of each run of a unit (or of ``rows``), on as many threads as ``limits`` was measured with."""
+    rows = works(manifest) if rows is None else rows
+    return {work: host_time(work, manifest, found, limits).seconds for work in rows}
+
+
+def binds(work: Work, manifest: Manifest, found: Mapping[str, Counter[str]], limits: Limits) -> Binds:
+    """What a run waits for most. A product of few rows waits for its weights, be they in memory or in a cache: more
+    rows would take hardly longer."""
+    time, graph = host_time(work, manifest, found, limits), manifest.graph(work.name.partition(" at ")[0])
+    if time.kernels > time.compute + time.memory:
+        return "kernels"
+    kind, cached = _kind(work), graph.weight_bytes <= CACHE_BYTES
+    most = max(limits.rate(kind, cached, rows) for rows in ROWS)
+    few = work.name != graph.name and limits.rate(kind, cached, work.tokens) < FEW * most
+    return "memory" if few or time.memory > time.compute else "compute"
+
+
+def _kind(work: Work) -> Kind:
+    return "int8" if work.numbers == "int8" else "float32"
+
+
+def host_time(work: Work, manifest: Manifest, found: Mapping[str, Counter[str]], limits: Limits) -> HostTime:
+    """Of one run."""
     graph = manifest.graph(work.name.partition(" at ")[0])
     operators = found[graph.name]
-    kind: Kind = "int8" if work.numbers == "int8" else "float32"
+    kind = _kind(work)
     cached = graph.weight_bytes <= CACHE_BYTES
     nodes = sum(count for name, count in operators.items() if name not in FREE)
     nodes -= FUSED * operators["MatMulInteger"]
     if operators["Conv"] > operators["MatMul"] + operators["MatMulInteger"]:
-        return work.operations / (limits.convolve * CONVOLVE) + nodes * NODES * limits.node
-    states = work.moved_bytes - graph.weight_bytes
-    return (
-        work.operations / limits.rate(kind, cached, work.tokens)
-        + work.attention / (limits.rate("float32", cached=True, rows=work.tokens) * ATTENTION)
-        + states / (limits.bandwidth * 1e9)
-        + nodes * NODES * limits.node
-    )
+        return HostTime(work.operations / (limits.convolve * CONVOLVE), 0.0, nodes * NODES * limits.node)
+    states = max(work.moved_bytes - graph.weight_bytes, 0.0)
+    products = work.operations / limits.rate(kind, cached, work.tokens)
+    attention = work.attention / (limits.rate("float32", cached=True, rows=work.tokens) * ATTENTION)
+    return HostTime(products + attention, states / (limits.bandwidth * 1e9), nodes * NODES * limits.node)

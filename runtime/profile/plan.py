@@ -217,7 +217,8 @@ def binds(found: Mapping[Work, Time]) -> Binds:
 
 def _graph(work: Work, time: Time) -> GraphTime:
     return GraphTime(
-        graph=work.name, numbers=computed_in(work.numbers), runs=work.runs, operations=work.operations + work.attention,
+        graph=work.name, numbers=computed_in(work.numbers), runs=int(work.runs),
+        operations=work.operations + work.attention,
         moved_bytes=work.moved_bytes, run_ms=1e3 * time.seconds, unit_ms=1e3 * work.runs * time.seconds,
         memory_ms=1e3 * time.memory, compute_ms=1e3 * time.compute, kernels_ms=1e3 * time.kernels, binds=time.binds,
     )  # fmt: skip

@@ -27,5 +27,5 @@ class Work:
     layers: float
     """Decoder layers, or as many as it has kernels for."""
     tokens: int = 1
-    runs: int = 1
-    """Per unit."""
+    runs: float = 1
+    """Per unit; measured ones may be a fraction, where a unit's passes differ."""

@@ -154,16 +154,19 @@ class Chain:
         start = perf_counter()
         if forced:
             raise ValueError(f"{len(forced)} tokens came; a chain chooses none")
-        self._parts.take_in(unit, self._buffers)
-        if UNIT in self._buffers:
-            self._buffers[UNIT].host[0] = self._index % 2**31
-        for ring in self._rings:
-            ring.begin()
+        sections = self._place.meter.sections
+        with sections("prepare"):
+            self._parts.take_in(unit, self._buffers)
+            if UNIT in self._buffers:
+                self._buffers[UNIT].host[0] = self._index % 2**31
+            for ring in self._rings:
+                ring.begin()
         self._script.play()
-        for ring in self._rings:
-            ring.finish()
-        index, self._index = self._index, self._index + 1
-        sound, pictures, arrays = self._parts.given(self._buffers)
+        with sections("finish"):
+            for ring in self._rings:
+                ring.finish()
+            index, self._index = self._index, self._index + 1
+            sound, pictures, arrays = self._parts.given(self._buffers)
         return Response(
             index=index, samples=sound, frames=pictures, arrays=arrays, seconds=perf_counter() - start,
             engine_seconds=self._place.meter.engine_seconds,

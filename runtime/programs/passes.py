@@ -8,6 +8,7 @@ raises where an output is NaN or infinite, before anything is committed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from time import perf_counter
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from edge_streamer.runtime.engines.contract import Buffer, Engine, OpenGraph, Pl
 from edge_streamer.runtime.engines.contract import Recorder as Recorder
 from edge_streamer.runtime.errors import StepError
 from edge_streamer.runtime.state.store import Carries, Ring
+from edge_streamer.runtime.timing import Sections
 
 
 class Meter:
@@ -26,7 +28,9 @@ class Meter:
         self.engine_seconds = 0.0
         self.recorder: Recorder | None = None
         self.timed = False
-        """Whether the next plays tell how long each run took, in ``last.runs``."""
+        """Whether the next plays tell how long each run took, in ``last.runs``. Also where sections are heard."""
+        self.sections = Sections()
+        """What a step's time is spent on, for whoever listens."""
         self.last = Played(0.0)
         """What came of the last play."""
 
@@ -46,6 +50,7 @@ class Pass:
             name: engine.buffer(shape, dtype, "out")
             for name, (shape, dtype) in sizes(more, _length(graph.spec, inputs)).items()
         }
+        self.label = label_of(graph.spec.name, _length(graph.spec, inputs))
         self.carries, self.finite = carries, tuple(outputs.values())
         self.bound = graph.bind(inputs, {**outputs, **unasked})
 
@@ -79,10 +84,22 @@ class Script:
         for ring in self._rings:
             ring.written = True
         meter = self._meter
-        meter.last = played = self.tape.play(meter.recorder, meter.timed)
+        with meter.sections("play", "transfer"):
+            begin = perf_counter()
+            meter.last = played = self.tape.play(meter.recorder, meter.timed or meter.sections.heard)
+            if meter.sections.heard:
+                self._tell(played, begin)
         meter.engine_seconds += played.seconds
         if played.not_finite is not None:
             raise StepError(f"{self._look_closer(played.not_finite)}; the unit was rolled back")
+
+    def _tell(self, played: Played, begin: float) -> None:
+        """Every run as a section under its graph."""
+        tell, last = self._meter.sections.tell, 0.0
+        for name, seconds in played.runs.items():
+            start = played.begins.get(name, last)
+            tell(f"{self._passes[name].label}/{name}", "graph", begin + start, seconds)
+            last = start + seconds
 
     def _look_closer(self, name: str) -> str:
         """What is wrong with the outputs of a run, as far as a later run has not written over them."""
@@ -96,6 +113,11 @@ class Script:
                     f"{array.size} values"
                 )
         return f"graph {bound.graph!r} (pass {name}) gave a NaN or an infinity"
+
+
+def label_of(graph: str, length: int | str | None) -> str:
+    """Of a graph at a length, for people: ``core at 9``."""
+    return graph if length is None else f"{graph} at {length}"
 
 
 def _length(spec: GraphSpec, inputs: Mapping[str, Buffer]) -> int | None:

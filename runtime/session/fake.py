@@ -19,7 +19,7 @@ from edge_streamer.runtime.bundle.manifest import MediaSpec
 from edge_streamer.runtime.errors import StepError
 from edge_streamer.runtime.programs.intake import take, take_sound
 from edge_streamer.runtime.session.snapshot import Snapshot, Stamp
-from edge_streamer.runtime.timing import FakeClock
+from edge_streamer.runtime.timing import FakeClock, Sections
 from edge_streamer.runtime.unit import Knobs, Response, Unit
 
 NAME = "fake"
@@ -66,12 +66,17 @@ class FakeSession:
         """What the prefix was filled with."""
         self.restored: list[Snapshot] = []
         self.steps = self.answered = 0
+        self.sections = Sections()
         self._clock, self._times, self._failing, self._during = clock, step_seconds, set(failing), during
         sound, pictures = media.sound_out, media.pictures_out
         self._samples = None if sound is None else np.zeros(sound.unit_samples, np.float32)
         self._frames = None if pictures is None else np.zeros((pictures.unit_frames, *pictures.size, 3), np.uint8)
 
     def step(self, unit: Unit, forced: Sequence[int] | None = None) -> Response:
+        with self.sections("step"):
+            return self._answer(unit, forced)
+
+    def _answer(self, unit: Unit, forced: Sequence[int] | None) -> Response:
         step, self.steps = self.steps, self.steps + 1
         taken = self._times[min(step, len(self._times) - 1)]
         if self._clock:

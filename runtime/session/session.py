@@ -32,7 +32,7 @@ from edge_streamer.runtime.programs.passes import Meter, Recorder
 from edge_streamer.runtime.programs.registry import PROGRAMS
 from edge_streamer.runtime.session.snapshot import Snapshot, put_back, take
 from edge_streamer.runtime.state.store import StateStore
-from edge_streamer.runtime.timing import Tell, untold
+from edge_streamer.runtime.timing import Sections, Tell, untold
 from edge_streamer.runtime.unit import LAST_UNIT, Knobs, Response, Unit
 
 
@@ -141,7 +141,7 @@ class Session:
         comes back lives in the session's own buffers until the next step. Raises StepError where the unit failed and
         was rolled back, ValueError for wrong arrays, DeviceLost where the session is over.
         """
-        with self._transaction():
+        with self._transaction("step"):
             return self.program.step(unit, forced)
 
     def settle(self) -> None:
@@ -149,7 +149,7 @@ class Session:
 
         The same numbers up to float rounding: sums are taken in another order.
         """
-        with self._transaction():
+        with self._transaction("settle"):
             self.program.settle()
 
     def prefill(self, *parts: str | Unit) -> int:
@@ -160,7 +160,7 @@ class Session:
         self._check_open()
         prefix = self.program.prefix()
         for part in parts:
-            with self._transaction():
+            with self._transaction("prefill"):
                 if isinstance(part, Unit):
                     prefix.unit(part)
                 else:
@@ -174,9 +174,14 @@ class Session:
         return PrefixRoom(prefix.places, prefix.left, prefix.places_per_unit)
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _transaction(self, name: str) -> Iterator[None]:
         self._check_open()
         self._meter.engine_seconds = 0.0
+        with self.sections(name), self._committed():
+            yield
+
+    @contextmanager
+    def _committed(self) -> Iterator[None]:
         try:
             with np.errstate(over="ignore", invalid="ignore"):
                 yield
@@ -189,7 +194,8 @@ class Session:
             self._store.rollback()
             raise
         try:
-            self._store.commit()
+            with self.sections("commit"):
+                self._store.commit()
         except DeviceLost:
             raise
         except EngineError as error:
@@ -241,6 +247,11 @@ class Session:
         """A second, independent conversation that shares the loaded weights."""
         self._check_open()
         return Session(self.bundle, self.engine, knobs or Knobs(), self._graphs)
+
+    @property
+    def sections(self) -> Sections:
+        """What the time of steps is spent on, for whoever listens; loops tell theirs here too."""
+        return self._meter.sections
 
     @property
     def state_bytes(self) -> int:

@@ -268,12 +268,11 @@ class CudaTape:
                 "them was written"
             )
         bad: list[int] = np.flatnonzero(ready.flags.host).tolist() if ready.flags is not None else []
-        runs = {
-            step.name: self._cuda.elapsed_ms(events[2 * number], events[2 * number + 1]) / 1000
-            for number, step in enumerate(self._steps)
-            if events
-        }
-        return Played(seconds, self._steps[bad[0]].name if bad else None, runs)
+        names = [step.name for step in self._steps] if events else []
+        pairs = list(zip(names, events[::2], events[1::2], strict=True))
+        runs = {name: self._cuda.elapsed_ms(begin, end) / 1000 for name, begin, end in pairs}
+        begins = {name: self._cuda.elapsed_ms(events[0], begin) / 1000 for name, begin, _ in pairs}
+        return Played(seconds, self._steps[bad[0]].name if bad else None, runs, begins)
 
     # -- what is made once
 

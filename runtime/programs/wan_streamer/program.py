@@ -115,12 +115,15 @@ class WanStreamer:
         if unit.arrays:
             raise ValueError(f"the unit has the arrays {sorted(unit.arrays)}; this bundle takes none")
         wiring, store, k = self.wiring, self.place.store, self._host.unit
-        waiting = self._prepare(unit, forced, k)
+        sections = self.place.meter.sections
+        with sections("prepare"):
+            waiting = self._prepare(unit, forced, k)
         wiring.unit(self._host.past, self._steps, forced is not None).play()
-        spoken = tuple(forced) if forced is not None else self._chosen()
-        words, tail = self._text_out.add(self._host.tail, spoken[1:])
-        for ring in ("main", "video"):
-            store.rings[ring].finish_unit()
+        with sections("finish"):
+            spoken = tuple(forced) if forced is not None else self._chosen()
+            words, tail = self._text_out.add(self._host.tail, spoken[1:])
+            for ring in ("main", "video"):
+                store.rings[ring].finish_unit()
         self._host = Host(unit=k + 1, past=True, waiting=waiting, tail=tail)
         return Response(
             index=k,

@@ -50,7 +50,7 @@ def test_help_shows_the_commands_in_groups(capsys: pytest.CaptureFixture[str]) -
     blocks = capsys.readouterr().out.split("\n\n")
     groups = {block.splitlines()[0]: re.findall(r"^  (\w+) ", block, re.MULTILINE) for block in blocks}
     assert groups["talk:"] == ["run", "demo", "devices", "replay", "prefix"]
-    assert groups["bundles:"] == ["inspect", "plan", "check", "lint", "build", "pack", "eval"]
+    assert groups["bundles:"] == ["inspect", "plan", "profile", "check", "lint", "build", "pack", "eval"]
     assert groups["make:"] == ["export", "quantize"]
 
 

@@ -17,7 +17,7 @@ from edge_streamer.runtime.loop.live import GRACE_SECONDS, run_live
 from edge_streamer.runtime.loop.playout import GROWTH_SECONDS, SURPLUS_SECONDS, TARGET_SECONDS
 from edge_streamer.runtime.loop.recorded import MOST_FAILURES
 from edge_streamer.runtime.loop.recorders import Recorders
-from edge_streamer.runtime.timing import FakeClock
+from edge_streamer.runtime.timing import FakeClock, Sections
 from edge_streamer.runtime.unit import Knobs, Response, Unit
 from tests.runtime.loop.devices import RATE, SECONDS, UNIT, Camera, Keys, Microphone, Model, Screen, Speaker
 
@@ -55,6 +55,15 @@ def test_a_quiet_conversation_counts_nothing_but_its_units() -> None:
     assert scene.events == []
     assert scene.microphone.taken == 50 * UNIT  # every sample once, none skipped
     np.testing.assert_allclose(scene.model.first, [(k * UNIT % 2**20) * 1e-6 for k in range(50)], rtol=1e-6)
+
+
+def test_whoever_listens_hears_every_stage_of_every_unit() -> None:
+    sections, heard = Sections(), list[str]()
+    scene = Scene(3, sections=sections)
+    with sections.told_to(lambda path, kind, begin, seconds: heard.append(path)):
+        scene.run()
+    stages = ["wait", "microphone", "camera", "speaker", "display", "watchers", "progress"]
+    assert heard == [*(f"unit/{stage}" for stage in stages), "unit"] * 3
 
 
 def test_mouth_to_ear_is_the_sum_of_its_parts_and_what_the_devices_say() -> None:

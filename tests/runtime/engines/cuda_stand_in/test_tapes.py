@@ -216,7 +216,8 @@ def test_runs_are_timed_by_events_when_asked(engine: StandInEngine, made_counter
     for play in range(4):
         y.host[...] = play * ROW
         played = tape.play(timed=play % 2 == 1)
-        assert list(played.runs) == (["double"] if play % 2 else [])
+        assert list(played.runs) == list(played.begins) == (["double"] if play % 2 else [])
+        assert all(begin >= 0 for begin in played.begins.values())
         assert all(0 < seconds < played.seconds for seconds in played.runs.values())
         assert np.array_equal(z.host, 2 * play * ROW)
     assert engine.driver.calls["cuEventCreate"] == 2, "made once"

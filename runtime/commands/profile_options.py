@@ -1,0 +1,58 @@
+"""What ``edge-streamer profile`` may be told.
+
+Receives a parser; hands on the arguments to profile.py. Nothing here needs a library, so that help and completion are
+quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from edge_streamer.runtime.commands.engine_option import add_engine
+from edge_streamer.runtime.commands.named_bundle import add_bundle
+
+UNITS = 375
+"""A minute of conversation."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``edge-streamer profile``."""
+    add_bundle(parser)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the folder to make for the report")
+    add_engine(parser)
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--units", type=_count, metavar="N", help=f"to measure over (default: {UNITS})")
+    length.add_argument("--minutes", type=_minutes, metavar="M", help="of media instead")
+    parser.add_argument("--media", type=Path, nargs=2, metavar=("MIC", "CAMERA"),
+                        help="sound and film that are played over and over (default: those that ship)")  # fmt: skip
+    parser.add_argument("--pace", choices=("fast", "real"), default="fast",
+                        help="one unit after the other (default), or each when it would be full, live")  # fmt: skip
+    parser.add_argument("--steps", type=_count, metavar="N", help="solver steps per unit (default: the bundle's)")
+    parser.add_argument("--layers", action="store_true", help="also where the graphs' time goes, operator by operator")
+    parser.add_argument("--trace", action="store_true", help="also trace.json, for Perfetto or chrome://tracing")
+    parser.add_argument("--budget", type=Path, metavar="FILE.toml",
+                        help="exit status 1 where a bound in this file is broken")  # fmt: skip
+    parser.add_argument("--compare", type=Path, nargs=2, metavar=("A.json", "B.json"),
+                        help="instead of a run, how the second profile.json differs from the first")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+
+
+def _count(word: str) -> int:
+    try:
+        count = int(word)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{word} is no whole number") from None
+    if not 1 <= count <= 10**7:
+        raise argparse.ArgumentTypeError(f"{word} is out of range; wanted 1 to 10000000")
+    return count
+
+
+def _minutes(word: str) -> float:
+    try:
+        minutes = float(word)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{word} is no number") from None
+    if not 0 < minutes <= 100_000:
+        raise argparse.ArgumentTypeError(f"{word} is out of range; wanted more than 0, to 100000")
+    return minutes

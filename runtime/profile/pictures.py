@@ -1,0 +1,148 @@
+"""Pictures of a profile: units over time, how often which time, the stages of a unit, the roofline.
+
+Receives figures; hands on SVG, as HTML that needs nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+
+from edge_streamer.runtime.profile.roofline import GraphRow, Roof
+from edge_streamer.runtime.profile.statistics import Histogram
+
+WIDE, HIGH, LEFT, TOP, BOTTOM, RIGHT = 680, 220, 48, 16, 26, 16
+POINTS = 600
+"""Of a curve: with more units than that each point is the longest of several, so that no outlier is lost."""
+COLOURS = ("#2a9d8f", "#e76f51", "#264653", "#e9a23b", "#8d6ab8", "#4f86c6", "#a0a83c", "#b5566b")
+LATE, QUIET, INK = "#c02626", "#667", "#1c2030"
+BAR = 44
+
+
+def over_time(row: Sequence[float], deadline: float, title: str) -> str:
+    """Milliseconds of every unit, and the deadline where it is near enough to be seen."""
+    each = max(1, math.ceil(len(row) / POINTS))
+    points = [max(row[n : n + each]) for n in range(0, len(row), each)]
+    most = max(points) * 1.1
+    if deadline < 3 * most:
+        most = max(most, deadline * 1.05)
+    high = HIGH - TOP - BOTTOM
+
+    def y(value: float) -> float:
+        return TOP + high * (1 - value / most)
+
+    step = (WIDE - LEFT - RIGHT) / max(len(points) - 1, 1)
+    line = " ".join(f"{LEFT + n * step:.1f},{y(value):.1f}" for n, value in enumerate(points))
+    parts = [
+        f'<polyline points="{line}" fill="none" stroke="{COLOURS[0]}" stroke-width="1.3"/>',
+        _axes(max(points), y(max(points))),
+    ]
+    if deadline <= most:
+        parts.append(_deadline(LEFT, WIDE - RIGHT, y(deadline), y(deadline), deadline))
+    parts.append(_text(LEFT, HIGH - 8, "unit 0") + _text(WIDE - RIGHT, HIGH - 8, f"unit {len(row) - 1}", "end"))
+    told = f"; a point is the longest of {each} units" if each > 1 else ""
+    return _figure(parts, f"{title}, ms, unit by unit{told}")
+
+
+def bars(found: Histogram, title: str) -> str:
+    """How often a unit took how long."""
+    most, high = max(found.counts), HIGH - TOP - BOTTOM
+    width = (WIDE - LEFT - RIGHT) / len(found.counts)
+    parts = []
+    for n, count in enumerate(found.counts):
+        tall = high * count / most
+        start = found.first + n * found.width
+        parts.append(
+            f'<rect x="{LEFT + n * width:.1f}" y="{TOP + high - tall:.1f}" width="{width - 1:.1f}" '
+            f'height="{tall:.1f}" fill="{COLOURS[0]}"><title>{start:.2f} to {start + found.width:.2f} ms: {count}'
+            "</title></rect>"
+        )
+    end = found.first + found.width * len(found.counts)
+    parts += [_axes(most, TOP),
+              _text(LEFT, HIGH - 8, f"{found.first:.1f} ms"),
+              _text(WIDE - RIGHT, HIGH - 8, f"{end:.1f} ms and more", "end")]  # fmt: skip
+    return _figure(parts, f"{title}: how many units took how long")
+
+
+def stages(parts: Sequence[tuple[str, float]], deadline: float) -> str:
+    """(name, milliseconds) one after the other, on a line as long as the unit or as they take."""
+    most = max(deadline, sum(ms for _, ms in parts)) * 1.02
+    at, made, names = 0.0, [], []
+    for n, (name, ms) in enumerate(parts):
+        width, colour = WIDE * ms / most, COLOURS[n % len(COLOURS)]
+        made.append(f'<rect x="{at:.2f}" y="{TOP}" width="{max(width, 0.4):.2f}" height="{BAR}" fill="{colour}">'
+                    f"<title>{escape(name)}: {ms:.2f} ms</title></rect>")  # fmt: skip
+        names.append(f'<span style="color:{colour}">&#9632; {escape(name)} {ms:.2f} ms</span>')
+        at += width
+    x = WIDE * deadline / most
+    made += [_deadline(x, x, TOP - 6, TOP + BAR + 6, deadline), _text(0, TOP + BAR + 18, "0")]
+    return _figure(made, " ".join(names), TOP + BAR + 24, told=True)
+
+
+def roofline(rows: Sequence[GraphRow], roof: Roof) -> str:
+    """Operations a second over operations a byte, both as powers of ten: a graph below the roof could be faster."""
+    high, rates = HIGH + 60, list(roof.rates.values())
+    places = [(row.operations / row.moved_bytes, row.rate) for row in rows if row.operations and row.moved_bytes]
+    low_x = math.floor(math.log10(min([x for x, _ in places] + [0.1])))
+    high_x = math.ceil(math.log10(max([x for x, _ in places] + [1.2 * max(rates) / roof.bandwidth])))
+    low_y = math.floor(math.log10(min([y for _, y in places] + [min(rates) / 100])))
+    high_y = math.ceil(math.log10(max(rates) * 1.3))
+
+    def x(value: float) -> float:
+        return LEFT + (WIDE - LEFT - RIGHT) * (math.log10(value) - low_x) / (high_x - low_x)
+
+    def y(value: float) -> float:
+        return TOP + (high - TOP - BOTTOM) * (1 - (math.log10(value) - low_y) / (high_y - low_y))
+
+    parts = [
+        f'<line x1="{LEFT}" x2="{WIDE - RIGHT}" y1="{y(10**n):.1f}" y2="{y(10**n):.1f}" stroke="#e8e8ee"/>'
+        + _text(LEFT - 6, y(10**n) + 4, f"{10.0**n:g}", "end")
+        for n in range(low_y, high_y + 1)
+    ]
+    parts += [_text(x(10**n), high - 8, f"{10.0**n:g}", "middle") for n in range(low_x, high_x + 1)]
+    for name, rate in roof.rates.items():
+        ridge, start = rate / roof.bandwidth, max(10.0**low_x, 10.0**low_y / roof.bandwidth)
+        corners = (start, start * roof.bandwidth), (ridge, rate), (10**high_x, rate)
+        line = " ".join(f"{x(one):.1f},{y(other):.1f}" for one, other in corners)
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{QUIET}" stroke-width="1.5"/>'
+                     + _text(WIDE - RIGHT, y(rate) - 5, f"{name}: {rate:.0f} G/s", "end"))  # fmt: skip
+    for n, (row, (at, rate)) in enumerate(zip(rows, places, strict=False)):
+        colour, size = COLOURS[n % len(COLOURS)], 4 + 8 * math.sqrt(row.runs * row.run_ms / _longest(rows))
+        parts.append(f'<circle cx="{x(at):.1f}" cy="{y(rate):.1f}" r="{size:.1f}" fill="{colour}" opacity="0.85">'
+                     f"<title>{escape(row.graph)}: {rate:.1f} G/s, {at:.1f} operations a byte</title></circle>"
+                     )  # fmt: skip
+    names = " ".join(f'<span style="color:{COLOURS[n % len(COLOURS)]}">&#9679; {escape(row.graph)}</span>'
+                     for n, row in enumerate(rows))  # fmt: skip
+    told = (f"{names}<br>10<sup>9</sup> operations a second over operations a byte; the slope is {roof.bandwidth:.1f} "
+            "GB/s; a larger circle takes more of a unit")  # fmt: skip
+    return _figure(parts, told, high, told=True)
+
+
+def _longest(rows: Sequence[GraphRow]) -> float:
+    return max(row.runs * row.run_ms for row in rows)
+
+
+def _axes(top: float, y: float) -> str:
+    """The base line, and ``top``, the largest value, at its height."""
+    base, end = HIGH - BOTTOM, WIDE - RIGHT
+    line = f'<line x1="{LEFT}" x2="{end}" y1="{base}" y2="{base}" stroke="#ccd"/>'
+    return line + _text(LEFT - 6, base, "0", "end") + _text(LEFT - 6, y + 4, f"{top:.3g}", "end")
+
+
+def _deadline(x1: float, x2: float, y1: float, y2: float, deadline: float) -> str:
+    label = min(max(x2, 50), WIDE - 4)
+    return (f'<line x1="{x1:.1f}" x2="{x2:.1f}" y1="{y1:.1f}" y2="{y2:.1f}" stroke="{LATE}" stroke-width="2" '
+            f'stroke-dasharray="5 4"/><text x="{label:.1f}" y="{max(y1 - 4, 10):.1f}" font-size="12" fill="{LATE}" '
+            f'text-anchor="end">{deadline:g} ms</text>')  # fmt: skip
+
+
+def _text(x: float, y: float, words: str, anchor: str = "start") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" font-size="12" fill="{QUIET}" text-anchor="{anchor}">{escape(words)}</text>'
+
+
+def _figure(parts: Sequence[str], caption: str, high: float = HIGH, told: bool = False) -> str:
+    """``told``: that the caption is HTML already."""
+    words = caption if told else escape(caption)
+    return (f'<figure><svg viewBox="0 0 {WIDE} {high:g}" width="{WIDE}" role="img">{"".join(parts)}</svg>'
+            f"<figcaption>{words}</figcaption></figure>")  # fmt: skip
