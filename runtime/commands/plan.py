@@ -28,13 +28,11 @@ from edge_streamer.runtime.profile.page import render, render_shape
 from edge_streamer.runtime.profile.plan import Plan, Refusal, ShapePlan, plan, plan_shape
 from edge_streamer.runtime.profile.shape import read_shape
 from edge_streamer.runtime.profile.vocabulary import AS_IT_IS
-from edge_streamer.runtime.profile.words import headline, limits, shape_headline
+from edge_streamer.runtime.profile.words import headline, limits, memory_rows, shape_headline
 from edge_streamer.runtime.streams import as_text
 
 LINT = "edge_streamer.quantization.lint.check"
 """What looks whether graphs build, where it is installed with what it needs."""
-LINT_TARGET = "jetpack7.2"
-"""The one image that runs on both kinds of boards."""
 
 
 def main(args: argparse.Namespace) -> int:
@@ -98,10 +96,15 @@ def lint(bundle: Bundle, board: Board, scheme: str = AS_IT_IS) -> Refusal:
             raise
         return Refusal(looked=False, builds=None, words="nobody looked whether its graphs build there: "
                        "edge-streamer lint does, with pip install 'edge-streamer[quantize]'")  # fmt: skip
-    found = check.lint(bundle, LINT_TARGET, targets.BOARDS[target])
-    if found.ok:
-        return Refusal(looked=True, builds=True, words=f"no graph has anything that {LINT_TARGET} refuses")
-    return Refusal(looked=True, builds=False, words=check.said(found.refusals[0]))
+    names, kind = targets.QUANTIZED_FOR[target]
+    refused = {name: found.refusals[0] for name in names if not (found := check.lint(bundle, name, kind)).ok}
+    taken = " and ".join(name for name in names if name not in refused)
+    if not refused:
+        return Refusal(looked=True, builds=True, words=f"no graph has anything that {taken} refuse")
+    why = "; ".join(f"{name}: {check.said(one)}" for name, one in refused.items())
+    if taken:
+        return Refusal(looked=True, builds=True, words=f"{taken} refuse nothing; not so {why}")
+    return Refusal(looked=True, builds=False, words=why)
 
 
 def show(made: Plan | ShapePlan) -> None:
@@ -147,10 +150,8 @@ def _graph_table(made: Plan) -> Any:
 
 
 def _memory_table(made: Plan) -> Any:
-    use, table = made.memory, plain_table("Memory", "", "bytes >")
-    for name, size in (("weights", use.weights), ("token tables", use.embeddings), ("states", use.states),
-                       ("tensors between graphs", use.tensors), ("together", use.total),
-                       ("the board leaves", use.usable), ("while the largest engine is built", use.build)):  # fmt: skip
+    table = plain_table("Memory", "", "bytes >")
+    for name, size in memory_rows(made.memory):
         table.add_row(name, size_text(size))
     return table
 

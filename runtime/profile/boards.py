@@ -18,6 +18,7 @@ from difflib import get_close_matches
 from typing import Literal
 
 from edge_streamer.runtime.engines.board_memory import BOARDS as RAM
+from edge_streamer.runtime.engines.memory_plan import LIBRARY, SYSTEM
 from edge_streamer.runtime.errors import InputError
 
 Numbers = Literal["float32", "fp16", "bf16", "int8", "int4", "fp8", "nvfp4"]
@@ -28,8 +29,8 @@ Family = Literal["orin-small", "orin-agx", "thor", "host"]
 
 FLOAT32 = 256
 """Operations of float32 a cycle and streaming multiprocessor: 128 cores, a multiply-add each."""
-SYSTEM_BYTES = 1_500_000_000
-"""What a system without a desktop, its services and one CUDA context keep for themselves."""
+KEPT_BYTES = SYSTEM + LIBRARY["tensorrt"]
+"""What a system without a desktop keeps for itself, and the engine's libraries with a CUDA context."""
 
 _ORIN = "https://www.nvidia.com/en-us/autonomous-machines/embedded-systems/jetson-orin/"
 _THOR = "https://www.nvidia.com/en-us/autonomous-machines/embedded-systems/jetson-thor/"
@@ -64,7 +65,7 @@ class Board:
     @property
     def usable_bytes(self) -> int:
         """Memory that a bundle may take."""
-        return self.ram_bytes - SYSTEM_BYTES
+        return self.ram_bytes - KEPT_BYTES
 
 
 def _orin(name: str, title: str, family: Family, processors: int, clock: float, bandwidth: float, source: str) -> Board:

@@ -19,7 +19,7 @@ from edge_streamer.runtime.machine import machine, versions
 from edge_streamer.runtime.profile.limits import ROWS, Kind, Limits, measure
 
 MOST_BYTES = 1_000_000
-VERSION = 1
+VERSION = 2
 """Of how they are measured: raised where that changes."""
 
 
@@ -32,6 +32,14 @@ class Product(msgspec.Struct, frozen=True):
     rate: float
 
 
+class Attention(msgspec.Struct, frozen=True):
+    """A rate of attention."""
+
+    cached: bool
+    tokens: int
+    rate: float
+
+
 class Kept(msgspec.Struct, frozen=True):
     """Limits as JSON holds them."""
 
@@ -40,15 +48,18 @@ class Kept(msgspec.Struct, frozen=True):
     convolve: float
     node: float
     products: tuple[Product, ...]
+    attention: tuple[Attention, ...]
 
     @classmethod
     def of(cls, limits: Limits) -> Kept:
         products = tuple(Product(*key, rate) for key, rate in limits.products.items())
-        return cls(limits.large, limits.bandwidth, limits.convolve, limits.node, products)
+        attention = tuple(Attention(*key, rate) for key, rate in limits.attention.items())
+        return cls(limits.large, limits.bandwidth, limits.convolve, limits.node, products, attention)
 
     def limits(self) -> Limits:
         products = {(one.kind, one.cached, one.rows): one.rate for one in self.products}
-        return Limits(self.large, self.bandwidth, products, self.convolve, self.node)
+        attention = {(one.cached, one.tokens): one.rate for one in self.attention}
+        return Limits(self.large, self.bandwidth, products, attention, self.convolve, self.node)
 
 
 def ceilings(threads: int) -> Limits:
@@ -67,7 +78,7 @@ def remembered(threads: int) -> Limits | None:
     """Of this machine, where they were measured before."""
     with suppress(InputError):
         kept = _read(_memory()).get(_key(threads))
-        if kept and len(kept.products) == 4 * len(ROWS):
+        if kept and len(kept.products) == 4 * len(ROWS) and len(kept.attention) == 2 * len(ROWS):
             return kept.limits()
     return None
 

@@ -23,8 +23,9 @@ import msgspec
 from edge_streamer.runtime.bundle.consistency import STATIC
 from edge_streamer.runtime.bundle.external import message_fields
 from edge_streamer.runtime.bundle.manifest import CarrySpec, GraphSpec, Manifest, RingSpec, StateSpec
-from edge_streamer.runtime.bundle.memory import wanted_bytes
+from edge_streamer.runtime.bundle.memory import item_bytes
 from edge_streamer.runtime.bundle.reader import Bundle
+from edge_streamer.runtime.engines import memory_plan
 from edge_streamer.runtime.errors import BundleError, InputError
 from edge_streamer.runtime.profile.schemes import Stored, as_it_is, stored
 from edge_streamer.runtime.profile.vocabulary import AS_IT_IS
@@ -38,9 +39,6 @@ STEPS = "default_steps"
 MOST_STEPS = 64
 PRODUCTS = {"MatMul", "Gemm", "Conv", "ConvTranspose", "MatMulInteger", "ConvInteger", "DynamicQuantizeMatMul",
             "MatMulIntegerToFloat", "MatMulNBits"}  # fmt: skip
-BUILD = 4
-"""Times its weights that the largest graph takes while TensorRT builds it."""
-_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1, "uint8": 1, "int32": 4, "int64": 8, "bool": 1}
 
 
 @dataclass(frozen=True)
@@ -53,13 +51,15 @@ class Memory:
     """Carries twice: they are read from one buffer and written to another."""
     tensors: float
     """Between graphs, a set for each length."""
+    scratch: float
+    """What a run computes in; runs share it."""
     build: float
     """While the largest graph's engine is built on the board."""
 
     @property
     def total(self) -> float:
         """While it runs."""
-        return self.weights + self.embeddings + self.states + self.tensors
+        return self.weights + self.embeddings + self.states + self.tensors + self.scratch
 
 
 def operators(bundle: Bundle) -> dict[str, Counter[str]]:
@@ -159,10 +159,14 @@ def _rings(manifest: Manifest, graph: GraphSpec, window: int | None) -> float:
     read = {tensor.name for tensor in graph.inputs}
     share = _share(manifest, window)
     return sum(
-        _state(state, share)
+        _state_bytes(_remembering(state, share))
         for state in manifest.states
         if isinstance(state, RingSpec) and f"state.{state.path}" in read
     )
+
+
+def _state_bytes(state: StateSpec) -> int:
+    return item_bytes(state.dtype) * prod(state.shape)
 
 
 def _share(manifest: Manifest, window: int | None) -> float:
@@ -171,29 +175,23 @@ def _share(manifest: Manifest, window: int | None) -> float:
     return 1.0 if window is None or not longest else window / longest
 
 
-def _state(state: StateSpec, share: float) -> float:
-    """Bytes of one buffer of ``state`` where windows are ``share`` of what they are."""
-    size = float(prod(state.shape) * _BYTES[state.dtype])
-    if isinstance(state, CarrySpec) or not state.window_units:
-        return size
+def _remembering(state: StateSpec, share: float) -> StateSpec:
+    """``state`` with a window that is ``share`` of what it is."""
+    if isinstance(state, CarrySpec) or not state.window_units or share == 1:
+        return state
     units = max(1, round(state.window_units * share))
-    return size / (state.window_units + 1) * (units + 1)
-
-
-def _states(manifest: Manifest, window: int | None) -> float:
-    share = _share(manifest, window)
-    return sum((2 if isinstance(s, CarrySpec) else 1) * _state(s, share) for s in manifest.states)
+    shape = list(state.shape)
+    shape[state.axis] = (units + 1) * state.places_per_unit
+    return msgspec.structs.replace(state, shape=tuple(shape), window_units=units)
 
 
 def memory(manifest: Manifest, scheme: str = AS_IT_IS, window: int | None = None) -> Memory:
-    """What the bundle takes under ``scheme`` with this window."""
+    """What the bundle takes under ``scheme`` with this window, as TensorRT's own plan reckons it."""
     sizes = {graph.name: _weights(graph, _stored(scheme, graph)) for graph in manifest.graphs}
-    tables = {"float32": 4, "float16": 2, "int8": 1}
-    files = {graph.file.removesuffix(".onnx") + ".weights" for graph in manifest.graphs}
+    states = tuple(_remembering(state, _share(manifest, window)) for state in manifest.states)
+    made = memory_plan.plan(msgspec.structs.replace(manifest, states=states), "tensorrt")
     return Memory(
-        weights=sum(sizes.values()),
-        embeddings=sum(e.rows * e.width * tables[e.dtype] for e in manifest.embeddings if e.file not in files),
-        states=_states(manifest, window),
-        tensors=wanted_bytes(manifest) - _states(manifest, None),
-        build=BUILD * max(sizes.values(), default=0.0),
-    )
+        weights=sum(sizes.values()), embeddings=made.tables, states=made.rings + made.carries, tensors=made.tensors,
+        scratch=made.scratch,
+        build=memory_plan.BUILDING_TIMES * max(sizes.values(), default=0.0) + memory_plan.WORKSPACE,
+    )  # fmt: skip

@@ -3,7 +3,7 @@
 Receives works, the operators of each graph and :class:`Limits`; hands on seconds of each run, and what they go to. On a
 CPU a product's rate is measured with its weights streaming, so bytes are no roof of their own but for the states::
 
-    seconds = operations / rate(rows) + attention / (rate(rows) * share) + states / bandwidth + nodes * node
+    seconds = operations / rate(rows) + attention / attends(rows) + states / bandwidth + nodes * node
 
 The shares are reckoned, not fitted, and held against bundles by ``python -m tests.bench.host_prediction``: within 20 %
 of the demo's units, too slow for passes of hundreds of rows.
@@ -23,8 +23,6 @@ from edge_streamer.runtime.profile.work import Work
 
 CACHE_BYTES = 32_000_000
 """Weights of a unit's longest graph that stay in the last cache between its runs; larger ones stream."""
-ATTENTION = 0.35
-"""Share of the products' rate that attention reaches: a mask, a softmax and two small products a head."""
 CONVOLVE = 0.85
 """Share of a convolution's rate that a codec's reach, which are of many sizes."""
 NODES = 3.0
@@ -89,5 +87,5 @@ def host_time(work: Work, manifest: Manifest, found: Mapping[str, Counter[str]],
         return HostTime(work.operations / (limits.convolve * CONVOLVE), 0.0, nodes * NODES * limits.node)
     states = max(work.moved_bytes - graph.weight_bytes, 0.0)
     products = work.operations / limits.rate(kind, cached, work.tokens)
-    attention = work.attention / (limits.rate("float32", cached=True, rows=work.tokens) * ATTENTION)
+    attention = work.attention / limits.attends(cached, work.tokens)
     return HostTime(products + attention, states / (limits.bandwidth * 1e9), nodes * NODES * limits.node)

@@ -5,6 +5,7 @@ Receives a number of threads; hands on :class:`Limits`, for ONNX Runtime on the 
     large      the rate of one large product, which nothing exceeds for long
     products   rates of a chain of products at 1, 8, 16, 64 and 256 rows, in float32 and in integers whose range is
                taken in every run; their weights fit the last cache, or do not
+    attention  rates of queries that meet their keys and values, a mask and a softmax between, of as many tokens
     convolve   the rate of convolutions of a codec's size
     bandwidth  of a large copy, read and written counted both
     node       seconds that an operator takes that does next to nothing
@@ -17,7 +18,7 @@ measured where somebody does; on one thread only.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
@@ -37,6 +38,10 @@ ROWS = (1, 8, 16, 64, 256)
 CACHED, STREAMED = (256, 1024, 4), (1024, 4096, 8)
 """Width, inner width and products of a chain whose weights fit a last cache (4 MB), and of one whose do not (134 MB in
 float32)."""
+HEAD, QUERIES = 64, 6
+"""Size of a head of keys, and heads of queries that share it."""
+NEAR, FAR = (1, 768), (2, 4096)
+"""Heads of keys and keys of each: scores that a cache holds, and scores that it does not."""
 CHANNELS, PLACES, KERNEL = 64, 1024, 3
 """Of a convolution over time, like a codec's."""
 NODES = 256
@@ -53,6 +58,8 @@ class Limits:
     """10^9 bytes a second."""
     products: dict[tuple[Kind, bool, int], float]
     """(numbers, whether the weights fit the cache, rows) -> operations a second."""
+    attention: dict[tuple[bool, int], float]
+    """(whether the scores fit the cache, tokens) -> operations a second."""
     convolve: float
     """Operations a second."""
     node: float
@@ -60,8 +67,15 @@ class Limits:
 
     def rate(self, kind: Kind, cached: bool, rows: int) -> float:
         """Operations a second of products of so many rows, between those that were measured."""
-        known = [self.products[kind, cached, r] for r in ROWS]
-        return float(np.exp(np.interp(np.log(rows), np.log(ROWS), np.log(known))))
+        return _between([self.products[kind, cached, r] for r in ROWS], rows)
+
+    def attends(self, cached: bool, tokens: int) -> float:
+        """Operations a second of attention in a pass of so many tokens, between those that were measured."""
+        return _between([self.attention[cached, r] for r in ROWS], tokens)
+
+
+def _between(known: Sequence[float], rows: int) -> float:
+    return float(np.exp(np.interp(np.log(rows), np.log(ROWS), np.log(known))))
 
 
 def measure(threads: int = 1, busy: bool = False) -> Limits:
@@ -73,8 +87,9 @@ def measure(threads: int = 1, busy: bool = False) -> Limits:
         for cached, size in ((True, CACHED), (False, STREAMED)):
             for rows, rate in _chain(kind, size, threads, clock).items():
                 found[kind, cached, rows] = rate
-    return Limits(large_product(threads, clock), copy_rate(threads, clock), found, _convolution(threads, clock),
-                  _node(threads, clock))  # fmt: skip
+    attention = {(size is NEAR, rows): _attention(rows, size, threads, clock) for size in (NEAR, FAR) for rows in ROWS}
+    return Limits(large_product(threads, clock), copy_rate(threads, clock), found, attention,
+                  _convolution(threads, clock), _node(threads, clock))  # fmt: skip
 
 
 def large_product(threads: int, clock: Callable[[], float] = time.perf_counter) -> float:
@@ -145,6 +160,20 @@ def _weights(kind: Kind, n: str, shape: tuple[int, int]) -> dict[str, NDArray[np
         return {f"w{n}": _random(*shape) / np.float32(shape[0] ** 0.5)}
     codes = np.clip(_random(*shape) * 40, -127, 127).astype(np.int8)
     return {f"w{n}": codes, f"t{n}": np.full(shape[1], 1e-3, np.float32)}
+
+
+def _attention(tokens: int, size: tuple[int, int], threads: int, clock: Callable[[], float]) -> float:
+    heads, keys = size
+    rows = QUERIES * tokens
+    nodes = [
+        Node("MatMul", ("x", "k"), ("scores",)), Node("Add", ("scores", "mask"), ("masked",)),
+        Node("Softmax", ("masked",), ("shares",), {"axis": 2}), Node("MatMul", ("shares", "v"), ("y",)),
+    ]  # fmt: skip
+    weights = {"k": _random(heads, HEAD, keys), "v": _random(heads, keys, HEAD), "mask": _random(1, rows, keys)}
+    session = _session(model(nodes, weights, (heads, rows, HEAD), (heads, rows, HEAD)), threads)
+    feeds = {"x": _random(heads, rows, HEAD)}
+    session.run(None, feeds)
+    return 4 * heads * rows * keys * HEAD / best(lambda: session.run(None, feeds), clock)
 
 
 def _convolution(threads: int, clock: Callable[[], float]) -> float:

@@ -13,7 +13,7 @@ from edge_streamer.runtime.files import size_text
 from edge_streamer.runtime.pages.html import document, legend, table, wide
 from edge_streamer.runtime.profile.boards import BOARDS
 from edge_streamer.runtime.profile.plan import MARGIN, GraphTime, Plan, Row, ShapePlan, ShapeRow, Verdict
-from edge_streamer.runtime.profile.words import headline, limits, shape_headline
+from edge_streamer.runtime.profile.words import headline, limits, memory_rows, shape_headline
 
 WIDE, HIGH, TOP, LABELS = 620, 120, 34, 22
 """Of the picture, of what is above its bar and below it, pixels."""
@@ -128,12 +128,7 @@ def _graphs(graphs: Sequence[GraphTime]) -> str:
 
 
 def _memory(made: Plan) -> str:
-    use = made.memory
-    rows = [(name, size_text(size), "") for name, size in (
-        ("weights", use.weights), ("token tables", use.embeddings), ("states, with rings for its window", use.states),
-        ("tensors between graphs", use.tensors), ("together", use.total), ("the board leaves", use.usable),
-        ("while the largest engine is built there", use.build),
-    )]  # fmt: skip
+    rows = [(name, size_text(size), "") for name, size in memory_rows(made.memory)]
     return table(("", "bytes", ""), rows)
 
 

@@ -74,6 +74,8 @@ class MemoryUse(msgspec.Struct, frozen=True, kw_only=True):
     embeddings: float
     states: float
     tensors: float
+    scratch: float
+    """What a run computes in."""
     total: float
     usable: float
     """What the board leaves for a bundle."""
@@ -185,7 +187,7 @@ def plan(manifest: Manifest, counted: Mapping[str, int], board: Board, scheme: s
         binds=binds(found),
         graphs=tuple(_graph(work, time) for work, time in found.items()),
         memory=MemoryUse(weights=use.weights, embeddings=use.embeddings, states=use.states, tensors=use.tensors,
-                         total=use.total, usable=board.usable_bytes, build=use.build),
+                         scratch=use.scratch, total=use.total, usable=board.usable_bytes, build=use.build),
         most_steps=_most_steps(setting, board, scheme),
         longest_window_seconds=_longest_window(setting, board, scheme),
         table=tuple(_row(setting, one, other) for one in BOARDS.values() for other in (AS_IT_IS, *SCHEMES)),

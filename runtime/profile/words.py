@@ -8,7 +8,7 @@ from __future__ import annotations
 from edge_streamer.runtime.files import size_text
 from edge_streamer.runtime.profile.boards import BOARDS
 from edge_streamer.runtime.profile.graphs import MOST_STEPS
-from edge_streamer.runtime.profile.plan import LONGEST, MARGIN, Plan, ShapePlan, Verdict
+from edge_streamer.runtime.profile.plan import LONGEST, MARGIN, MemoryUse, Plan, ShapePlan, Verdict
 from edge_streamer.runtime.profile.predict import Binds
 from edge_streamer.runtime.profile.vocabulary import AS_IT_IS
 
@@ -84,3 +84,12 @@ def shape_headline(made: ShapePlan) -> str:
     else:
         rate = f"{chosen.pass_ms:.1f} ms for {shape.tokens} tokens, {chosen.tokens_per_second:.0f} a second"
     return f"{what}: {rate}, {shape.context} positions before; {size_text(made.memory_bytes)}{fits}"
+
+
+def memory_rows(use: MemoryUse) -> tuple[tuple[str, float], ...]:
+    """(what takes memory, bytes)."""
+    return (
+        ("weights", use.weights), ("token tables", use.embeddings), ("states, with rings for its window", use.states),
+        ("tensors between graphs", use.tensors), ("what a run computes in", use.scratch), ("together", use.total),
+        ("the board leaves", use.usable), ("while the largest engine is built there", use.build),
+    )  # fmt: skip

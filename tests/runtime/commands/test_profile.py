@@ -28,6 +28,7 @@ LIMITS = Limits(
     large=70.0, bandwidth=20.0, convolve=60e9, node=4e-7,
     products={(kind, cached, rows): (2.0 if kind == "int8" else 1.0) * 14e9 * min(rows, 5) for kind in
               ("float32", "int8") for cached in (True, False) for rows in ROWS},
+    attention={(cached, rows): 5e9 * min(rows, 5) for cached in (True, False) for rows in ROWS},
 )  # type: ignore[arg-type]  # fmt: skip
 
 

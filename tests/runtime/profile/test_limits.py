@@ -44,7 +44,10 @@ def test_the_best_of_several_counts() -> None:
 
 def toy(rate: float) -> Limits:
     kinds = [(kind, cached, rows) for kind in ("float32", "int8") for cached in (True, False) for rows in ROWS]
-    return Limits(large=1.0, bandwidth=1e-9, products=dict.fromkeys(kinds, rate), convolve=2.0, node=0.5)  # type: ignore[arg-type]
+    return Limits(
+        large=1.0, bandwidth=1e-9, products=dict.fromkeys(kinds, rate), convolve=2.0, node=0.5,  # type: ignore[arg-type]
+        attention={(cached, rows): rate / 2 for cached in (True, False) for rows in ROWS},
+    )  # fmt: skip
 
 
 def test_rates_lie_between_those_that_were_measured() -> None:

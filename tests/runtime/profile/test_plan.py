@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from math import ceil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -18,6 +19,9 @@ from edge_streamer.runtime.bundle.manifest import Precision
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.bundle.shipped import bundle_path
 from edge_streamer.runtime.commands import cli
+from edge_streamer.runtime.commands import plan as command
+from edge_streamer.runtime.engines import memory_plan
+from edge_streamer.runtime.engines.buffers import ALIGNMENT
 from edge_streamer.runtime.errors import BundleError, InputError
 from edge_streamer.runtime.profile.boards import BOARDS, Board
 from edge_streamer.runtime.profile.graphs import (
@@ -55,8 +59,8 @@ def test_a_ring_counts_its_window(ring: Path) -> None:
     assert as_it_is.moved_bytes == 200
     assert longer.moved_bytes == 200 + (12 - 6) * 4 * 4  # 6 units of 2 places instead of 3
     assert as_it_is.operations == longer.operations == 48
-    assert memory(manifest).states == 6 * 4 * 4
-    assert memory(manifest, window=5).states == 12 * 4 * 4
+    assert memory(manifest).states == ALIGNMENT * ceil(6 * 4 * 4 / ALIGNMENT)
+    assert memory(manifest, window=500).states == ALIGNMENT * ceil(501 * 2 * 4 * 4 / ALIGNMENT)
     assert memory(manifest).tensors == memory(manifest, window=5).tensors
 
 
@@ -108,7 +112,30 @@ def test_more_steps_take_more_runs_of_the_solver_alone(demo: Bundle) -> None:
 def test_the_parts_sum_to_the_unit(demo: Bundle) -> None:
     made = planned(demo)
     assert made.unit_ms == pytest.approx(sum(g.unit_ms for g in made.graphs))
-    assert made.memory.total == made.memory.weights + made.memory.embeddings + made.memory.states + made.memory.tensors
+    use = made.memory
+    assert use.total == use.weights + use.embeddings + use.states + use.tensors + use.scratch
+
+
+def test_memory_is_what_the_engine_s_own_plan_says(demo: Bundle) -> None:
+    reckoned, use = memory_plan.plan(demo.manifest, "tensorrt"), planned(demo).memory
+    assert use.total == reckoned.running - reckoned.library
+    assert use.usable == memory_plan.board_bytes(ORIN.name) - reckoned.library
+    assert use.build == reckoned.building - reckoned.library
+
+
+def test_every_image_of_the_board_is_asked(demo: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edge_streamer.quantization.lint import check
+
+    refused = ["jetpack6.2"]
+    finding = check.Finding(graph="slot", node="n", operator="Softmax", rule="operator", words="none")
+    monkeypatch.setattr(check, "lint", lambda bundle, name, board: SimpleNamespace(
+        ok=name not in refused, refusals=[finding]))  # fmt: skip
+    assert command.lint(demo, THOR).words.endswith("jetpack7.1 and jetpack7.2 and jetpack7.2.2 refuse")
+    some = command.lint(demo, ORIN)
+    assert (some.builds, some.words[:38]) == (True, "jetpack7.2 and jetpack7.2.2 refuse not")
+    assert "jetpack6.2: graph 'slot', node n" in some.words
+    refused += ["jetpack7.2", "jetpack7.2.2"]
+    assert command.lint(demo, ORIN).builds is False
 
 
 @pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
@@ -221,7 +248,7 @@ def test_the_keys_of_the_json_stay(demo: Bundle) -> None:
         "kernels_ms", "binds",
     ]  # fmt: skip
     assert list(made["table"][0]) == ["board", "scheme", "verdict", "unit_ms", "memory_bytes", "binds"]
-    assert list(made["memory"]) == ["weights", "embeddings", "states", "tensors", "total", "usable", "build"]
+    assert list(made["memory"]) == ["weights", "embeddings", "states", "tensors", "scratch", "total", "usable", "build"]
 
 
 def test_the_command_plans_for_a_shape(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

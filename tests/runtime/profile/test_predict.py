@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_streamer.runtime.errors import InputError
-from edge_streamer.runtime.profile.boards import BOARDS, SYSTEM_BYTES, Board, board_named
+from edge_streamer.runtime.profile.boards import BOARDS, KEPT_BYTES, Board, board_named
 from edge_streamer.runtime.profile.predict import ASSUMED, SHARES, Shares, run_time, shares_of
 from edge_streamer.runtime.profile.shape import CONTEXT, Shape, read_shape, work_of
 from edge_streamer.runtime.profile.work import Work
@@ -126,7 +126,7 @@ def test_every_board_has_its_constants_and_a_public_source(board: Board) -> None
         assert shares_of(runtime, board).bandwidth > 0  # type: ignore[arg-type]
     assert board.source.startswith("https://")
     assert board.rates["int8"] == pytest.approx(2 * board.rates["fp16"])
-    assert board.usable_bytes == board.ram_bytes - SYSTEM_BYTES > 0
+    assert board.usable_bytes == board.ram_bytes - KEPT_BYTES > 0
 
 
 def test_a_board_that_is_not_known_is_told_with_the_nearest() -> None:
