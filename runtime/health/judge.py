@@ -94,7 +94,7 @@ def reasons(health: Health, limits: Limits, now: Stamp) -> list[str]:
     if age is None:
         return ["stale: written before this machine started, or by a clock that is ahead of this one"]
     if age > limits.max_age:
-        return [f"stale: written {age:.1f} s ago, so its process {health.pid} has gone or stands still"]
+        return [f"stale: written {age:.1f} s ago, so its process {health.pid} has gone, stands still or cannot write"]
     found = []
     if health.step_seconds is not None and health.step_seconds > limits.no_unit:
         at = f" ({health.engine_at})" if health.engine_at else ""

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -153,9 +152,11 @@ def test_places_come_from_a_file_of_options_and_the_command_line_has_the_last_wo
     line = ["run", "bundle", "--mic", str(mic), "--config", f"{place}/options.toml"]
     assert cli.main(line) == 0
     assert sorted(path.name for path in place.iterdir()) == ["a.json", "b.prom", "options.toml"]
+    before = (place / "a.json").read_bytes()
     assert cli.main([*line, "--health", f"{place}/c.json"]) == 0
     assert cli.main([*line, "--health", "none"]) == 0
     assert (place / "c.json").exists()
+    assert (place / "a.json").read_bytes() == before
 
 
 def test_the_verdict_as_json(mic: Path, place: Path, monkeypatch: pytest.MonkeyPatch,
@@ -216,4 +217,3 @@ def test_telling_costs_a_unit_nothing_that_can_be_measured(mic: Path, monkeypatc
         report.units += 1
         of_report(vitals, report)
     assert (time.thread_time() - began) / rounds < 50e-6
-    assert threading.active_count() >= 1
