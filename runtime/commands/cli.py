@@ -114,6 +114,10 @@ COMMANDS = {
     "service": _Entry(
         "machine", "edge_streamer.runtime.commands.service", "run the current release as a service of systemd"
     ),
+    "health": _Entry(
+        "machine", "edge_streamer.runtime.commands.health",
+        "say whether a run with --health is well, as an exit status",
+    ),
     "engines": _Entry(
         "machine", "edge_streamer.runtime.commands.engines",
         "list what can run graphs here, and the commands that install the rest",
