@@ -275,7 +275,7 @@ def gone(process: int) -> bool:
 
 
 def pause(env: Mapping[str, str]) -> None:
-    """1, 2, 4 ... 60 s after failures in a row; none within a trial, which is counted."""
+    """1, 2, 4 ... 60 s after failures in a row."""
     failures = read_restarts(env)["failures"]
     if failures > 0:
         seconds = min(2.0 ** min(failures - 1, 10), LONGEST_PAUSE)
@@ -287,7 +287,7 @@ def pause(env: Mapping[str, str]) -> None:
 def note_end(env: Mapping[str, str], clean: bool) -> None:
     before = read_restarts(env)
     lasted = time.monotonic() - before["started"]
-    again = before["failures"] + 1 if 0 <= lasted - before["failures"] < LONG_SECONDS else 1
+    again = before["failures"] + 1 if 0 <= lasted < LONG_SECONDS else 1
     write_restarts(env, 0 if clean else int(again), before["started"])
 
 
