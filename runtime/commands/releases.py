@@ -63,7 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_root(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", type=Path, metavar="DIR",
-                        help="where releases lie (default: ~/.local/share/edge-streamer; of root /opt/edge-streamer)")  # fmt: skip
+                        help="where releases lie (default: ~/.local/share/edge-streamer; of root "
+                             "/opt/edge-streamer)")  # fmt: skip
 
 
 def root_of(args: argparse.Namespace) -> Root:
@@ -74,7 +75,14 @@ def root_of(args: argparse.Namespace) -> Root:
 
 
 def main(args: argparse.Namespace) -> int:
-    doings = {"list": _list, "add": _add, "activate": _activate, "confirm": _confirm, "rollback": _rollback, "prune": _prune}
+    doings = {
+        "list": _list,
+        "add": _add,
+        "activate": _activate,
+        "confirm": _confirm,
+        "rollback": _rollback,
+        "prune": _prune,
+    }
     return doings[args.action](root_of(args), args)
 
 
@@ -107,15 +115,16 @@ def _show(root: Root, rows: list[Row], state: State, damaged: dict[str, str]) ->
     if not rows:
         print(f"no releases below {root.path}: edge-streamer releases add FOLDER")
     for row in rows:
-        marks = [word for word, on in (("current", row.current), ("on trial", row.trial), ("previous", row.previous),
-                                       ("good", row.good), ("damaged", not row.whole or row.id in damaged)) if on]  # fmt: skip
+        holds = {"current": row.current, "on trial": row.trial, "previous": row.previous, "good": row.good,
+                 "damaged": not row.whole or row.id in damaged}  # fmt: skip
+        marks = [word for word, on in holds.items() if on]
         print(f"{row.id}  {_when(row.added)}  {', '.join(marks) or '-':24}  {row.name}".rstrip())
     for text in damaged.values():
         print(text)
     if (trial := state.trial) is not None:
         last = f"; the last one: {trial.last}" if trial.last else ""
-        print(f"trial of {trial.id} since {_when(trial.since)}: {trial.attempts} of {trial.crashes} starts without a clean "
-              f"end{last}")  # fmt: skip
+        print(f"trial of {trial.id} since {_when(trial.since)}: {trial.attempts} of {trial.crashes} starts without a "
+              f"clean end{last}")  # fmt: skip
     if (gone := state.rollback) is not None:
         where = f"{gone.source} -> {gone.target}" if gone.target else gone.source
         print(f"last rollback: {where}, {_when(gone.time)}: {gone.reason}")
@@ -125,12 +134,14 @@ def _add(root: Root, args: argparse.Namespace) -> int:
     from edge_streamer.devices.jetson.releases.adding import add
     from edge_streamer.runtime.files import size_text, to_json
 
-    added = add(root, args.folder, name=args.name, python=args.python, tell=lambda what: None if args.json else print(what))
+    added = add(
+        root, args.folder, name=args.name, python=args.python, tell=lambda what: None if args.json else print(what)
+    )
     if args.json:
         print(to_json(added._asdict()).decode())
     elif added.new:
-        print(f"added {added.id}: {size_text(added.written)} written, {size_text(added.linked)} shared with earlier ones; "
-              f"switch to it: edge-streamer releases activate {added.id}")  # fmt: skip
+        print(f"added {added.id}: {size_text(added.written)} written, {size_text(added.linked)} shared with earlier "
+              f"ones; switch to it: edge-streamer releases activate {added.id}")  # fmt: skip
     else:
         print(f"{added.id} is there already, and whole")
     return 0

@@ -14,11 +14,13 @@ from edge_streamer.runtime.commands.releases import add_root, root_of
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="install|remove|show", required=True, parser_class=Parser)
-    for name, about in (("install", "write the unit, and have it start with the machine"),
-                        ("remove", "stop it and remove the unit; releases stay"), ("show", "print the unit")):  # fmt: skip
+    abouts = {"install": "write the unit, and have it start with the machine",
+              "remove": "stop it and remove the unit; releases stay", "show": "print the unit"}  # fmt: skip
+    for name, about in abouts.items():
         made = actions.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
         made.add_argument("--system", action="store_true",
-                          help="of the system, for boards with ALSA alone (default: of the user, beside the sound server)")  # fmt: skip
+                          help="of the system, for boards with ALSA alone (default: of the user, beside the sound "
+                               "server)")  # fmt: skip
         if name != "remove":
             add_root(made)
             made.add_argument("--user", default="", metavar="NAME",

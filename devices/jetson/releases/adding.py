@@ -86,7 +86,9 @@ def add(
 
 def _check_source(source: Path) -> None:
     if not source.is_dir():
-        raise InputError(f"{source} is no folder; wanted one with {BUNDLE} or {SETTINGS}, and {ENVIRONMENT} or {WHEELS}")
+        raise InputError(
+            f"{source} is no folder; wanted one with {BUNDLE} or {SETTINGS}, and {ENVIRONMENT} or {WHEELS}"
+        )
     if not any(os.path.lexists(source / name) for name in (SETTINGS, BUNDLE)):
         raise InputError(f"{source} has neither {SETTINGS} (the words of edge-streamer run) nor {BUNDLE}")
     if not os.path.lexists(source / ENVIRONMENT / "bin/python") and not (source / WHEELS).is_dir():
@@ -146,8 +148,8 @@ def _known(root: Root) -> Known:
 
 
 def _link(known: Known, entry: Entry, target: Path) -> bool:
-    """Have ``target``, which may be there, share the file of an earlier release; False where there is none that is still
-    what it was, or it cannot be shared."""
+    """Have ``target``, which may be there, share the file of an earlier release; False where there is none that is
+    still what it was, or it cannot be shared."""
     earlier = known.get((entry.sha256, entry.executable))
     if earlier is None or not entry.size:
         return False
@@ -205,5 +207,3 @@ def take_away(root: Root, release: Path) -> None:
         remove(claim.partial)
     finally:
         claim.release()
-
-

@@ -33,7 +33,9 @@ def updating(root: Root) -> Iterator[None]:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 who = os.pread(handle, 20, 0).decode("ascii", "replace").strip() or "unknown"
-                raise InputError(f"another update of {root.path} is under way (process {who}); wait for its end") from None
+                raise InputError(
+                    f"another update of {root.path} is under way (process {who}); wait for its end"
+                ) from None
             with suppress(OSError):  # a full disk: who holds it is only told to others
                 os.ftruncate(handle, 0)
                 os.pwrite(handle, str(os.getpid()).encode(), 0)
@@ -52,8 +54,10 @@ def telling(root: Root) -> Iterator[None]:
         if error.errno in FULL:
             with suppress(OSError):
                 free = size_text(shutil.disk_usage(_existing(root.path)).free)
-                raise InputError(f"cannot write below {root.path}: {FULL[error.errno]} ({free} free now that the "
-                                 "half-written part is removed); make room: edge-streamer releases prune") from error  # fmt: skip
+                raise InputError(
+                    f"cannot write below {root.path}: {FULL[error.errno]} ({free} free now that the half-written part "
+                    "is removed); make room: edge-streamer releases prune"
+                ) from error
         if error.errno in REFUSED:
             whose = "" if error.errno == errno.EROFS else "; run it as the owner (sudo for a system-wide root)"
             raise InputError(f"cannot change {place}: {error.strerror}{whose}, or name another --root") from error
@@ -62,4 +66,3 @@ def telling(root: Root) -> Iterator[None]:
 
 def _existing(path: Path) -> Path:
     return next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-

@@ -51,5 +51,7 @@ def _run(words: Sequence[str], failed: str) -> None:
     if done.returncode:
         lines = (done.stderr or done.stdout).decode("utf-8", "replace").split("\n")
         said = [line.strip() for line in lines if line.strip()]
-        why = next((line for line in said if line.startswith("ERROR")), said[-1] if said else f"status {done.returncode}")
+        why = next(
+            (line for line in said if line.startswith("ERROR")), said[-1] if said else f"status {done.returncode}"
+        )
         raise InputError(f"{failed}: {why[:300]}")

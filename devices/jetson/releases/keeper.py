@@ -1,10 +1,10 @@
-"""Keeps a release that proves itself and goes back from one that does not: what the service runs around the conversation.
+"""Keeps a release that proves itself and goes back from one that does not: what the service runs beside the talk.
 
 Receives a word and a root folder; is copied into that folder and run from there by the system's Python::
 
     ExecStartPre=  keeper.py begin ROOT      counts the start of a trial; goes back where it has crashed too often
     ExecStart=     keeper.py start ROOT      becomes the conversation of the release that is current
-    ExecStartPost= keeper.py watch ROOT      of a trial: waits for healthy units, then confirms it; or goes back and fails
+    ExecStartPost= keeper.py watch ROOT      of a trial: waits for healthy units and confirms it, or goes back and fails
     ExecStopPost=  keeper.py stopped ROOT    of a trial: how it ended; goes back where it has crashed too often
 
 There is no other process. The service manager restarts what failed, and the restart finds the release that is current
@@ -24,9 +24,9 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-if __package__:
+if TYPE_CHECKING or __package__:
     from edge_streamer.devices.jetson.releases.places import (
         Root,
         State,

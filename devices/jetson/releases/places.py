@@ -1,8 +1,8 @@
-"""Where releases lie, what is known of them, and the one rename that switches: written so that a power cut harms nothing.
+"""Where releases lie, what is known of them, and the one rename that switches, safe from power cuts.
 
-Receives a root folder; hands on its places, its state (:class:`State`) and :func:`point`. This file and `keeper.py` need
-nothing but Python's own library: they are copied beside the releases and run by the system's Python, so that going back
-does not depend on the release that is gone back from.
+Receives a root folder; hands on its places, its state (:class:`State`) and :func:`point`. This file and `keeper.py`
+need nothing but Python's own library: they are copied beside the releases and run by the system's Python, so that
+going back does not depend on the release that is gone back from.
 
     ROOT/
       releases/0123456789abcdef/     a release: env/, bundle, settings.toml, manifest.json; never changed

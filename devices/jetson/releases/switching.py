@@ -96,7 +96,9 @@ def activate(
             tell(f"replaying the golden units of {name}")
             if why := golden(root.release(name)):
                 with _changing(root) as state:
-                    state.rollback = Rollback(name, root.led_to(root.current) or "", f"not switched to: {why}", time.time())
+                    state.rollback = Rollback(
+                        name, root.led_to(root.current) or "", f"not switched to: {why}", time.time()
+                    )
                     write_state(root, state)
                 return name, why
         with _changing(root) as state:
@@ -153,7 +155,7 @@ def prune(root: Root, keep: int) -> list[str]:
 
 
 def verdict(root: Root, name: str, since: float, wait: float, look: float = 0.5) -> str | None:
-    """Wait for the end of a trial: empty where it was confirmed, else why not; None where it was not decided in time."""
+    """Wait for the end of a trial: empty where it was confirmed, else why not; None where it took longer."""
     ends = time.monotonic() + wait
     while True:
         _, state = standing(root)
@@ -223,8 +225,10 @@ def _read(root: Root) -> State:
     try:
         return read_state(root)
     except ValueError as error:
-        raise InputError(f"{root.state} cannot be used: {error}; the next start of the service puts it aside, or remove it, "
-                         "which forgets what was good") from None  # fmt: skip
+        raise InputError(
+            f"{root.state} cannot be used: {error}; the next start of the service puts it aside, or remove it, which "
+            "forgets what was good"
+        ) from None
 
 
 def _current(root: Root) -> str:

@@ -30,9 +30,7 @@ class Device:
 
     def __init__(self, folder: Path, crashes: int = 3) -> None:
         self.root = Root(folder / "root")
-        self.old, self.new = (
-            add(self.root, plain(folder / f"{n}", {"bundle/n": b"%d" % n})).id for n in range(2)
-        )
+        self.old, self.new = (add(self.root, plain(folder / f"{n}", {"bundle/n": b"%d" % n})).id for n in range(2))
         activate(self.root, self.old, None, check=False)
         activate(self.root, self.new, Terms(units=10, seconds=0.5, crashes=crashes), check=False)
 

@@ -35,7 +35,12 @@ def written(folder: Path, system: bool) -> Path:
 
 
 def analyze(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    env = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "XDG_RUNTIME_DIR": str(folder), "SYSTEMD_PAGER": "", "HOME": str(folder)}
+    env = {
+        "PATH": "/usr/bin:/bin:/usr/sbin:/sbin",
+        "XDG_RUNTIME_DIR": str(folder),
+        "SYSTEMD_PAGER": "",
+        "HOME": str(folder),
+    }
     return subprocess.run(["systemd-analyze", *words], capture_output=True, text=True, check=False, env=env)
 
 
