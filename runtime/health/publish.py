@@ -112,14 +112,18 @@ class Publisher:
         ended = False
         while not ended:
             ended = self._ended.wait(EVERY_SECONDS)
-            health = self._vitals.tick()
-            for file in self._files:
-                try:
-                    file.write(health)
-                except OSError as error:
-                    if not file.told:
-                        file.told = True
-                        self._tell(f"--health {file.path} is not written: {error.strerror}; tried again each second")
+            self.write()
+
+    def write(self) -> None:
+        """Every file, once."""
+        health = self._vitals.tick()
+        for file in self._files:
+            try:
+                file.write(health)
+            except OSError as error:
+                if not file.told:
+                    file.told = True
+                    self._tell(f"--health {file.path} is not written: {error.strerror}; tried again each second")
 
     def _given_up(self, why: str) -> None:
         """From the thread that ends the process."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -128,7 +129,9 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     written: Stamp
 
 
+@cache
 def boot_id() -> str:
+    """Of this start of the machine; empty where the system does not tell."""
     try:
         return BOOT_ID.read_text("ascii").strip()[:64]
     except (OSError, ValueError):

@@ -21,6 +21,8 @@ NEWEST = 500
 """Units that percentiles are of: 80 s."""
 LOOKS = 80
 """Looks, one a second, that recent misses are counted over."""
+LOOKS_PER_WARMTH = 5
+"""Heat changes slowly, and a board has a dozen sensors behind slow buses."""
 LONGEST_TEXT = 500
 """Of what went wrong."""
 
@@ -58,6 +60,7 @@ class Vitals:
         self._errors = 0
         self._trouble: Trouble | None = None
         self._warm: Mapping[str, float] = {}
+        self._ticks = 0
         self._history: deque[tuple[int, int, int]] = deque([(0, 0, 0)], maxlen=LOOKS + 1)
         """(units, misses, failed and skipped) at each look of ``tick``."""
 
@@ -113,8 +116,10 @@ class Vitals:
     # -- on other threads
 
     def tick(self) -> Health:
-        """Look, once a second: temperatures are read, and what passed since is counted as recent."""
-        self._warm = self._temperatures()
+        """Look, once a second: temperatures are read now and then, and what passed since is counted as recent."""
+        if self._ticks % LOOKS_PER_WARMTH == 0:
+            self._warm = self._temperatures()
+        self._ticks += 1
         counts = self._counts()
         self._history.append((counts.units, counts.misses, counts.failed + counts.skipped))
         return self.look()
