@@ -26,12 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    from edge_streamer.runtime.bundle.reader import Bundle
     from edge_streamer.runtime.compare.check import check
     from edge_streamer.runtime.pages.terminal import opening
+    from edge_streamer.runtime.trust.opening import open_bundle
 
     with opening() as tell:
-        verdict = check(Bundle.open(chosen(args)), args.engine, tell=tell)
+        verdict = check(open_bundle(chosen(args)), args.engine, tell=tell)
     if args.json:
         print(json.dumps({**asdict(verdict), "passed": verdict.passed}, indent=2))
     else:

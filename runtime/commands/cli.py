@@ -98,6 +98,18 @@ COMMANDS = {
     "build": _Entry(
         "bundles", "edge_streamer.runtime.commands.build", "build a bundle's engines on this device, ahead of time"
     ),
+    "sign": _Entry(
+        "trust", "edge_streamer.runtime.commands.sign", "sign a bundle, a snapshot, a release or a public key",
+        extra="trust",
+    ),
+    "verify": _Entry(
+        "trust", "edge_streamer.runtime.commands.verify",
+        "say whether a thing is whole and signed by a key of this device", extra="trust",
+    ),
+    "keys": _Entry(
+        "trust", "edge_streamer.runtime.commands.keys",
+        "make keys that sign, and say which ones this device trusts", extra="trust",
+    ),
     "pack": _Entry("bundles", "edge_streamer.runtime.commands.pack", "write a bundle as one file"),
     "eval": _Entry(
         "bundles", "edge_streamer.runtime.commands.evaluate",

@@ -19,7 +19,6 @@ import numpy as np
 from edge_streamer.devices.files.audio_file import AudioFile
 from edge_streamer.devices.files.video_file import VideoFile
 from edge_streamer.runtime.bundle.manifest import MediaSpec
-from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.outputs import check_outputs
 from edge_streamer.runtime.pages.terminal import opening
@@ -39,7 +38,7 @@ def main(args: argparse.Namespace) -> int:
     if args.out.suffix.lower() != ".npz":
         raise InputError(f"--out {args.out}: wanted a name that ends in .npz")
     with opening() as tell:
-        session = open_session(Bundle.open(args.bundle), engine=args.engine, tell=tell)
+        session = open_session(args.bundle, engine=args.engine, tell=tell)
     places = left = session.prefix_room().places
     if args.image:
         left = session.prefill(next(picture_units(args.image, session.media)))
