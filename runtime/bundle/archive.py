@@ -180,7 +180,8 @@ def _unpack_to(archive: Path, folder: Path, check: Callable[[Path], object], adm
 
 def unpack(archive: Path, folder: Path, contents: Contents, admit: Admit | None = None) -> None:
     """Write what ``archive`` holds into ``folder``, which is there and empty. The sums of the files are not compared
-    yet. Raises BundleError, InputError where there is no room, and what ``admit`` raises, before anything is written."""
+    yet. Raises BundleError, InputError where there is no room, and what ``admit`` raises: before anything is written.
+    """
     with _telling_damage(archive), open_regular(archive) as file:
         rest = members(file)
         text = _manifest(archive, next(rest, None), contents, admit)
@@ -221,9 +222,7 @@ def _no_files(folder: Path, text: bytes) -> Sequence[FileSpec]:
     return ()
 
 
-def _expected(
-    archive: Path, rest: Iterator[Member], files: Sequence[FileSpec], contents: Contents
-) -> Iterator[Member]:
+def _expected(archive: Path, rest: Iterator[Member], files: Sequence[FileSpec], contents: Contents) -> Iterator[Member]:
     """The members after the manifest, each of which it lists; all that it lists are there."""
     sizes = {file.path: file.size for file in files}
     for member in rest:

@@ -109,9 +109,7 @@ class ArrayFile(Mapping[str, Array], Generic[Record]):
     ``admit`` is given the SHA-256 of that very file before anything of it is looked at; what it raises comes out.
     """
 
-    def __init__(
-        self, path: Path, kind: type[Record], what: str, admit: Callable[[str], None] | None = None
-    ) -> None:
+    def __init__(self, path: Path, kind: type[Record], what: str, admit: Callable[[str], None] | None = None) -> None:
         self.path, self._what = path, what
         try:
             self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe is no file: do not wait

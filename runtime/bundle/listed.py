@@ -28,7 +28,9 @@ def read_manifest(folder: Path, name: str = MANIFEST, what: str = "a bundle") ->
         return read_small(inside(folder, name), MANIFEST_BYTES)
     except OSError as error:
         if error.errno == errno.EFBIG:
-            raise BundleError(f"{folder / name} is larger than {size_text(MANIFEST_BYTES)}; it is no manifest") from None
+            raise BundleError(
+                f"{folder / name} is larger than {size_text(MANIFEST_BYTES)}; it is no manifest"
+            ) from None
         raise BundleError(
             f"{folder} is not {what}: {name} cannot be read ({error.strerror}); name a folder that has it, and "
             "that you may read"

@@ -98,6 +98,12 @@ COMMANDS = {
     "build": _Entry(
         "bundles", "edge_streamer.runtime.commands.build", "build a bundle's engines on this device, ahead of time"
     ),
+    "pack": _Entry("bundles", "edge_streamer.runtime.commands.pack", "write a bundle as one file"),
+    "eval": _Entry(
+        "bundles", "edge_streamer.runtime.commands.evaluate",
+        "play conversations to a bundle and score how it behaves",
+        options="edge_streamer.runtime.commands.evaluate_options",
+    ),
     "sign": _Entry(
         "trust", "edge_streamer.runtime.commands.sign", "sign a bundle, a snapshot, a release or a public key",
         extra="trust",
@@ -109,12 +115,6 @@ COMMANDS = {
     "keys": _Entry(
         "trust", "edge_streamer.runtime.commands.keys",
         "make keys that sign, and say which ones this device trusts", extra="trust",
-    ),
-    "pack": _Entry("bundles", "edge_streamer.runtime.commands.pack", "write a bundle as one file"),
-    "eval": _Entry(
-        "bundles", "edge_streamer.runtime.commands.evaluate",
-        "play conversations to a bundle and score how it behaves",
-        options="edge_streamer.runtime.commands.evaluate_options",
     ),
     "doctor": _Entry(
         "machine", "edge_streamer.runtime.commands.doctor", "look this machine over, and say what mends it"

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 from edge_streamer.runtime.commands.parser import Parser
-from edge_streamer.runtime.commands.passphrase import add_passphrase_file, asked, from_file
+from edge_streamer.runtime.commands.passphrase import asked, from_file
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.trust.keyring import Key, Keyring
 
@@ -21,14 +21,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     make = actions.add_parser("make", help="make a key that signs", description="Make a private and a public key.")
     make.add_argument("file", type=Path, metavar="FILE", help="the private key to write; the public one is FILE.pub")
     hidden = make.add_mutually_exclusive_group()
-    hidden.add_argument("--passphrase", action="store_true", help="ask for a passphrase, without which the key is no use")
+    hidden.add_argument(
+        "--passphrase", action="store_true", help="ask for a passphrase, without which the key is no use"
+    )
     hidden.add_argument("--passphrase-file", type=Path, metavar="FILE", help="the first line of it is the passphrase")
     listed = actions.add_parser("list", help="list the keys of this device", description="List this device's keys.")
     listed.add_argument("--json", action="store_true", help="print them as JSON")
     trust = actions.add_parser(
         "trust", help="trust a key from now on",
-        description="Trust a key from now on: this device then runs only what its keys signed. Where it has keys, a new "
-                    "one is taken only with a signature by one of them beside it (FILE.pub.sig).",
+        description="Trust a key from now on: this device then runs only what its keys signed. Where it has keys, a "
+                    "new one is taken only with a signature by one of them beside it (FILE.pub.sig).",
     )  # fmt: skip
     trust.add_argument("file", type=Path, metavar="FILE.pub", help="the public key")
     trust.add_argument("--name", help="what to call it here (default: the file's name)")
@@ -52,7 +54,9 @@ def _make(args: argparse.Namespace) -> int:
         passphrase = asked(str(args.file), twice=True)
     fingerprint = make_key(args.file, passphrase)
     print(f"{args.file}: the private key{', encrypted' if passphrase else ''}; keep it off every device")
-    print(f"{args.file}.pub: the public key {fingerprint}; on each device: edge-streamer keys trust {args.file.name}.pub")
+    print(
+        f"{args.file}.pub: the public key {fingerprint}; on each device: edge-streamer keys trust {args.file.name}.pub"
+    )
     return 0
 
 
@@ -91,7 +95,9 @@ def _trust(args: argparse.Namespace) -> int:
             print(f"{key.fingerprint} is trusted already ({ring.trusted[key.fingerprint].path})")
             return 0
         if ring.folder == SYSTEM != own_folder():
-            raise InputError(f"root has set the keys of this device ({SYSTEM}), to which a user adds none; run it with sudo")
+            raise InputError(
+                f"root has set the keys of this device ({SYSTEM}), to which a user adds none; run it with sudo"
+            )
     gate = admission("key", args.file)
     if gate is not None:
         gate(content_of(key.public))

@@ -25,6 +25,7 @@ from edge_streamer.runtime.pages.terminal import opening
 from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.session.snapshot import load_snapshot
 from edge_streamer.runtime.streams import as_text
+from edge_streamer.runtime.trust.opening import open_bundle
 from edge_streamer.runtime.unit import Unit
 
 
@@ -102,3 +103,10 @@ def start_from(session: Session, prefix: Path) -> None:
     else:
         with closing(picture_units(prefix, session.media)) as units:
             session.prefill(next(units))
+
+
+def go_back(bundle: Path, prefix: Path | None) -> None:
+    """On a device with keys: older versions of these than it has used count from now on. TrustError."""
+    open_bundle(bundle, allow_downgrade=True)
+    if prefix and prefix.suffix.lower() == ".npz":
+        load_snapshot(prefix, allow_downgrade=True)

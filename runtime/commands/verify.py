@@ -10,15 +10,15 @@ import argparse
 import json
 from pathlib import Path
 
+from edge_streamer.runtime.commands.sign import THING
 from edge_streamer.runtime.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("thing", type=Path, metavar="THING",
-                        help="a bundle's or release's folder or archive, a snapshot (.npz), a public key (.pub)")  # fmt: skip
+    parser.add_argument("thing", type=Path, metavar="THING", help=THING)
     parser.add_argument("--key", type=Path, metavar="FILE.pub", help="ask for this key in place of the device's own")
     parser.add_argument("--allow-downgrade", action="store_true",
-                        help="take an older version than this device has used; from now on that one counts")  # fmt: skip
+                        help="take an older version than this device has used, which counts from now on")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the statement as JSON")
 
 
@@ -32,12 +32,12 @@ def main(args: argparse.Namespace) -> int:
     if args.key:
         key = read_public(args.key)
         ring = Keyring(args.key.parent, {key.fingerprint: key})
-        gate = Admission(kind_of(args.thing), args.thing, lambda: ring, args.allow_downgrade)
+        gate = Admission(kind_of(args.thing), args.thing, lambda: ring, args.allow_downgrade, shipped=())
     elif has_keys():
         gate = Admission(kind_of(args.thing), args.thing, device_keys, args.allow_downgrade)
     else:
-        raise InputError("this device has no keys to verify with; name one with --key FILE.pub, or run: edge-streamer keys "
-                         "trust FILE.pub")  # fmt: skip
+        raise InputError("this device has no keys to verify with; name one with --key FILE.pub, or run: edge-streamer "
+                         "keys trust FILE.pub")  # fmt: skip
     thing = look(args.thing, gate)
     if gate.statement is None:
         print(f"{args.thing}: good, it ships with this package")
@@ -48,6 +48,6 @@ def main(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({**msgspec.to_builtins(stated), "signed_by": gate.signed_by}, indent=2))
     else:
-        print(f"{args.thing}: good, {thing.kind} {stated.name!r}, version {stated.version}, of {stated.created}, signed by "
-              f"{gate.signed_by}")  # fmt: skip
+        print(f"{args.thing}: good, {thing.kind} {stated.name!r}, version {stated.version}, of {stated.created}, "
+              f"signed by {gate.signed_by}")  # fmt: skip
     return 0

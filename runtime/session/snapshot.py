@@ -58,7 +58,7 @@ class Snapshot:
         save_arrays(path, self.stamp, self.arrays)
 
 
-def load_snapshot(path: Path) -> Snapshot:
+def load_snapshot(path: Path, allow_downgrade: bool = False) -> Snapshot:
     """A snapshot from a file. MediaError where it is missing, damaged or something else; on a device with keys
     TrustError where it is not signed by one of them, before anything of it is read.
 
@@ -66,7 +66,7 @@ def load_snapshot(path: Path) -> Snapshot:
     """
     if not os.path.isfile(path):  # Path.is_file raises for names that no file can have
         raise MediaError(f"{path}: no such snapshot file; write one with 'edge-streamer prefix'")
-    gate = admission("snapshot", path)
+    gate = admission("snapshot", path, allow_downgrade)
     file = ArrayFile(path, Stamp, "a snapshot", gate)
     if file.record.format != 1:
         raise MediaError(f"{path}: snapshot format {file.record.format}; this edge-streamer reads format 1")

@@ -19,7 +19,7 @@ What the package itself ships is known to it by its sum and needs no signature.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -39,17 +39,18 @@ Admit = Callable[[str], None]
 class Admission:
     """One thing at the gate: call it with the SHA-256 of the content, then ``finish``.
 
-    ``statement`` is what was signed, ``signed_by`` the key's fingerprint and ``signature`` the text of the file, once it was
-    admitted; nothing for what the package ships.
+    ``statement`` is what was signed, ``signed_by`` the key's fingerprint and ``signature`` the text of the file,
+    once it was admitted; nothing for what the package ships.
     """
 
     def __init__(
-        self, kind: Kind, path: Path, keyring: Callable[[], Keyring], allow_downgrade: bool = False, here: Here | None = None
-    ) -> None:
+        self, kind: Kind, path: Path, keyring: Callable[[], Keyring], allow_downgrade: bool = False,
+        here: Here | None = None, shipped: Container[str] = SHIPPED,
+    ) -> None:  # fmt: skip
         self.kind, self.path = kind, path
         self.statement: Statement | None = None
         self.signed_by, self.signature = "", b""
-        self._keyring, self._allow_downgrade, self._here = keyring, allow_downgrade, here
+        self._keyring, self._allow_downgrade, self._here, self._shipped = keyring, allow_downgrade, here, shipped
         self._admitted = ""
 
     def __call__(self, content: str) -> None:
@@ -58,7 +59,7 @@ class Admission:
             if content != self._admitted:
                 raise TrustError(f"{self.path} changed while it was read; open it again when it is complete")
             return
-        if not (self.kind == "bundle" and content in SHIPPED):
+        if not (self.kind == "bundle" and content in self._shipped):
             self._check(content)
         self._admitted = content
 
@@ -113,7 +114,9 @@ class Admission:
         for key in known:
             if ed25519.good(key.public, signatures[key.fingerprint], signed_bytes(payload)):
                 return payload, key.fingerprint
-        raise TrustError(f"{path} is damaged or forged: its signature is not by the key {known[0].name!r} that it names")
+        raise TrustError(
+            f"{path} is damaged or forged: its signature is not by the key {known[0].name!r} that it names"
+        )
 
 
 def admission(kind: Kind, path: str | os.PathLike[str], allow_downgrade: bool = False) -> Admission | None:

@@ -20,8 +20,8 @@ from edge_streamer.runtime.trust.release import Release
 
 def open_bundle(path: str | os.PathLike[str], verify: bool = True, allow_downgrade: bool = False) -> Bundle:
     """``Bundle.open``, to run it. On a device with keys: TrustError where it is not signed by one of them, before
-    anything is unpacked; all sums are compared whatever ``verify`` says, and the version is remembered once all of it is
-    known to be whole."""
+    anything is unpacked; all sums are compared whatever ``verify`` says, and the version is remembered once all
+    of it is known to be whole."""
     gate = admission("bundle", path, allow_downgrade)
     if gate is None:
         return Bundle.open(path, verify)
@@ -43,9 +43,10 @@ def open_release(path: Path, allow_downgrade: bool = False, remember: bool = Tru
 
 
 def unpack_release(archive: Path, folder: Path, allow_downgrade: bool = False) -> Release:
-    """Unpack the release's ``archive`` to the new folder ``folder``, its signature beside it; on a device with keys only
-    what one of them signed, decided before anything is written. The signature goes with it, beside the folder. Its version is not remembered before ``open_release`` is
-    called for the folder. Raises TrustError, BundleError, InputError."""
+    """Unpack the release's ``archive``, which has its signature beside it, to the new folder ``folder``; on a device
+    with keys only what one of them signed, decided before anything is written. The signature goes with it, beside the
+    folder. The version is not remembered before ``open_release`` is called for the folder.
+    Raises TrustError, BundleError, InputError."""
     gate = admission("release", archive, allow_downgrade)
     if gate is None:
         with new_folder(folder) as partial:

@@ -72,7 +72,9 @@ def _check(path: Path, status: os.stat_result, above: bool) -> None:
             f"{path} belongs to another user ({_user(status.st_uid)}), who could change what was checked; this device "
             f"has keys, so run: sudo chown -R {_user(os.geteuid())} {path}"
         )
-    kept = above and stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX  # as /tmp: others' files stay theirs
+    kept = (
+        above and stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
+    )  # as /tmp: others' files stay theirs
     others = status.st_mode & _WRITABLE
     if others == stat.S_IWGRP and _private(status):
         return

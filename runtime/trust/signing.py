@@ -65,8 +65,8 @@ def state(
     now = datetime.now(timezone.utc)
     name = name or thing.name
     if not is_name(name):
-        raise InputError(f"a signature cannot call it {name[:100]!r}; wanted letters, digits, '.', '_', '+' and '-': give "
-                         "--name")  # fmt: skip
+        raise InputError(f"a signature cannot call it {name[:100]!r}; wanted letters, digits, '.', '_', '+' and '-': "
+                         "give --name")  # fmt: skip
     statement = Statement(
         kind=thing.kind, name=name, content=thing.content,
         version=int(now.strftime("%Y%m%d%H%M%S")) if version is None else version,
@@ -83,9 +83,7 @@ def write_signature(path: Path, statement: Statement, keys: Sequence[Ed25519Priv
     """Sign and write the file beside ``path``, in place of one that is there; returns its path."""
     ed25519 = crypto()
     payload = payload_of(statement)
-    signatures = {
-        ed25519.fingerprint(ed25519.public_of(key)): ed25519.sign(key, signed_bytes(payload)) for key in keys
-    }
+    signatures = {ed25519.fingerprint(ed25519.public_of(key)): ed25519.sign(key, signed_bytes(payload)) for key in keys}
     out = signature_of(path)
     write_file(out, render(payload, signatures))
     return out

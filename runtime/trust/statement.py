@@ -88,7 +88,7 @@ class _Signature(_Strict, frozen=True, kw_only=True):
 
 class _Envelope(_Strict, frozen=True, kw_only=True):
     payload: str
-    payloadType: str  # noqa: N815 (the standard's own name)
+    payloadType: str
     signatures: Annotated[tuple[_Signature, ...], Meta(min_length=1, max_length=MOST_SIGNATURES)]
 
 
@@ -131,9 +131,13 @@ def parse(text: bytes, path: Path) -> tuple[bytes, dict[str, bytes]]:
     except (ValueError, RecursionError, binascii.Error) as error:  # msgspec's errors are ValueErrors
         raise TrustError(f"{path} is no signature by edge-streamer sign, or damaged ({_short(error)})") from None
     if envelope.payloadType != PAYLOAD_TYPE:
-        raise TrustError(f"{path} is a signature of another kind ({envelope.payloadType[:80]!r}); wanted {PAYLOAD_TYPE}")
+        raise TrustError(
+            f"{path} is a signature of another kind ({envelope.payloadType[:80]!r}); wanted {PAYLOAD_TYPE}"
+        )
     if render(payload, found) != text:
-        raise TrustError(f"{path} is no signature by edge-streamer sign, or damaged (it is not spelled as it is written)")
+        raise TrustError(
+            f"{path} is no signature by edge-streamer sign, or damaged (it is not spelled as it is written)"
+        )
     return payload, found
 
 

@@ -1,7 +1,7 @@
 """What a path is that is to be signed or looked at: a bundle, a snapshot, a release, a key.
 
-Receives a path; hands on a :class:`Thing`: its kind, the name that a statement gives it, and the SHA-256 that is signed,
-once all of it was compared with its own sums.
+Receives a path; hands on a :class:`Thing`: its kind, the name that a statement gives it, and the SHA-256 that is
+signed, once all of it was compared with its own sums.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ def kind_of(path: Path) -> Kind:
     if os.path.isdir(path):
         has = [name for name in (MANIFEST, RELEASE) if os.path.lexists(path / name)]
         if len(has) == 2:
-            raise InputError(f"{path} has a {MANIFEST} and a {RELEASE}; a release holds its bundles in folders of theirs")
+            raise InputError(
+                f"{path} has a {MANIFEST} and a {RELEASE}; a release holds its bundles in folders of theirs"
+            )
         if has:
             return "bundle" if has == [MANIFEST] else "release"
         raise InputError(f"{path} has no {MANIFEST} and no {RELEASE}; name a bundle, or make a release of it: "
@@ -56,8 +58,8 @@ def kind_of(path: Path) -> Kind:
         return "snapshot"
     if path.suffix == PUBLIC:
         return "key"
-    raise InputError(f"{path} is nothing that is signed; wanted a bundle's or release's folder or archive (.tar, .tar.gz, "
-                     f".tgz), a snapshot ({SNAPSHOT}) or a public key ({PUBLIC})")  # fmt: skip
+    raise InputError(f"{path} is nothing that is signed; wanted a bundle's or release's folder or archive (.tar, "
+                     f".tar.gz, .tgz), a snapshot ({SNAPSHOT}) or a public key ({PUBLIC})")  # fmt: skip
 
 
 def look(path: Path, admit: Admit | None = None) -> Thing:
