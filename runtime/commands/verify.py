@@ -16,7 +16,9 @@ from edge_streamer.runtime.errors import InputError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("thing", type=Path, metavar="THING", help=THING)
-    parser.add_argument("--key", type=Path, metavar="FILE.pub", help="ask for this key in place of the device's own")
+    parser.add_argument(
+        "--key", type=Path, metavar="FILE.pub", help="ask only whether this key signed it, for this device or another"
+    )
     parser.add_argument("--allow-downgrade", action="store_true",
                         help="take an older version than this device has used, which counts from now on")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the statement as JSON")
@@ -30,9 +32,11 @@ def main(args: argparse.Namespace) -> int:
     from edge_streamer.runtime.trust.thing import kind_of, look
 
     if args.key:
+        if args.allow_downgrade:
+            raise InputError("--allow-downgrade is for this device's own keys, --key asks for another's; leave one out")
         key = read_public(args.key)
         ring = Keyring(args.key.parent, {key.fingerprint: key})
-        gate = Admission(kind_of(args.thing), args.thing, lambda: ring, args.allow_downgrade, shipped=())
+        gate = Admission(kind_of(args.thing), args.thing, lambda: ring, elsewhere=True)
     elif has_keys():
         gate = Admission(kind_of(args.thing), args.thing, device_keys, args.allow_downgrade)
     else:

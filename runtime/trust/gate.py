@@ -19,7 +19,7 @@ What the package itself ships is known to it by its sum and needs no signature.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from edge_streamer.runtime.bundle.shipped import SHIPPED
 from edge_streamer.runtime.errors import TrustError
 from edge_streamer.runtime.files import read_small
 from edge_streamer.runtime.trust import seen
-from edge_streamer.runtime.trust.here import Here, not_for, read_here
+from edge_streamer.runtime.trust.here import not_for, read_here
 from edge_streamer.runtime.trust.keyring import Keyring, crypto, has_keys, read_keyring
 from edge_streamer.runtime.trust.ownership import check_tree, check_ways
 from edge_streamer.runtime.trust.statement import SIGNATURE_BYTES, SUFFIX, Kind, Statement, parse, read, signed_bytes
@@ -40,17 +40,18 @@ class Admission:
     """One thing at the gate: call it with the SHA-256 of the content, then ``finish``.
 
     ``statement`` is what was signed, ``signed_by`` the key's fingerprint and ``signature`` the text of the file,
-    once it was admitted; nothing for what the package ships.
+    once it was admitted; nothing for what the package ships. ``elsewhere``: the thing is for another device: its
+    signature and content are compared, and no more.
     """
 
     def __init__(
         self, kind: Kind, path: Path, keyring: Callable[[], Keyring], allow_downgrade: bool = False,
-        here: Here | None = None, shipped: Container[str] = SHIPPED,
+        elsewhere: bool = False,
     ) -> None:  # fmt: skip
         self.kind, self.path = kind, path
         self.statement: Statement | None = None
         self.signed_by, self.signature = "", b""
-        self._keyring, self._allow_downgrade, self._here, self._shipped = keyring, allow_downgrade, here, shipped
+        self._keyring, self._allow_downgrade, self._elsewhere = keyring, allow_downgrade, elsewhere
         self._admitted = ""
 
     def __call__(self, content: str) -> None:
@@ -59,7 +60,7 @@ class Admission:
             if content != self._admitted:
                 raise TrustError(f"{self.path} changed while it was read; open it again when it is complete")
             return
-        if not (self.kind == "bundle" and content in self._shipped):
+        if self._elsewhere or not (self.kind == "bundle" and content in SHIPPED):
             self._check(content)
         self._admitted = content
 
@@ -85,12 +86,16 @@ class Admission:
                 f"{self.path} is not what was signed: its SHA-256 is {content[:16]}..., {path} says "
                 f"{statement.content[:16]}...; copy both again, or sign it anew"
             )
-        if why := not_for(statement.targets, self._here or read_here()):
+        if not self._elsewhere:
+            self._check_here(statement)
+        self.statement = statement
+
+    def _check_here(self, statement: Statement) -> None:
+        if why := not_for(statement.targets, read_here()):
             raise TrustError(f"{self.path} is {why}")
         _check_time(statement, self.path)
         if not self._allow_downgrade:
             seen.check(statement, str(self.path))
-        self.statement = statement
 
     def _signed(self, path: Path) -> tuple[bytes, str]:
         """(payload, fingerprint) of the file, by a trusted key."""

@@ -64,8 +64,8 @@ def _files(folder: Path, text: bytes) -> Sequence[FileSpec]:
     names = [file.path for file in manifest.files]
     if len(set(names)) < len(names):
         raise BundleError(f"{RELEASE} lists a file twice; make it again")
-    if into := {name for name in names if any(other.startswith(f"{name}/") for other in names)}:
-        raise BundleError(f"{RELEASE} lists {min(into)!r} as a file and as a folder; make it again")
+    if into := {name for name in (RELEASE, *names) if any(other.startswith(f"{name}/") for other in names)}:
+        raise BundleError(f"{RELEASE} has {min(into)!r} as a file and as a folder; make it again")
     check_paths(folder, manifest.files, RELEASE)
     return manifest.files
 

@@ -37,14 +37,14 @@ SIGNATURE_BYTES = 64_000
 MOST_SIGNATURES = 8
 """While keys change, a thing is signed by the old and by the new one."""
 
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$")]
-Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-Moment = Annotated[str, Meta(pattern=r"^(?:[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)?$")]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}\Z")]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Moment = Annotated[str, Meta(pattern=r"^(?:[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)?\Z")]
 """UTC, to the second; empty where there is none."""
-L4T = Annotated[str, Meta(pattern=r"^(?:[0-9]{1,4}(?:\.[0-9]{1,4}){0,3})?$")]
+L4T = Annotated[str, Meta(pattern=r"^(?:[0-9]{1,4}(?:\.[0-9]{1,4}){0,3})?\Z")]
 """A release of Jetson Linux, or the beginning of one; empty where there is no bound."""
 Number = Annotated[int, Meta(ge=1, le=2**53 - 1)]
-Fingerprint = Annotated[str, Meta(pattern=r"^SHA256:[A-Za-z0-9+/]{43}$")]
+Fingerprint = Annotated[str, Meta(pattern=r"^SHA256:[A-Za-z0-9+/]{43}\Z")]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
 
