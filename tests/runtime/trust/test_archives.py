@@ -1,5 +1,6 @@
-"""Archives on a device with keys: nothing is unpacked before the manifest was admitted, and nothing hostile ever, rightly
-signed or not.
+"""Archives on a device with keys: nothing is unpacked before its manifest was admitted, and nothing hostile ever
+
+Signed or not: what a maker signed whose machine is not theirs alone is refused as well.
 """
 
 from __future__ import annotations
