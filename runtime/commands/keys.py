@@ -9,11 +9,14 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_streamer.runtime.commands.parser import Parser
 from edge_streamer.runtime.commands.passphrase import asked, from_file
 from edge_streamer.runtime.errors import InputError
-from edge_streamer.runtime.trust.keyring import Key, Keyring
+
+if TYPE_CHECKING:
+    from edge_streamer.runtime.trust.keyring import Key, Keyring
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

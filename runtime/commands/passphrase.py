@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 from edge_streamer.runtime.errors import InputError
-from edge_streamer.runtime.files import read_small
 
 PASSPHRASE_BYTES = 4096
 
@@ -22,6 +21,8 @@ def add_passphrase_file(parser: argparse.ArgumentParser) -> None:
 
 def from_file(path: Path) -> bytes:
     """The first line of the file."""
+    from edge_streamer.runtime.files import read_small
+
     try:
         line = read_small(path, PASSPHRASE_BYTES).split(b"\n", 1)[0].rstrip(b"\r")
     except OSError as error:
