@@ -51,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     switch.add_argument("--crashes", type=_count, default=3, metavar="K", help="go back after so many (default: 3)")
     switch.add_argument("--no-trial", action="store_true", help="take it as proven")
     switch.add_argument("--no-check", action="store_true", help="do not replay its golden units first")
+    for one in (added, switch):
+        one.add_argument("--allow-downgrade", action="store_true",
+                         help="on a device with keys: an older version than it has used, on purpose")  # fmt: skip
     switch.add_argument("--no-restart", action="store_true", help="leave it to the next start of the service")
     action("confirm", "take the current release as proven, before its trial is over")
     action("rollback", "go back to the release before").add_argument(
@@ -133,7 +136,12 @@ def _show(root: Root, rows: list[Row], state: State, damaged: dict[str, str]) ->
 def _add(root: Root, args: argparse.Namespace) -> int:
     from edge_streamer.devices.jetson.releases.adding import add
     from edge_streamer.runtime.files import size_text, to_json
+    from edge_streamer.runtime.trust.keyring import has_keys
+    from edge_streamer.runtime.trust.opening import open_release
+    from edge_streamer.runtime.trust.release import RELEASE
 
+    if has_keys() or (args.folder / RELEASE).exists():  # signed, whole and for this machine, before it is copied
+        open_release(args.folder, args.allow_downgrade, remember=False)
     added = add(
         root, args.folder, name=args.name, python=args.python, tell=lambda what: None if args.json else print(what)
     )
@@ -152,7 +160,7 @@ def _activate(root: Root, args: argparse.Namespace) -> int:
 
     terms = None if args.no_trial else Terms(args.units, args.within, args.misses, args.crashes)
     since = time.time()
-    name, why = activate(root, args.release, terms, check=not args.no_check, tell=print)
+    name, why = activate(root, args.release, terms, check=not args.no_check, older=args.allow_downgrade, tell=print)
     if why:
         return _refused(f"not switched to {name}: {why}")
     print(f"{name} is current" + ("" if terms is None else ", on trial"))

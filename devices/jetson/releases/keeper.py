@@ -90,6 +90,8 @@ def start(root: Root, env: Mapping[str, str]) -> int:
     words += ["--config", str(settings)] if settings.exists() else [str(folder / "bundle")]
     if env.get("RUNTIME_DIRECTORY"):
         words += ["--health", str(health_file(env))]
+    if gone_back_to(root, name):
+        words.append("--allow-downgrade")
     own = {"EDGE_STREAMER_RELEASE": name, "PYTHONDONTWRITEBYTECODE": "1"}
     if env.get("CACHE_DIRECTORY"):  # bytecode goes there: releases are never written to
         own = {"EDGE_STREAMER_RELEASE": name, "PYTHONPYCACHEPREFIX": f"{first(env, 'CACHE_DIRECTORY')}/bytecode/{name}"}
@@ -98,6 +100,15 @@ def start(root: Root, env: Mapping[str, str]) -> int:
     except OSError as error:
         say(f"cannot start {python}: {error.strerror}", 3)
         return UNUSABLE
+
+
+def gone_back_to(root: Root, name: str) -> bool:
+    """Whether ``name`` is older on purpose: a device with keys refuses older versions otherwise."""
+    try:
+        state = read_state(root)
+    except (ValueError, OSError):
+        return False
+    return name in state.good and state.rollback is not None and state.rollback.target == name
 
 
 def watch(root: Root, env: Mapping[str, str]) -> int:

@@ -82,10 +82,17 @@ def standing(root: Root) -> tuple[list[Row], State]:
 
 
 def activate(
-    root: Root, word: str, terms: Terms | None, *, check: bool = True, tell: Callable[[str], object] = lambda what: None
+    root: Root,
+    word: str,
+    terms: Terms | None,
+    *,
+    check: bool = True,
+    older: bool = False,
+    tell: Callable[[str], object] = lambda what: None,
 ) -> tuple[str, str]:
     """Switch to a release; without ``terms`` it counts as proven. Returns its id, and why it was not switched to:
-    its golden units differ. InputError where it is unknown, damaged or current already."""
+    its golden units differ. ``older``: a device with keys takes an older version, from now on. InputError where it is
+    unknown, damaged or current already."""
     with updating(root):
         name = named(root, word)
         tell(f"verifying {name}")
@@ -94,7 +101,7 @@ def activate(
             raise InputError(f"the release {name} is current already; see: edge-streamer releases list")
         if check:
             tell(f"replaying the golden units of {name}")
-            if why := golden(root.release(name)):
+            if why := golden(root.release(name), older):
                 with _changing(root) as state:
                     state.rollback = Rollback(
                         name, root.led_to(root.current) or "", f"not switched to: {why}", time.time()
@@ -182,10 +189,11 @@ def named(root: Root, word: str) -> str:
     raise InputError(f"{word!r} {several} below {root.path}; {there}")
 
 
-def golden(release: Path) -> str:
+def golden(release: Path, older: bool = False) -> str:
     """Replay the golden units of a release's bundle with the release's own runtime: why not, empty where they agree."""
     bundle = bundle_of(release)
     words = [str(release / "env/bin/python"), "-B", "-m", "edge_streamer", "check", *([bundle] if bundle else [])]
+    words += ["--allow-downgrade"] if older else []
     try:
         done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=CHECK_SECONDS, check=False)
     except (OSError, subprocess.SubprocessError) as error:

@@ -73,6 +73,7 @@ class Service:
         plus = "+" if self.system else ""
         command = f"{_quoted(self.python)} -I -B {_quoted(str(self.keeper))}"
         root = _quoted(str(self.root))
+        state = " XDG_STATE_HOME=%S/edge-streamer-service" if self.system else ""
         return [
             "[Service]",
             "Type=notify",
@@ -93,8 +94,9 @@ class Service:
             "RuntimeDirectoryMode=0755",
             "RuntimeDirectoryPreserve=restart",
             "CacheDirectory=edge-streamer",
-            "StateDirectory=edge-streamer",
-            "Environment=XDG_CACHE_HOME=%C PYTHONUNBUFFERED=1",
+            # Of a system service, where the versions are that it has used: beside root's own, which it may not write.
+            *(["StateDirectory=edge-streamer-service"] if self.system else []),
+            f"Environment=XDG_CACHE_HOME=%C PYTHONUNBUFFERED=1{state}",
             "StandardInput=null",
             "StandardOutput=journal",
             "StandardError=journal",
