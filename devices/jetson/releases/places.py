@@ -239,7 +239,7 @@ def begin_trial(root: Root, state: State, trial: Trial) -> None:
 
 
 def confirm(root: Root, state: State, name: str) -> None:
-    """``name``, which runs, has proven itself: it stays, whatever becomes of it later."""
+    """``name`` has proven itself: it stays, whatever becomes of it later."""
     state.prove(name)
     state.trial = None
     write_state(root, state)

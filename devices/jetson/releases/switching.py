@@ -109,9 +109,13 @@ def activate(
                     write_state(root, state)
                 return name, why
         with _changing(root) as state:
+            # Else the one that is on trial would be current and watched no more where power goes between two writings.
+            if state.trial is not None and state.trial.id == root.led_to(root.current):
+                go_back(root, state, "another release was activated during its trial")
             if terms is None:
-                point(root, root.current, name)
                 confirm(root, state, name)
+                point(root, root.current, name)
+                point(root, root.previous, state.fallback(root, name))
             else:
                 begin_trial(root, state, Trial(name, time.time(), terms.units, terms.seconds, terms.misses,
                                                terms.crashes))  # fmt: skip
@@ -134,14 +138,10 @@ def back(root: Root, why: str = "asked for") -> tuple[str, str]:
         if target is None:
             raise InputError(f"there is no release to go back to from {name}: none other has proven itself; name one: "
                              "edge-streamer releases activate ID")  # fmt: skip
-        if state.trial is not None and state.trial.id == name:
-            go_back(root, state, why)
-        else:
-            state.good = [one for one in state.good if one != name]
-            state.trial, state.rollback = None, Rollback(name, target, why, time.time())
-            write_state(root, state)
-            point(root, root.current, target)
-            point(root, root.previous, state.fallback(root, target))
+        state.good = [one for one in state.good if one != name]
+        if state.trial is None or state.trial.id != name:  # the verdict of a trial, which the next start completes
+            state.trial = Trial(name, time.time(), 1, 0.0, 0.0, 1)
+        go_back(root, state, why)
     return name, target
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_streamer.devices.jetson.releases import adding, places
+from edge_streamer.devices.jetson.releases import adding, keeper, places
 from edge_streamer.devices.jetson.releases.adding import add
 from edge_streamer.devices.jetson.releases.contents import verify
 from edge_streamer.devices.jetson.releases.places import Root, State, Trial, begin_trial, confirm, read_state
@@ -240,6 +241,37 @@ def test_going_back_by_hand(tmp_path: Path, root: Root) -> None:
     assert prove(root) == second
     assert back(root) == (second, first)
     assert root.led_to(root.previous) is None, "what was gone back from is nothing to go back to"
+
+
+@pytest.mark.parametrize("call", range(1, 12))
+@pytest.mark.parametrize("what", ["activate", "no trial", "back"])
+def test_whatever_is_cut_short_leaves_a_watched_or_proven_release(
+    tmp_path: Path, root: Root, monkeypatch: pytest.MonkeyPatch, what: str, call: int
+) -> None:
+    """Cut at every writing in turn, while a release is on trial, or proven where it is gone back from."""
+    every = [add(root, release(tmp_path, number)).id for number in range(3)]
+    activate(root, every[0], None, check=False)
+    activate(root, every[1], None if what == "back" else Terms(), check=False)
+    left, replace = [call], os.replace
+
+    def cut(source: str, target: str) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", cut)
+        with contextlib.suppress(KeyboardInterrupt):
+            if what == "back":
+                back(root)
+            else:
+                activate(root, every[2], Terms() if what == "activate" else None, check=False)
+    for _ in range(2):
+        current, state = root.led_to(root.current), read_state(root)
+        assert current is not None
+        assert current in state.good or (state.trial is not None and state.trial.id == current)
+        keeper.begin(root, {})
 
 
 def test_a_release_is_named_by_the_beginning_of_its_id_or_its_name(tmp_path: Path, root: Root) -> None:
