@@ -21,6 +21,7 @@ from edge_streamer.devices.jetson.releases.places import Root, State, Trial, beg
 from edge_streamer.devices.jetson.releases.switching import Terms, activate, back, named, prove, prune, standing
 from edge_streamer.runtime.commands import cli
 from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.trust import keyring
 from tests.devices.jetson.releases.made import plain
 
 
@@ -313,9 +314,10 @@ def test_an_environment_is_made_of_wheels(tmp_path: Path, root: Root) -> None:
         assert done.stdout == f"it runs {folder / 'env'}\n", done.stderr
     verify(folder)
     assert not add(root, tmp_path / "source", python=sys.executable).new
-    (tmp_path / "source/wheels/edge_streamer-1-py3-none-any.whl").write_bytes(b"no wheel")
-    with pytest.raises(InputError, match=r"the wheels in .* cannot be installed: ERROR: "):
-        add(root, tmp_path / "source", python=sys.executable)
+    assert names(root.releases) == [added.id]
+    (tmp_path / "source/wheels/edge_streamer-1-py3-none-any.whl").rename(tmp_path / "source/wheels/other-1.whl")
+    with pytest.raises(InputError, match="holds no wheel of edge_streamer"):
+        add(root, tmp_path / "source")
     assert names(root.releases) == [added.id]
 
 
@@ -342,3 +344,27 @@ def test_a_confirmed_release_is_what_is_gone_back_to(tmp_path: Path, root: Root)
     shutil.rmtree(root.release(every[0]))
     assert state.fallback(root, every[1]) is None
     assert adding.BUNDLE == "bundle"
+
+
+def test_a_device_with_keys_adds_what_they_signed(
+    tmp_path: Path, root: Root, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("cryptography")
+    for name in ("CONFIG", "STATE"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name))
+    monkeypatch.setattr("edge_streamer.runtime.trust.keyring.SYSTEM", tmp_path / "no keys.d")
+    monkeypatch.setattr("edge_streamer.runtime.trust.keyring.own_folder", keyring.user_folder)
+    folder, key = release(tmp_path, 1), tmp_path / "key"
+    words = ["releases", "add", str(folder), "--root", str(root.path)]
+    assert cli.main(["keys", "make", str(key)]) == 0
+    assert cli.main(["keys", "trust", f"{key}.pub"]) == 0
+    assert cli.main(words) == 2
+    assert not root.releases.exists()
+    assert cli.main(["sign", str(folder), "--release", "spring", "--key", str(key)]) == 0
+    capsys.readouterr()
+    status = cli.main(words)
+    assert status == 0, capsys.readouterr().err
+    (folder / "bundle/own.bin").write_bytes(b"altered")
+    assert cli.main(words) == 2
+    assert "own.bin" in capsys.readouterr().err
+    assert len(root.ids()) == 1
