@@ -36,6 +36,8 @@ from edge_streamer.runtime.claims import remove, sweep
 from edge_streamer.runtime.errors import InputError
 
 CHECK_SECONDS = 1800
+SHORTEST_ID = 4
+"""Digits: fewer may be a name that was mistyped."""
 BYTECODE = "edge-streamer/bytecode"
 
 
@@ -175,13 +177,13 @@ def verdict(root: Root, name: str, since: float, wait: float, look: float = 0.5)
 
 
 def named(root: Root, word: str) -> str:
-    """The id that ``word`` begins, or the release that bears the name. InputError where it is none or several."""
-    ids = root.ids()
-    found = [one for one in ids if one.startswith(word)] if word else []
+    """The release that bears the name, or the id that ``word`` begins. InputError where it is none or several."""
+    ids, found = root.ids(), list[str]()
+    for one in ids:
+        with suppress(InputError):
+            found += [one] if word and read_contents(root.release(one)).name == word else []
     if not found:
-        for one in ids:
-            with suppress(InputError):
-                found += [one] if read_contents(root.release(one)).name == word else []
+        found = [one for one in ids if len(word) >= SHORTEST_ID and one.startswith(word)]
     if len(found) == 1:
         return found[0]
     several = f"are {len(found)} releases" if found else "is no release"

@@ -280,6 +280,10 @@ def test_a_release_is_named_by_the_beginning_of_its_id_or_its_name(tmp_path: Pat
         named(root, "x")
     first = add(root, release(tmp_path, 1), name="spring").id
     assert named(root, first[:6]) == named(root, "spring") == first
+    second = add(root, release(tmp_path, 2), name=first[:4]).id
+    assert named(root, first[:4]) == second, "a name is meant before an id"
+    with pytest.raises(InputError, match="is no release"):
+        named(root, first[:3])
     with pytest.raises(InputError, match=r"'\.\./x' is no release"):
         named(root, "../x")
 
