@@ -95,7 +95,7 @@ class Service:
             "RuntimeDirectoryPreserve=restart",
             "CacheDirectory=edge-streamer",
             # Of a system service, where the versions are that it has used: beside root's own, which it may not write.
-            *(["StateDirectory=edge-streamer-service"] if self.system else []),
+            *(["StateDirectory=edge-streamer-service", "LogsDirectory=edge-streamer"] if self.system else []),
             f"Environment=XDG_CACHE_HOME=%C PYTHONUNBUFFERED=1{state}",
             "StandardInput=null",
             "StandardOutput=journal",
