@@ -148,6 +148,22 @@ def test_the_copy_runs_by_itself(tmp_path: Path, device: Device) -> None:
     assert b"leads to no release" in done.stderr
 
 
+def test_what_is_started(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its own path, because ``current`` may lead elsewhere while it runs; older on purpose once it was gone back to."""
+    started: list[tuple[list[str], Mapping[str, str]]] = []
+    monkeypatch.setattr(os, "execve", lambda path, words, env: started.append((words, env)))
+    env = {"RUNTIME_DIRECTORY": "/run/x", "CACHE_DIRECTORY": "/var/cache/x:/other"}
+    keeper.start(device.root, env)
+    begin(device.root, {})
+    stopped(device.root, {"SERVICE_RESULT": "timeout"})
+    keeper.start(device.root, env)
+    folders = [device.root.release(name) for name in (device.new, device.old)]
+    words = [[str(folder / "env/bin/python"), "-m", "edge_streamer", "run", str(folder / "bundle"), "--health",
+              "/run/x/health.json"] for folder in folders]  # fmt: skip
+    assert [found for found, _ in started] == [words[0], [*words[1], "--allow-downgrade"]]
+    assert started[1][1]["PYTHONPYCACHEPREFIX"] == f"/var/cache/x/bytecode/{device.old}"
+
+
 def test_the_pause_grows_and_ends_with_a_run_that_lasts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     env, slept = {"RUNTIME_DIRECTORY": str(tmp_path)}, list[float]()
     monkeypatch.setattr(time, "sleep", slept.append)
