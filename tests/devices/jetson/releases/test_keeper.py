@@ -149,7 +149,7 @@ def test_the_copy_runs_by_itself(tmp_path: Path, device: Device) -> None:
 
 
 def test_what_is_started(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By its own path, because ``current`` may lead elsewhere while it runs; older on purpose once it was gone back to."""
+    """By its own path, since ``current`` may lead elsewhere while it runs; older on purpose once gone back to."""
     started: list[tuple[list[str], Mapping[str, str]]] = []
     monkeypatch.setattr(os, "execve", lambda path, words, env: started.append((words, env)))
     env = {"RUNTIME_DIRECTORY": "/run/x", "CACHE_DIRECTORY": "/var/cache/x:/other"}
