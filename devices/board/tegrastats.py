@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from edge_streamer.devices.board.thermal import COLDEST, HOTTEST
@@ -57,7 +58,8 @@ class Rail(NamedTuple):
     mean: int
 
 
-class Line(NamedTuple):
+@dataclass(frozen=True)
+class Line:
     """What a line says. Megabytes are tegrastats' own (MiB)."""
 
     ram: tuple[float, float] | None = None
@@ -68,17 +70,17 @@ class Line(NamedTuple):
     swap_cached: float | None = None
     cores: tuple[Core | None, ...] = ()
     """None for one that is off."""
-    engines: dict[str, Engine] = {}
-    temperatures: dict[str, float] = {}
+    engines: dict[str, Engine] = field(default_factory=dict)
+    temperatures: dict[str, float] = field(default_factory=dict)
     """Degrees Celsius; without those that are switched off."""
-    rails: dict[str, Rail] = {}
+    rails: dict[str, Rail] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
     """The first words that are no field that is known."""
 
     @property
     def empty(self) -> bool:
         """Whether nothing was read: that is no line of tegrastats."""
-        return self._replace(unknown=()) == EMPTY
+        return replace(self, unknown=()) == EMPTY
 
 
 EMPTY = Line()

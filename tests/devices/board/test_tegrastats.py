@@ -1,9 +1,10 @@
-"""tegrastats: real lines field by field, lines as other users and modes have them, and a hundred thousand that nobody has."""
+"""tegrastats: real lines field by field, lines as other users have them, and a hundred thousand that nobody has."""
 
 from __future__ import annotations
 
 import random
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -133,13 +134,13 @@ def test_a_thor_with_jetpack_7_1() -> None:
 )  # fmt: skip
 def test_lines_as_others_have_them(text: str, found: Line) -> None:
     assert parse(text) == found
-    assert parse(text).empty == (found._replace(unknown=()) == EMPTY)
+    assert parse(text).empty == (replace(found, unknown=()) == EMPTY)
 
 
 def test_who_is_not_root_sees_the_rest() -> None:
     text = JETPACK_62.replace("EMC_FREQ 4%@2133 GR3D_FREQ 0%@[305] ", "")
     found, whole = parse(text), parse(JETPACK_62)
-    assert found == whole._replace(engines={k: v for k, v in whole.engines.items() if k not in ("EMC", "GR3D")})
+    assert found == replace(whole, engines={k: v for k, v in whole.engines.items() if k not in ("EMC", "GR3D")})
 
 
 def test_each_field_stands_without_the_others() -> None:
