@@ -1,4 +1,4 @@
-"""Power of a machine: a Jetson's rails, a processor's own counters (RAPL), other sensors; and what stands for all of it.
+"""Power of a machine: a Jetson's rails, a processor's counters (RAPL), other sensors; and what stands for all of it.
 
 Receives a :class:`~edge_streamer.devices.jetson.system.System`; hands on watts and joules. A chip that measures a
 Jetson's rails (INA3221) has three of them: ``in1`` to ``in3`` with ``curr1`` to ``curr3``. Its ``in4`` to ``in7`` are

@@ -15,6 +15,7 @@ import numpy as np
 
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.files import read_small
+from edge_streamer.runtime.profile.board import Board
 from edge_streamer.runtime.profile.layers import Layer
 from edge_streamer.runtime.profile.plan import MARGIN
 from edge_streamer.runtime.profile.roofline import GraphRow, Help, Roof
@@ -138,6 +139,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """Why there are none, or how they were measured."""
     series_ms: dict[str, list[float]]
     """Path -> every unit's time."""
+    board: Board | None = None
+    """What the machine did meanwhile."""
 
 
 def timed(timeline: Timeline, deadline_ms: float) -> dict[str, Any]:
