@@ -23,7 +23,7 @@ class Monitor:
     def __init__(self, watch: Watch) -> None:
         self.watch = watch
         self.seconds = 0.0
-        """That were watched."""
+        """That were watched: from the first look to the last."""
         self.looks = 0
         self.look_seconds = 0.0
         """Of a core, of all looks at everything."""
@@ -36,7 +36,7 @@ class Monitor:
         try:
             self.watch.begin()
             self._begun = perf_counter()
-            self._look()
+            self._look(0.0)
             self._thread.start()
         except BaseException:
             self.watch.close()
@@ -47,8 +47,8 @@ class Monitor:
         self._stop.set()
         self._thread.join()
         try:
-            self._look()
             self.seconds = self._now()
+            self._look(self.seconds)
         finally:
             self.watch.close()
 
@@ -59,7 +59,7 @@ class Monitor:
         pause, next_look = POWER_SECONDS, LOOK_SECONDS
         while not self._stop.wait(pause if self.watch.counts_power else max(next_look - self._now(), 0.0)):
             if self._now() >= next_look:
-                cost = self._look()
+                cost = self._look(self._now())
                 next_look = self._now() + max(LOOK_SECONDS, cost / LOOK_SHARE)
             elif self.watch.counts_power:
                 begun = thread_time()
@@ -68,10 +68,10 @@ class Monitor:
                 self.core_seconds += cost
                 pause = max(POWER_SECONDS, cost / POWER_SHARE)
 
-    def _look(self) -> float:
+    def _look(self, now: float) -> float:
         """Seconds of a core that it took."""
         begun = thread_time()
-        self.watch.look(self._now())
+        self.watch.look(now)
         cost = thread_time() - begun
         self.looks += 1
         self.core_seconds += cost

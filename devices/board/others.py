@@ -120,6 +120,11 @@ class NvidiaSmi:
             self._next()
         return {key: value for one in self._cards.values() for key, value in one.items()}
 
+    @property
+    def silent(self) -> bool:
+        """Whether it will never say anything."""
+        return self._program is None and not self._asks
+
     def _next(self) -> None:
         """Ask again, with other columns: one that ended did not know some."""
         self.close()
@@ -140,6 +145,11 @@ class Tegrastats:
         self._newest: Look = {}
         self.unknown = ""
         """What of its lines is not known."""
+
+    @property
+    def silent(self) -> bool:
+        """Whether it will never say anything."""
+        return self._program is None
 
     def look(self) -> Look:
         """The newest line."""

@@ -34,11 +34,11 @@ class Program:
 
     def lines(self) -> list[str]:
         """Whole lines that came, as text that can be shown, without those that are empty."""
-        data = self._left
+        new = b""
         with suppress(OSError):  # nothing is there: BlockingIOError
-            while len(data) < MOST_BYTES and (more := os.read(self._pipe, MOST_BYTES)):
-                data += more
-        whole, _, rest = data.rpartition(b"\n")
+            while len(new) < MOST_BYTES and (more := os.read(self._pipe, MOST_BYTES)):
+                new += more
+        whole, _, rest = (self._left + new).rpartition(b"\n")
         self._left = rest[-MOST_BYTES:]
         return [line for line in shown(whole).splitlines() if line.strip()]
 

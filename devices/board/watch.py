@@ -57,7 +57,7 @@ class Watch:
         if self._system.there("/dev/nvidiactl"):
             self._others.append(NvidiaSmi(self._start))
         for _ in range(int(FIRST_LINE_SECONDS / POLL_SECONDS)):
-            if all([other.look() for other in self._others]):
+            if all([other.look() or other.silent for other in self._others]):
                 break
             sleep(POLL_SECONDS)
 
