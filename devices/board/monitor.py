@@ -13,6 +13,8 @@ from time import perf_counter, thread_time
 from edge_streamer.devices.board.watch import Watch
 
 LOOK_SECONDS, POWER_SECONDS = 1.0, 0.1
+MOST_SECONDS = 5.0
+"""Between looks, however much one costs: throttling must not be missed."""
 LOOK_SHARE, POWER_SHARE = 0.003, 0.002
 """Of one core, at most, together below 1 % of a unit that uses a single one."""
 
@@ -59,21 +61,20 @@ class Monitor:
         pause, next_look = POWER_SECONDS, LOOK_SECONDS
         while not self._stop.wait(pause if self.watch.counts_power else max(next_look - self._now(), 0.0)):
             if self._now() >= next_look:
-                cost = self._look(self._now())
-                next_look = self._now() + max(LOOK_SECONDS, cost / LOOK_SHARE)
+                self._look(self._now())
+                mean = self.look_seconds / self.looks
+                next_look = self._now() + min(max(LOOK_SECONDS, mean / LOOK_SHARE), MOST_SECONDS)
             elif self.watch.counts_power:
                 begun = thread_time()
                 self.watch.power(self._now())
                 cost = thread_time() - begun
                 self.core_seconds += cost
-                pause = max(POWER_SECONDS, cost / POWER_SHARE)
+                pause = min(max(POWER_SECONDS, cost / POWER_SHARE), LOOK_SECONDS)
 
-    def _look(self, now: float) -> float:
-        """Seconds of a core that it took."""
+    def _look(self, now: float) -> None:
         begun = thread_time()
         self.watch.look(now)
         cost = thread_time() - begun
         self.looks += 1
         self.core_seconds += cost
         self.look_seconds += cost
-        return cost

@@ -13,7 +13,7 @@ from edge_streamer.devices.board.look import Kind, Look, Remembering
 from edge_streamer.devices.board.others import NvidiaSmi, Tegrastats, completed
 from edge_streamer.devices.board.program import Start
 from edge_streamer.devices.board.program import start as start_program
-from edge_streamer.devices.board.series import Series
+from edge_streamer.devices.board.series import GAP, Series
 from edge_streamer.devices.jetson.system import System
 
 AGAIN_SECONDS = 10.0
@@ -43,6 +43,7 @@ class Watch:
         self._files: set[tuple[Kind, str]] = set()
         self._joules: dict[str, tuple[float, float]] = {}
         self._whole: rails.Names = ()
+        self._whole_at = 0.0
         self._busy: tuple[int, int] | None = None
         self.counts_power = False
         """Whether files tell power, so that looking at it more often is cheap."""
@@ -138,16 +139,24 @@ class Watch:
             ("package" if kind == "energy" else kind, name) for kind, name in found if kind != "package"
         ]
         chosen = rails.whole(names)
-        if not chosen or set(chosen) < set(self._whole) or any(one not in found for one in chosen):
-            return
-        if set(chosen) != set(self._whole):
+        if chosen and self._better(seconds, chosen) and all(one in found for one in chosen):
             if self.total.count:
                 self._tell(f"power: {', '.join(name for _, name in chosen)} can be read since {seconds:.1f} s; the "
                            "total is of the time from there")  # fmt: skip
             self._whole, self.total = chosen, Series()
             self.total_of = tuple(name for _, name in chosen)
-        held = {since.get(name) for _, name in chosen}
-        self.total.add(seconds, sum(found[one] for one in chosen), held.pop() if len(held) == 1 else None)
+        if self._whole and all(one in found for one in self._whole):
+            held = {since.get(name) for _, name in self._whole}
+            self.total.add(seconds, sum(found[one] for one in self._whole), held.pop() if len(held) == 1 else None)
+            self._whole_at = seconds
+
+    def _better(self, seconds: float, chosen: rails.Names) -> bool:
+        """Whether to sum ``chosen`` from now on: it has more than was summed so far, or that is gone for good. A rail
+        that one look could not read is neither."""
+        more = not set(chosen) <= set(self._whole) and (
+            set(chosen) > set(self._whole) or chosen[0][1] in (*rails.WHOLE, rails.PLATFORM)
+        )
+        return more or (chosen != self._whole and seconds - self._whole_at > GAP)
 
     def _tell(self, words: str) -> None:
         if words not in self.told:

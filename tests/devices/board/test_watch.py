@@ -112,6 +112,24 @@ def test_a_chip_that_is_numbered_anew_is_found_at_once(tmp_path: Path) -> None:
     assert found.total.integral == pytest.approx(2 * 5.7)
 
 
+def test_a_rail_that_one_look_cannot_read_changes_nothing(tmp_path: Path) -> None:
+    system = build(tmp_path, NANO)
+    found = watch(system)
+    for second, text in enumerate(("5000\n", "\n", "5000\n")):
+        change(system, {f"{HWMON}/hwmon1/in1_input": text})
+        found.look(float(second))
+    assert (found.total.count, found.total_of, found.told) == (2, ("VDD_IN",), [])
+    assert found.total.integral == pytest.approx(2 * 5.7)
+    change(system, {f"{HWMON}/hwmon1/in1_input": "\n"})
+    for second in range(3, 15):
+        found.look(float(second))
+    assert found.total_of == ("VDD_CPU_GPU_CV", "VDD_SOC"), "it is gone for good"
+    assert "can be read since 13.0 s" in found.told[0]
+    change(system, {f"{HWMON}/hwmon1/in1_input": "5000\n"})
+    found.look(15.0)
+    assert found.total_of == ("VDD_IN",)
+
+
 def test_a_rail_that_comes_late_begins_another_total(tmp_path: Path) -> None:
     system = build(tmp_path, AGX)
     chip = system.path(f"{HWMON}/hwmon4")
