@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from edge_streamer.devices.jetson.system import System
@@ -44,6 +45,7 @@ class Remembering(System):
 
     _names: dict[str, list[str]] = field(default_factory=dict, repr=False, compare=False)
     _lines: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+    _paths: dict[str, Path] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, system: System) -> Remembering:
@@ -53,6 +55,12 @@ class Remembering(System):
         """Devices may have come, gone or been numbered anew."""
         self._names.clear()
         self._lines.clear()
+        self._paths.clear()
+
+    def path(self, name: str) -> Path:
+        if name not in self._paths:
+            self._paths[name] = super().path(name)
+        return self._paths[name]
 
     def names(self, pattern: str) -> list[str]:
         if pattern not in self._names:

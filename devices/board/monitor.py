@@ -47,8 +47,8 @@ class Monitor:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join()
         try:
+            self._thread.join()
             self.seconds = self._now()
             self._look(self.seconds)
         finally:

@@ -62,11 +62,14 @@ class Series:
             self.covered += seconds
 
     def _point(self, seconds: float, value: float) -> None:
-        self._open.append((seconds, value))
-        if len(self._open) < self._each:
-            return
-        self.points.append(_mean(self._open))
-        self._open.clear()
+        if self._each == 1:
+            self.points.append((seconds, value))
+        else:
+            self._open.append((seconds, value))
+            if len(self._open) < self._each:
+                return
+            self.points.append(_mean(self._open))
+            self._open.clear()
         if len(self.points) == POINTS:
             self.points = [_mean(self.points[n : n + 2]) for n in range(0, POINTS, 2)]
             self._each *= 2
