@@ -6,6 +6,8 @@ does not tell is None, empty or absent; nothing is estimated.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 CURVES = {
@@ -113,8 +115,7 @@ def unlike(before: Board | None, after: Board | None) -> list[str]:
     """What of two machines differs, so that their figures do not compare."""
     if before is None or after is None:
         return [] if before is after else ["one of them has no readings of the board"]
-    caps = [", ".join(f"{name} {one.start:.0f}" for name, one in board.highest_mhz.items())
-            for board in (before, after)]  # fmt: skip
+    caps = _apart(before.highest_mhz, after.highest_mhz), _apart(after.highest_mhz, before.highest_mhz)
     facts = (
         ("power mode", before.power_mode.start, after.power_mode.start),
         ("highest clocks, MHz", *caps),
@@ -131,6 +132,13 @@ def unlike(before: Board | None, after: Board | None) -> list[str]:
         if board.changed:
             found.append(f"in {name}, {'; '.join(board.changed[:SENTENCES])}")
     return found
+
+
+def _apart(caps: Mapping[str, Figure], others: Mapping[str, Figure]) -> str:
+    """What of ``caps`` is not alike in ``others``."""
+    return ", ".join(
+        f"{name} {one.start:.0f}" for name, one in caps.items() if name not in others or others[name].start != one.start
+    )
 
 
 def _told(value: object) -> str:
