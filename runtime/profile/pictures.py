@@ -91,7 +91,10 @@ def curves(rows: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: s
         return ""
     end = max(at[-1] for at, _ in shown.values())
     low, high = min(min(v) for _, v in shown.values()), max(max(v) for _, v in shown.values())
-    low = 0.0 if low < 0.7 * high else low - 0.1 * (high - low)
+    if 0 <= low < 0.7 * high or 0 <= high - low < 0.02 * high:
+        low = 0.0  # what hardly changes is drawn as it is, not its noise
+    else:
+        low -= 0.1 * (high - low)
     tall, span = LOW - TOP - BOTTOM, (high - low) * 1.1 or 1.0
     parts, names = [], []
     for n, (name, (at, values)) in enumerate(shown.items()):
@@ -99,11 +102,10 @@ def curves(rows: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: s
                         for x, y in zip(at, values, strict=True))  # fmt: skip
         parts.append(f'<polyline points="{line}" fill="none" stroke="{COLOURS[n]}" stroke-width="1.3"/>')
         names.append(f'<span style="color:{COLOURS[n]}">&#9632; {escape(name)}</span>')
-    base = LOW - BOTTOM
+    base, top = LOW - BOTTOM, TOP + tall * (1 - (high - low) / span) + 4
     parts += [
         f'<line x1="{LEFT}" x2="{WIDE - RIGHT}" y1="{base}" y2="{base}" stroke="#ccd"/>',
-        _text(LEFT - 6, base, f"{low:.3g}", "end"), _text(LEFT - 6, TOP + tall * (1 - (high - low) / span) + 4,
-                                                           f"{high:.4g}", "end"),
+        _text(LEFT - 6, base, f"{low:.4g}", "end"), _text(LEFT - 6, top, f"{high:.4g}", "end") if high > low else "",
         _text(LEFT, LOW - 8, "0 s"), _text(WIDE - RIGHT, LOW - 8, f"{end:.0f} s", "end"),
     ]  # fmt: skip
     left_out = len(rows) - len(shown)
