@@ -121,7 +121,7 @@ def _profile(args: argparse.Namespace, started: Started) -> tuple[Profile, Timel
     signal = signals.caught
     if not timeline.units:
         raise MediaError("no unit was measured: it was stopped before the first, or --media holds no sound")
-    figures, board = timed(timeline, 1e3 * seconds), watched.board(timeline.units)
+    figures = timed(timeline, 1e3 * seconds) | {"board": watched.board(timeline.units)}
     memory = Memory(peak_resident_mb=peak_megabytes(), engine_bytes=session.engine.memory())
     more = _Further(session, figures["unit"].p50, timeline.runs(), args.layers)
     signal = more.find(signal)
@@ -130,8 +130,7 @@ def _profile(args: argparse.Namespace, started: Started) -> tuple[Profile, Timel
         machine=machine(), versions=versions(), began=began, steps=args.steps or session.program.default_steps,
         inputs={} if media is None else dict(zip(("mic", "camera"), _paths(args), strict=True)), pace=args.pace,
         wanted_units=units, failed=ran.failed, stopped=_why_stopped(ran, signals, timeline.units),
-        wall_seconds=round(ran.wall_seconds, 3), cold=started.cold, memory=memory, board=board, **figures,
-        **more.figures,
+        wall_seconds=round(ran.wall_seconds, 3), cold=started.cold, memory=memory, **figures, **more.figures,
     )  # fmt: skip
     return made, timeline, signal
 

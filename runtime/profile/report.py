@@ -129,6 +129,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     solver_step: Spread | None
     """Of one solver step, the mean of a unit's; None where nothing is solved."""
     memory: Memory
+    board: Board | None = None
+    """What the machine did meanwhile."""
     roof: Roof | None
     """None where the ceilings of what it ran on were not measured."""
     graphs: tuple[GraphRow, ...]
@@ -139,8 +141,6 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """Why there are none, or how they were measured."""
     series_ms: dict[str, list[float]]
     """Path -> every unit's time."""
-    board: Board | None = None
-    """What the machine did meanwhile."""
 
 
 def timed(timeline: Timeline, deadline_ms: float) -> dict[str, Any]:
