@@ -258,7 +258,7 @@ def test_looking_costs_next_to_nothing(tmp_path: Path, capsys: pytest.CaptureFix
     with capsys.disabled():
         print(f"\na look at an Orin Nano's files takes {1e3 * monitor.look_seconds / monitor.looks:.2f} ms of a core, "
               f"all in 2.5 s {monitor.core_seconds / monitor.seconds:.2%} of one")  # fmt: skip
-    assert monitor.looks >= 3
+    assert monitor.looks >= 2
     assert monitor.watch.total.count > monitor.looks
     # one look more at each end than the shares are of
     assert monitor.core_seconds / monitor.seconds < LOOK_SHARE + POWER_SHARE + 0.02
