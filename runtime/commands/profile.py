@@ -23,6 +23,7 @@ from typing import Any
 from edge_streamer.runtime.bundle.shipped import MEDIA
 from edge_streamer.runtime.commands.circumstances import title
 from edge_streamer.runtime.commands.named_bundle import chosen
+from edge_streamer.runtime.commands.profile_board import Watched
 from edge_streamer.runtime.commands.profile_media import Endless
 from edge_streamer.runtime.commands.profile_options import UNITS
 from edge_streamer.runtime.commands.profile_options import add_arguments as add_arguments
@@ -115,12 +116,12 @@ def _profile(args: argparse.Namespace, started: Started) -> tuple[Profile, Timel
     spec = session.bundle.manifest.media
     seconds = spec.unit_seconds if spec else UNIT_SECONDS
     units = args.units or (ceil(60 * args.minutes / seconds) if args.minutes else UNITS)
-    with Signals() as signals, _inputs(args, session) as (ends, media):
+    with Signals() as signals, _inputs(args, session) as (ends, media), Watched() as watched:
         ran = _run(args, session, timeline, units, ends, media, signals)
     signal = signals.caught
     if not timeline.units:
         raise MediaError("no unit was measured: it was stopped before the first, or --media holds no sound")
-    figures = timed(timeline, 1e3 * seconds)
+    figures = timed(timeline, 1e3 * seconds) | {"board": watched.board(timeline.units)}
     memory = Memory(peak_resident_mb=peak_megabytes(), engine_bytes=session.engine.memory())
     more = _Further(session, figures["unit"].p50, timeline.runs(), args.layers)
     signal = more.find(signal)

@@ -15,6 +15,7 @@ import numpy as np
 
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.files import read_small
+from edge_streamer.runtime.profile.board import Board
 from edge_streamer.runtime.profile.layers import Layer
 from edge_streamer.runtime.profile.plan import MARGIN
 from edge_streamer.runtime.profile.roofline import GraphRow, Help, Roof
@@ -128,6 +129,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     solver_step: Spread | None
     """Of one solver step, the mean of a unit's; None where nothing is solved."""
     memory: Memory
+    board: Board | None = None
+    """What the machine did meanwhile."""
     roof: Roof | None
     """None where the ceilings of what it ran on were not measured."""
     graphs: tuple[GraphRow, ...]

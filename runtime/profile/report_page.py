@@ -12,6 +12,7 @@ from html import escape
 
 from edge_streamer.runtime.files import size_text
 from edge_streamer.runtime.pages.html import document, legend, number, table, wide
+from edge_streamer.runtime.profile.board_page import alarm, section
 from edge_streamer.runtime.profile.layers import Layer
 from edge_streamer.runtime.profile.pictures import bars, over_time, roofline, stages
 from edge_streamer.runtime.profile.report import Profile
@@ -33,13 +34,14 @@ def render(made: Profile) -> str:
              f"{machine.get('cores')} cores, {machine.get('system')}; {made.began}; {made.pace} pace")  # fmt: skip
     row = made.series_ms[UNIT]
     parts = [
-        f"<h1>{escape(headline(made))}</h1>", f'<p class="facts">{escape(facts)}</p>',
+        f"<h1>{escape(headline(made))}</h1>", *alarm(made.board), f'<p class="facts">{escape(facts)}</p>',
         "<ul>", *(f"<li>{escape(one)}</li>" for one in lines(made)), "</ul>",
         "<h2>A unit against its deadline</h2>", stages(_stages(made), made.deadline_ms),
         "<h2>What would help</h2>", _helps(made.helps), "<h2>Limits</h2>", *_limits(made),
         "<h2>Unit by unit</h2>", over_time(row, made.deadline_ms, "a unit"), bars(made.histogram, "a unit"),
         *_figures(made), "<h2>Sections</h2>", *_sections(made),
-        "<h2>Cold start</h2>", _cold(made), "<h2>Memory</h2>", _memory(made), *_layers(made.layers, made.layers_told),
+        "<h2>Cold start</h2>", _cold(made), "<h2>Memory</h2>", _memory(made), *section(made.board),
+        *_layers(made.layers, made.layers_told),
     ]  # fmt: skip
     return document(f"{made.bundle['name']}: profile", parts)
 
