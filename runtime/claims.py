@@ -1,7 +1,8 @@
 """What is half-written belongs to a living process, or it goes at the next start.
 
 Receives folders; hands on :class:`Claim` (a temporary name and a lock that says that its process lives),
-:func:`give_names` (several temporary names become names together or not at all), :func:`sweep` and :func:`scratch`.
+:func:`give_names` (several temporary names become names together or not at all), :func:`alone`, :func:`sweep` and
+:func:`scratch`.
 
 A claim is the file ``.edge-streamer.TOKEN.claim``, its token 16 random digits; what its process writes stands beside it
 under ``.edge-streamer.TOKEN.partial...``. The process holds the claim locked (``flock``) and removes it at its end.
@@ -109,7 +110,7 @@ def give_names(wanted: Mapping[Claim, Path]) -> None:
         if len(claims) > 1:
             for claim in claims:  # the last one's note decides
                 claim.note(json.dumps({"from": claim.partial.name, "to": wanted[claim].name, "set": every}))
-        with _alone(claim.path.parent for claim in claims):
+        with alone(claim.path.parent for claim in claims):
             _give(claims, wanted)
     except BaseException:
         if len(claims) > 1 and _decided(folder, every):  # also Ctrl-C between two renames
@@ -216,7 +217,7 @@ def _remove_all(path: Path) -> None:
 def _finish(folder: Path, every: Sequence[str]) -> None:
     """Do the renames of a set, known from a note in ``folder``, that are missing; the deciding one last."""
     paths = [folder / path for path in every]
-    with _alone(path.parent for path in paths), suppress(OSError):
+    with alone(path.parent for path in paths), suppress(OSError):
         for path in paths:
             handle = _taken(path)
             if handle is None:
@@ -317,7 +318,7 @@ def _lock(handle: int, patience: float = PATIENCE_SECONDS) -> bool:
 
 
 @contextmanager
-def _alone(folders: Iterable[Path]) -> Iterator[None]:
+def alone(folders: Iterable[Path]) -> Iterator[None]:
     """Only one process of those that ask is in the block for any of ``folders``."""
     with ExitStack() as stack:
         for folder in _distinct(folders):  # in one order everywhere, so that no two wait for each other

@@ -39,6 +39,11 @@ def check_outputs(outputs: Mapping[str, Path], inputs: Mapping[str, Path]) -> No
             if _same(path, source):
                 raise InputError(f"{option} and {other} are the same file, {path}; name another output")
             check_outside(option, path, other, source)
+    check_distinct(outputs)
+
+
+def check_distinct(outputs: Mapping[str, Path]) -> None:
+    """No two of ``outputs`` are the same."""
     for (first, path), (second, other_path) in combinations(outputs.items(), 2):
         if _same(path, other_path):
             raise InputError(f"{first} and {second} are the same file, {path}; name two")

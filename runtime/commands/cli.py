@@ -107,6 +107,10 @@ COMMANDS = {
     "doctor": _Entry(
         "machine", "edge_streamer.runtime.commands.doctor", "look this machine over, and say what mends it"
     ),
+    "health": _Entry(
+        "machine", "edge_streamer.runtime.commands.health",
+        "say whether a run with --health is well, as an exit status",
+    ),
     "engines": _Entry(
         "machine", "edge_streamer.runtime.commands.engines",
         "list what can run graphs here, and the commands that install the rest",

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from edge_streamer.runtime.commands.ends import End
-from edge_streamer.runtime.commands.parser import actions_of, nearest
+from edge_streamer.runtime.commands.parser import Each, actions_of, nearest
 from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.health.places import Place
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -84,8 +85,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _values(path: Path, key: str, value: Any, action: argparse.Action) -> Any:
-    """What the option becomes: a list where it takes several words."""
-    if action.nargs not in ("+", "*"):
+    """What the option becomes: a list where it takes several words, or may be given several times."""
+    if action.nargs not in ("+", "*") and not isinstance(action, Each):
         return _value(path, key, value, action)
     return [_value(path, key, one, action) for one in (value if isinstance(value, list) else [value])]
 
@@ -101,4 +102,4 @@ def _value(path: Path, key: str, value: Any, action: argparse.Action) -> Any:
         raise InputError(f"{path}: {key} is {value!r}; wanted one of {', '.join(map(str, action.choices))}")
     if isinstance(found, Path):
         return path.parent / found
-    return found.placed(path.parent) if isinstance(found, End) else found
+    return found.placed(path.parent) if isinstance(found, End | Place) else found

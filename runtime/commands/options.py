@@ -18,7 +18,9 @@ from edge_streamer.runtime.commands.ends import NONE, End
 from edge_streamer.runtime.commands.ends import is_file as is_file
 from edge_streamer.runtime.commands.engine_option import add_engine
 from edge_streamer.runtime.commands.named_bundle import add_bundle, chosen
+from edge_streamer.runtime.commands.parser import Each
 from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.health.places import Place, place_or_none
 from edge_streamer.runtime.loop.echoes import ECHOES
 
 if TYPE_CHECKING:
@@ -92,6 +94,10 @@ def _add_files(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--transcript", type=_file_or_none, metavar="OUT.txt",
                        help="the agent's words, a line of seconds<TAB>text per answer")  # fmt: skip
     group.add_argument("--json", type=_file_or_none, metavar="FILE", help="write the report for machines")
+    group.add_argument("--health", type=place_or_none, action=Each, metavar="FILE|SOCKET",
+                       help="tell once a second how the run stands: as JSON, for Prometheus where FILE ends in .prom, "
+                            "or at a Unix socket (unix:SOCKET, or a name that ends in .sock); more than once if "
+                            "wanted")  # fmt: skip
     group.add_argument("--pace", choices=("real", "fast"),
                        help="of recorded sound: real: as if live, a unit every 160 ms; fast: one after the other "
                             "(default)")  # fmt: skip
@@ -140,8 +146,8 @@ def _recorded_plan(args: argparse.Namespace) -> Plan:
         prefix=args.prefix,
         voice=_file(args.speaker), film=film,
         side_by_side=_side_by_side(args, film if pace == "fast" else None),
-        transcript=args.transcript, json=args.json, knobs=_knobs(args), engine=args.engine, pace=pace,
-        seconds=args.seconds,
+        transcript=args.transcript, json=args.json, health=_health(args), knobs=_knobs(args), engine=args.engine,
+        pace=pace, seconds=args.seconds,
     )  # fmt: skip
 
 
@@ -159,7 +165,7 @@ def _live_plan(args: argparse.Namespace) -> LivePlan:
         display=_device(args.display, IF_THERE),
         voice=_file(args.speaker),
         film=_file(args.display),
-        side_by_side=_side_by_side(args, None), transcript=args.transcript, json=args.json,
+        side_by_side=_side_by_side(args, None), transcript=args.transcript, json=args.json, health=_health(args),
         echo=args.echo or "full", push_to_talk=bool(args.push_to_talk),
         target_seconds=TARGET_SECONDS if args.buffer is None else args.buffer / 1000,
         prefix=args.prefix, record=args.record, log=args.log, knobs=_knobs(args), engine=args.engine,
@@ -180,6 +186,10 @@ def _side_by_side(args: argparse.Namespace, film: Path | None) -> Path | None:
         path: Path | None = args.side_by_side
         return path
     return film.with_name(f"{film.stem}-side-by-side.mp4") if film else None
+
+
+def _health(args: argparse.Namespace) -> tuple[Place, ...]:
+    return tuple(place for place in args.health or () if place is not None)
 
 
 def _knobs(args: argparse.Namespace) -> Knobs:

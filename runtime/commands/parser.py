@@ -79,6 +79,19 @@ class Parser(argparse.ArgumentParser):
         self.exit(INPUT_UNUSABLE, f"edge-streamer: {' '.join(said.split())}; see {self.prog} --help\n")
 
 
+class Each(argparse.Action):
+    """An option that may be given more than once: a list. The first one on the command line takes the place of what a
+    file of options says."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, _Said([*(before if isinstance(before, _Said) else ()), values]))
+
+
+class _Said(list[Any]):
+    """What came from the command line."""
+
+
 def actions_of(parser: argparse.ArgumentParser) -> list[argparse.Action]:
     """All that a parser takes; argparse has no public way to ask, and this is the one place that asks."""
     return parser._actions

@@ -27,14 +27,15 @@ from edge_streamer.runtime.commands.options import plan_of
 from edge_streamer.runtime.commands.prefix import start_from
 from edge_streamer.runtime.commands.recording import Recorded, recording
 from edge_streamer.runtime.commands.signals import Signals
+from edge_streamer.runtime.commands.vital_signs import check_places, ended, heard_by, of_report, opened, published
 from edge_streamer.runtime.commands.warm_up import warm_up
 from edge_streamer.runtime.ending import last_words
 from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.health.vitals import Vitals
 from edge_streamer.runtime.loop.media import Camera, Microphone, Told, filled
 from edge_streamer.runtime.loop.recorded import Ends, run_loop
 from edge_streamer.runtime.loop.report import RunReport, live_line
 from edge_streamer.runtime.loop.request import LivePlan, Plan
-from edge_streamer.runtime.outputs import check_outputs
 from edge_streamer.runtime.pages.terminal import StatusLine, opening, show_end
 from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.timing import MonotonicClock
@@ -59,10 +60,16 @@ def execute(plan: Plan) -> int:
         raise InputError("--mic none has no end; give --seconds too")
     if plan.captions and not plan.side_by_side:
         raise InputError("--captions are drawn on the side-by-side film, which is not made; name --side-by-side")
-    check_outputs(plan.outputs(), plan.inputs())
+    check_places(plan)
+    with published(plan) as vitals:
+        return _execute(plan, vitals)
+
+
+def _execute(plan: Plan, vitals: Vitals) -> int:
     began = time.perf_counter()
     with opening() as tell:
-        session = open_session(plan.bundle, knobs=plan.knobs, engine=plan.engine, tell=tell)
+        session = open_session(plan.bundle, knobs=plan.knobs, engine=plan.engine, tell=heard_by(vitals, tell))
+    opened(vitals, session)
     plan, media = fitted(plan, session), filled(session.media)
     if plan.prefix:
         start_from(session, plan.prefix)
@@ -71,12 +78,12 @@ def execute(plan: Plan) -> int:
     with closing(session), ExitStack() as inputs:
         ends = _open_inputs(plan, media, inputs)
         captions = read_captions(plan.captions) if plan.captions else ()
-        opened = time.perf_counter() - began
+        open_seconds = time.perf_counter() - began
         with Signals() as signals, recording(plan, media, captions) as recorded:
             so_far: list[RunReport] = []
 
             def keep(report: RunReport) -> None:
-                report.open_seconds = opened
+                report.open_seconds = open_seconds
                 if report.units:
                     report.clipped_samples = recorded.clipped
                     recorded.keep(_figures(report, plan, session))
@@ -87,20 +94,26 @@ def execute(plan: Plan) -> int:
                     keep(report)
 
             with last_words(keep_rest, recorded.discard):
-                report = _run(plan, session, ends, recorded, signals, so_far)
+                report = _run(plan, session, ends, recorded, signals, so_far, vitals)
             keep(report)
     show_end(report, recorded.files if report.units else {})
-    if signals.caught:
-        return 128 + signals.caught
-    return 1 if report.stopped or not len(report.unit_times) else 0
+    failed = report.stopped or not len(report.unit_times)
+    return ended(vitals, report.stopped, signals.caught, 128 + signals.caught if signals.caught else int(bool(failed)))
 
 
 def _run(
-    plan: Plan, session: Session, ends: Ends, recorded: Recorded, signals: Signals, so_far: list[RunReport]
+    plan: Plan,
+    session: Session,
+    ends: Ends,
+    recorded: Recorded,
+    signals: Signals,
+    so_far: list[RunReport],
+    vitals: Vitals,
 ) -> RunReport:
     """``so_far`` gets the report when its first unit is done."""
     watchers = list(recorded.watchers.values())
-    ends = Ends(ends.microphone, ends.camera, ends.texts, recorded.voice, recorded.film, watchers)
+    ends = Ends(ends.microphone, ends.camera, ends.texts, recorded.voice, recorded.film, watchers,
+                vitals)  # fmt: skip
     units = units_in(plan.seconds, session.media)
     known = [count for count in (units, ends.microphone.units) if count is not None]
     total = min(known, default=None)
@@ -109,12 +122,15 @@ def _run(
 
         def progress(report: RunReport, response: Response) -> None:
             so_far[:] = [report]
+            of_report(vitals, report)
             line.show(response.text, lambda said: live_line(report, said, total))
 
+        vitals.enter("running")
         report = run_loop(
             session, ends, MonotonicClock(), pace=plan.pace, units=units, stopped=lambda: signals.caught != 0,
             progress=progress, sections=session.sections,
         )  # fmt: skip
+        vitals.enter("ending")
     report.sound, report.pictures = (
         end.figures() if isinstance(end, Told) else {} for end in (ends.microphone, ends.camera)
     )

@@ -25,9 +25,19 @@ from edge_streamer.runtime.commands.fitting import fitted
 from edge_streamer.runtime.commands.prefix import start_from
 from edge_streamer.runtime.commands.recording import Recorded, recording
 from edge_streamer.runtime.commands.signals import Signals, no_hangup
+from edge_streamer.runtime.commands.vital_signs import (
+    check_places,
+    ended,
+    heard_by,
+    of_counters,
+    of_event,
+    opened,
+    published,
+)
 from edge_streamer.runtime.commands.warm_up import warm_up
 from edge_streamer.runtime.ending import LIMIT, give_up, hung_seconds, last_words, underway
 from edge_streamer.runtime.errors import EdgeStreamerError
+from edge_streamer.runtime.health.vitals import Vitals
 from edge_streamer.runtime.loop.counters import Counters
 from edge_streamer.runtime.loop.ends import LiveEnds, Settings
 from edge_streamer.runtime.loop.journal import Journal
@@ -37,8 +47,7 @@ from edge_streamer.runtime.loop.media import filled
 from edge_streamer.runtime.loop.priorities import nothing_to_collect, raise_priority
 from edge_streamer.runtime.loop.recorders import Recorders
 from edge_streamer.runtime.loop.request import LivePlan
-from edge_streamer.runtime.loop.watchdog import HUNG_SECONDS, Watchdog
-from edge_streamer.runtime.outputs import check_outputs
+from edge_streamer.runtime.loop.watchdog import HUNG_SECONDS, Watchdog, Watches
 from edge_streamer.runtime.pages.terminal import StatusLine, opening, show_end, unheard
 from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.timing import MonotonicClock
@@ -46,21 +55,27 @@ from edge_streamer.runtime.timing import MonotonicClock
 
 def execute_live(plan: LivePlan) -> int:
     """Converse as ``plan`` says; returns the exit status. Raises InputError and its kin."""
-    check_outputs(plan.outputs(), plan.inputs())
+    check_places(plan)
+    with published(plan) as vitals:
+        return _execute(plan, vitals)
+
+
+def _execute(plan: LivePlan, vitals: Vitals) -> int:
     with ExitStack() as stack:
         stack.enter_context(no_hangup())  # devices are opened in a moment anyway
         with opening() as tell:
-            session = open_session(plan.bundle, knobs=plan.knobs, engine=plan.engine, tell=tell)
+            session = open_session(plan.bundle, knobs=plan.knobs, engine=plan.engine, tell=heard_by(vitals, tell))
+        opened(vitals, session)
         stack.enter_context(closing(session))
         plan, media = fitted(plan, session), filled(session.media)
         if plan.prefix:
             start_from(session, plan.prefix)
         warm_up(session, plan.knobs)
         log = stack.enter_context(closing(Log(plan.log, MonotonicClock())))
-        opened = stack.enter_context(opened_devices(plan, media))
+        devices = stack.enter_context(opened_devices(plan, media))
         signals = stack.enter_context(Signals(hangup=True))
         recorded = stack.enter_context(recording(plan, media))
-        conversation = _Conversation(plan, session, opened, log, signals, recorded)
+        conversation = _Conversation(plan, session, devices, log, signals, recorded, vitals)
         counters = conversation.run()
         try:
             conversation.keep(counters)
@@ -68,17 +83,24 @@ def execute_live(plan: LivePlan) -> int:
             show_end(counters, {}, unheard(sys.stdout))
             raise
     show_end(counters, recorded.files if counters.units else {}, unheard(sys.stdout))
-    return 1 if counters.stopped or not counters.answered else 0
+    return ended(vitals, counters.stopped, signals.caught, int(bool(counters.stopped or not counters.answered)))
 
 
 class _Conversation:
     """One live run and everything around its loop."""
 
     def __init__(
-        self, plan: LivePlan, session: Session, opened: Any, log: Log, signals: Signals, recorded: Recorded
+        self,
+        plan: LivePlan,
+        session: Session,
+        opened: Any,
+        log: Log,
+        signals: Signals,
+        recorded: Recorded,
+        vitals: Vitals,
     ) -> None:
         self._plan, self._session, self._opened, self._log = plan, session, opened, log
-        self._signals, self._recorded = signals, recorded
+        self._signals, self._recorded, self._vitals = signals, recorded, vitals
         self._knobs = replace(plan.knobs, steps=plan.knobs.steps or session.program.default_steps or 1)
         voices = [VOICES] if is_demo(plan.bundle) else []
         self._line = StatusLine("\n".join([title(session), *voices, *opened.notes]))
@@ -108,13 +130,15 @@ class _Conversation:
                 opened.microphone, opened.speaker, opened.camera, opened.screen, opened.keys,
                 Recorders(self._recorded.voice, self._recorded.film, self._recorded.watchers, self._event,
                           self._recorded.give_up),
-                journal, dog,
+                journal, Watches(dog, self._vitals),
             )  # fmt: skip
             settings = Settings(self._knobs, plan.target_seconds, units_in(plan.seconds, session.media))
+            self._vitals.enter("running")
             counters = run_live(
                 session, ends, MonotonicClock(), settings, stopped=self._stopped, reopen=self._signals.hung_up,
                 event=self._event, progress=self._progress, sections=session.sections,
             )  # fmt: skip
+            self._vitals.enter("ending")
         return counters
 
     def _stopped(self) -> bool:
@@ -126,11 +150,13 @@ class _Conversation:
         counters.log_lost = self._log.lost
         counters.echo_loss_db = self._opened.echo_loss_db()
         self._log.counters(counters)
+        of_counters(self._vitals, counters)
         self._line.show(said, counters.line)
 
     def _event(self, what: str, why: str) -> None:
         """Told in the log, and above the status line: nothing goes wrong silently."""
         self._log.event(what, why=why)
+        of_event(self._vitals, what, why)
         self._line.note(f"{what}: {why}" if why else what)
 
     def _slow_step(self, seconds: float) -> None:

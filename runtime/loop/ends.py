@@ -13,6 +13,7 @@ from edge_streamer.runtime.loop.playout import TARGET_SECONDS
 from edge_streamer.runtime.loop.ports import Keys, LiveCamera, LiveDevice, LiveMicrophone, LiveScreen, LiveSpeaker
 from edge_streamer.runtime.loop.recorders import Recorders
 from edge_streamer.runtime.loop.stand_ins import NoKeys
+from edge_streamer.runtime.loop.watchdog import Watch
 from edge_streamer.runtime.unit import Knobs, Response, Unit
 
 
@@ -30,14 +31,6 @@ class Journal(Protocol):
         """One unit as the session got it; no response where it failed."""
 
     def settled(self) -> None: ...
-
-
-class Watch(Protocol):
-    """Told when a step begins and ends."""
-
-    def begin(self) -> None: ...
-
-    def end(self) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ A unit that raises is concealed with silence and the last picture; the session h
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -28,6 +27,7 @@ from edge_streamer.runtime.loop.ladder import SUSTAINABLE, Ladder, rungs_for
 from edge_streamer.runtime.loop.media import Frames, filled
 from edge_streamer.runtime.loop.playout import LARGEST_TARGET, Playout, is_quiet
 from edge_streamer.runtime.loop.recorded import MOST_FAILURES, Settles, Steps
+from edge_streamer.runtime.loop.watchdog import watched
 from edge_streamer.runtime.timing import Clock, Sections
 from edge_streamer.runtime.unit import Response, Unit
 
@@ -223,7 +223,7 @@ class _LiveLoop:
         self._turn(self._ladder.rung.steps)
         journal, began = self._ends.journal, self._clock.now()
         try:
-            with self._watched():
+            with watched(self._ends.watch):
                 response: Response | None = self._session.step(unit)
             why = ""
         except InputError:  # never the unit's fault
@@ -242,18 +242,6 @@ class _LiveLoop:
         self._failures = 0
         self._count_answer(took, response.engine_seconds)
         return self._concealment.complete(response)
-
-    @contextmanager
-    def _watched(self) -> Iterator[None]:
-        """The watchdog looks at what the engine does within."""
-        watch = self._ends.watch
-        if watch:
-            watch.begin()
-        try:
-            yield
-        finally:
-            if watch:
-                watch.end()
 
     def _turn(self, steps: int) -> None:
         if steps != self._steps and isinstance(self._session, Turns):
@@ -352,7 +340,7 @@ class _LiveLoop:
         if began + SETTLE_ROOM * self._settle_took >= self._expected:
             return
         try:
-            with self._watched():
+            with watched(self._ends.watch):
                 session.settle()
         except Exception as error:  # as in ``answer``
             self.counters.settle_failures += 1

@@ -26,6 +26,7 @@ from edge_streamer.runtime.errors import DeviceLost, StepError
 from edge_streamer.runtime.loop.concealment import Concealment
 from edge_streamer.runtime.loop.media import Camera, Display, Frames, Microphone, Speaker, TypedText, Watcher, filled
 from edge_streamer.runtime.loop.report import RunReport
+from edge_streamer.runtime.loop.watchdog import Watch, watched
 from edge_streamer.runtime.timing import Clock, Sections
 from edge_streamer.runtime.unit import Response, Unit
 
@@ -61,6 +62,7 @@ class Ends:
     speaker: Speaker | None = None
     display: Display | None = None
     watchers: Sequence[Watcher] = ()
+    watch: Watch | None = None
 
 
 def run_loop(
@@ -141,7 +143,8 @@ class _Loop:
             self._held_up = 0.0  # a unit is available when the loop asks for it
         began = self._clock.now()
         try:
-            response = self._session.step(unit)
+            with watched(self._ends.watch):
+                response = self._session.step(unit)
         except (StepError, DeviceLost) as error:
             return self._conceal(error)
         ready = self._clock.now()
@@ -184,6 +187,7 @@ class _Loop:
         if not idle or self._failures or not isinstance(self._session, Settles):
             return
         try:
-            self._session.settle()
+            with watched(self._ends.watch):
+                self._session.settle()
         except (StepError, DeviceLost) as error:
             self.report.settle_failed(str(error))

@@ -51,6 +51,7 @@ class RunReport:
     """From the start to the first unit: bundle, engine and media opened."""
     failures: list[str] = field(default_factory=list)
     """Why units failed, the first few."""
+    newest_failure: str = ""
     settle_failures: int = 0
     """Early commits that failed and were rolled back."""
     stopped: str | None = None
@@ -85,8 +86,9 @@ class RunReport:
         self._remember(why)
 
     def _remember(self, why: str) -> None:
+        self.newest_failure = f"unit {self.units - 1}: {why}"
         if len(self.failures) < 5:
-            self.failures.append(f"unit {self.units - 1}: {why}")
+            self.failures.append(self.newest_failure)
 
     @property
     def seconds(self) -> float:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
+from edge_streamer.runtime.health.places import Place
 from edge_streamer.runtime.loop.echoes import Echo as Echo
 from edge_streamer.runtime.loop.playout import TARGET_SECONDS
 from edge_streamer.runtime.loop.recorded import Pace
@@ -26,6 +27,8 @@ class Outputs:
     side_by_side: Path | None = None
     transcript: Path | None = None
     json: Path | None = None
+    health: tuple[Place, ...] = ()
+    """Where the run tells how it stands."""
 
     def outputs(self) -> dict[str, Path]:
         """Option -> file, of those that are written."""

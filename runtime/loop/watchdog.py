@@ -9,7 +9,9 @@ whatever started it (a service manager) starts it again.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
 
 from edge_streamer.runtime.timing import Clock, MonotonicClock
 
@@ -18,6 +20,41 @@ HUNG_SECONDS = 30.0
 """Longer than anything that ends by itself: the first step of a large model on a cold board takes seconds."""
 
 LOOK_SECONDS = 0.25
+
+
+class Watch(Protocol):
+    """Told when a step begins and ends."""
+
+    def begin(self) -> None: ...
+
+    def end(self) -> None: ...
+
+
+class Watches:
+    """Several as one."""
+
+    def __init__(self, *watches: Watch) -> None:
+        self._watches = watches
+
+    def begin(self) -> None:
+        for watch in self._watches:
+            watch.begin()
+
+    def end(self) -> None:
+        for watch in self._watches:
+            watch.end()
+
+
+@contextmanager
+def watched(watch: Watch | None) -> Iterator[None]:
+    """``watch``, where there is one, looks at what the engine does within."""
+    if watch:
+        watch.begin()
+    try:
+        yield
+    finally:
+        if watch:
+            watch.end()
 
 
 class Watchdog:

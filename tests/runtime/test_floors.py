@@ -18,16 +18,17 @@ SESSION = STATE | {"programs", "session"}
 MAY_IMPORT = {
     ROOT_ROOM: set[str](),
     "pages": WORDS,
+    "health": WORDS,
     "bundle": WORDS,
     "engines": BUNDLE,
     "state": BUNDLE | {"engines"},
     "programs": STATE,
     "session": STATE | {"programs"},
     "compare": SESSION,
-    "loop": BUNDLE | {"session"},
+    "loop": BUNDLE | {"session", "health"},
     "evaluation": SESSION | {"compare", "pages"},
     "profile": SESSION | {"compare", "loop", "pages"},
-    "commands": SESSION | {"compare", "loop", "evaluation", "profile", "pages", "devices", "quantization"},
+    "commands": SESSION | {"compare", "loop", "evaluation", "profile", "pages", "health", "devices", "quantization"},
 }
 """Room of runtime/ -> the rooms that its files may import, besides its own. Only commands know devices."""
 

@@ -1,0 +1,1 @@
+"""How a run stands, for whoever watches a device: written once a second, asked for at a socket, and judged."""
