@@ -12,6 +12,7 @@ import onnxruntime as ort
 import pytest
 
 from edge_streamer.runtime.engines.ort_cuda import OrtCudaEngine
+from edge_streamer.runtime.engines.tensorrt import build
 from edge_streamer.runtime.engines.tensorrt.build import Options
 from edge_streamer.runtime.errors import DeviceLost, EngineError
 from edge_streamer.runtime.profile import ceilings, device_limits
@@ -37,6 +38,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(device_limits, "COPY_BYTES", 1 << 20)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(ceilings, "CLOCKS", tmp_path / "devfreq")
+    monkeypatch.setattr(build, "LOOK_SECONDS", 0.005)
 
 
 def takes(what: str) -> float:
@@ -48,7 +50,7 @@ def takes(what: str) -> float:
 
 def tensorrt(version: str = "tensorrt-10.3.0", capability: tuple[int, int] = (8, 7), **options: Any) -> StandInTensorRT:
     engine = StandInTensorRT(version, StandIn(capability), **options)
-    engine.driver.takes, engine.trt.computes = takes, False
+    engine.driver.takes, engine.trt.computes = takes, lambda graph: False
     return engine
 
 
@@ -108,7 +110,7 @@ def test_the_fastest_of_several_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_card_multiplies_larger_ones() -> None:
     engine = StandInTensorRT(driver=StandIn(integrated=False))
-    engine.driver.takes, engine.trt.computes = takes, False
+    engine.driver.takes, engine.trt.computes = takes, lambda graph: False
     assert measure(engine).rates["fp16"] == pytest.approx(8 * OPERATIONS / TAKEN["fp16"] * 1e3)
 
 
@@ -155,7 +157,7 @@ def test_products_of_which_nothing_is_told_have_no_rate(monkeypatch: pytest.Monk
 def test_nothing_that_could_be_measured_is_an_error() -> None:
     engine = tensorrt()
     engine.trt.fails = True
-    with pytest.raises(EngineError, match="no product could be measured: .*Could not find any implementation"):
+    with pytest.raises(EngineError, match=r"no product could be measured: .*Could not find any implementation"):
         measure(engine)
 
 
@@ -196,9 +198,7 @@ def test_a_gpus_ceilings_are_measured_once(tmp_path: Path, monkeypatch: pytest.M
     assert ceilings.device_remembered(engine) == found
     assert ceilings.device_ceilings(engine) == found
     (key,) = json.loads((tmp_path / "cache/edge-streamer/ceilings.json").read_text())
-    assert key == (
-        "1; Stand-in, compute capability 8.7, driver 12060, TensorRT 10.3.0 Stand-in, 1020 MHz and 1020 MHz"
-    )
+    assert key == ("1; Stand-in, compute capability 8.7, driver 12060, TensorRT 10.3.0 Stand-in, 1020 MHz and 1020 MHz")
     (tmp_path / "cache/edge-streamer/ceilings.json").write_text("{")
     assert ceilings.device_remembered(engine) is None
 

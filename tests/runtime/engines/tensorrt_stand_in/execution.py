@@ -232,7 +232,7 @@ class Context(Strict):
         return at(self._addresses[name], self.get_tensor_shape(name), numpy_type(self._engine._tensors[name][1]))
 
     def _compute(self) -> None:
-        if not self._engine._trt.computes:
+        if not self._engine._trt.computes(path_of(self._engine._blob).stem):
             return
         sides = self._engine._blob["sides"]
         came = self._engine._session.run(list(sides["OUTPUT"]), {name: self._array(name) for name in sides["INPUT"]})

@@ -47,8 +47,8 @@ class TensorRT:
         self.builds = 0
         self.after_run: Callable[[str, Callable[[str], Any]], object] = lambda graph, array: None
         """Called after each pass with its graph, and what gives an output's array."""
-        self.computes = True
-        """Whether passes give answers: a CPU cannot compute all that TensorRT does."""
+        self.computes: Callable[[str], bool] = lambda graph: True
+        """Whether passes of a graph give answers: a CPU cannot compute all that TensorRT does."""
         self.layer_ms: Callable[[str, str], float] = lambda graph, layer: 0.01
         """Graph and layer -> the milliseconds that a profiler is told."""
         self.profiled = 0
