@@ -78,7 +78,7 @@ class DeviceModel:
         known: dict[Numbers, float] = {"fp16": 1.0, **rates}  # the model looks at it, for no attention too
         # A layer of the model is a kernel here, and a cycle of its clock of 1 GHz a nanosecond.
         board = Board("here", self.engine, "host", "", 0, 1.0, self.limits.bandwidth, known, 0, "measured")
-        return run_time(run, board, Shares(1.0, dict.fromkeys(known, 1.0), 1.0, self.limits.kernel * 1e9, 0.0))
+        return run_time(run, board, Shares(1.0, {work.numbers: 1.0}, 1.0, self.limits.kernel * 1e9, 0.0))
 
     def _kernels(self, operators: Counter[str]) -> int:
         if self.fuses:

@@ -70,19 +70,20 @@ def forms_of(inspected: str) -> dict[str, Form]:
         layers = json.loads(inspected)["Layers"]
     except (ValueError, KeyError, TypeError):
         return {}
-    return {str(layer.get("Name", "")): _form(layer) for layer in layers if isinstance(layer, dict)}
+    return {str(layer.get("Name", "")): _form(layer) for layer in _dicts(layers)}
 
 
 def _form(layer: dict[str, Any]) -> Form:
-    inputs, outputs = (_tensors(layer.get(side)) for side in ("Inputs", "Outputs"))
+    inputs, outputs = (_dicts(layer.get(side)) for side in ("Inputs", "Outputs"))
     takes, gives = (tuple(type_of(tensor) or "?" for tensor in tensors) for tensors in (inputs, outputs))
     formats = [_formats(inputs), _formats(outputs)]
     return Form(str(layer.get("LayerType", "")), takes, gives, " to ".join(formats) if any(formats) else "",
                 str(layer.get("TacticName", "")))  # fmt: skip
 
 
-def _tensors(told: Any) -> list[dict[str, Any]]:
-    return [tensor for tensor in told if isinstance(tensor, dict)] if isinstance(told, list) else []
+def _dicts(told: Any) -> list[dict[str, Any]]:
+    """What is one of a list's members; some versions name tensors and layers alone."""
+    return [each for each in told if isinstance(each, dict)] if isinstance(told, list) else []
 
 
 def _formats(tensors: Iterable[dict[str, Any]]) -> str:
