@@ -162,7 +162,7 @@ def _layers(layers: tuple[Layer, ...], told: str) -> list[str]:
         return [f"<h2>Layers</h2><p>{escape(told)}.</p>"] if told else []
     rows = [
         (escape(f"{one.graph}: {one.layer}"), escape(one.operator), number(one.runs), f"{one.unit_ms:.3f}",
-         f"{one.share:.1%}", escape(f"{one.takes} to {one.gives}"))
+         f"{one.share:.1%}", escape(f"{one.takes} to {one.gives}"), escape(" ".join((one.provider, one.kernel))))
         for one in layers[:LAYERS_SHOWN]
     ]  # fmt: skip
     by: dict[str, float] = {}
@@ -171,5 +171,5 @@ def _layers(layers: tuple[Layer, ...], told: str) -> list[str]:
     kinds = ", ".join(f"{name} {share:.0%}" for name, share in sorted(by.items(), key=lambda item: -item[1])[:8])
     return [
         "<h2>Layers</h2>", f"<p>{escape(told)}. By operator: {escape(kinds)}. The {len(rows)} longest of {len(layers)}:"
-        "</p>", wide(table(("layer", "operator", "runs", "ms a unit", "share", "types"), rows)),
+        "</p>", wide(table(("layer", "operator", "runs", "ms a unit", "share", "types", "by"), rows)),
     ]  # fmt: skip
