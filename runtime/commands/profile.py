@@ -32,23 +32,25 @@ from edge_streamer.runtime.commands.signals import Signals
 from edge_streamer.runtime.commands.warm_up import warm_up
 from edge_streamer.runtime.ending import Stopped
 from edge_streamer.runtime.engines.cpu import OrtEngine
-from edge_streamer.runtime.errors import InputError, MediaError
+from edge_streamer.runtime.engines.cuda.engine import CudaEngine
+from edge_streamer.runtime.errors import EdgeStreamerError, InputError, MediaError, one_line
 from edge_streamer.runtime.files import check_new_folder, new_folder, to_json
 from edge_streamer.runtime.loop.media import filled
 from edge_streamer.runtime.loop.recorded import Ends
 from edge_streamer.runtime.machine import machine, peak_megabytes, versions
 from edge_streamer.runtime.outputs import BUNDLE, check_outside
-from edge_streamer.runtime.pages.terminal import StatusLine, opening
+from edge_streamer.runtime.pages.terminal import StatusLine, bars, opening
 from edge_streamer.runtime.profile.budget import broken, read_budget
-from edge_streamer.runtime.profile.ceilings import ceilings, remembered
+from edge_streamer.runtime.profile.ceilings import ceilings, device_ceilings, device_remembered, remembered
 from edge_streamer.runtime.profile.compare import compare
+from edge_streamer.runtime.profile.device_model import device_model
 from edge_streamer.runtime.profile.graphs import operators, with_steps
 from edge_streamer.runtime.profile.layers import layers
 from edge_streamer.runtime.profile.measure import Ran, Started, converses, made_unit, run_units, start
 from edge_streamer.runtime.profile.plan import UNIT_SECONDS
 from edge_streamer.runtime.profile.report import VERSION, Memory, Profile, read_profile, timed
 from edge_streamer.runtime.profile.report_page import render
-from edge_streamer.runtime.profile.roofline import Measured, bound_by, graph_rows, roof_of, what_helps
+from edge_streamer.runtime.profile.roofline import HostModel, Measured, Model, bound_by, graph_rows, what_helps
 from edge_streamer.runtime.profile.timeline import Run, Timeline
 from edge_streamer.runtime.profile.trace import write_trace
 from edge_streamer.runtime.session.session import Session
@@ -126,7 +128,8 @@ def _profile(args: argparse.Namespace, started: Started) -> tuple[Profile, Timel
     more = _Further(session, figures["unit"].p50, timeline.runs(), args.layers)
     signal = more.find(signal)
     made = Profile(
-        version=VERSION, bundle=_bundle(session), engine=session.engine.name, engine_why=session.engine_why,
+        version=VERSION, bundle=_bundle(session), engine=session.engine.name,
+        engine_notes=tuple(session.engine.notes), engine_why=session.engine_why,
         machine=machine(), versions=versions(), began=began, steps=args.steps or session.program.default_steps,
         inputs={} if media is None else dict(zip(("mic", "camera"), _paths(args), strict=True)), pace=args.pace,
         wanted_units=units, failed=ran.failed, stopped=_why_stopped(ran, signals, timeline.units),
@@ -188,37 +191,60 @@ class _Further:
     layers: bool
 
     def find(self, signal: int) -> int:
-        """Fill ``figures``; returns the signal that came, now or before."""
-        self.figures: dict[str, Any] = {"roof": None, "graphs": (), "binds": None, "helps": (), "layers": (),
-                                        "layers_told": ""}  # fmt: skip
+        """Fill ``figures``; returns the signal that came, now or before. What cannot be found out ends nothing: the
+        run was measured."""
+        self.figures: dict[str, Any] = {"roof": None, "roof_told": "", "graphs": (), "binds": None, "helps": (),
+                                        "layers": (), "layers_told": ""}  # fmt: skip
         try:
-            self._limits(signal != 0)
+            try:
+                self._limits(signal != 0)
+            except EdgeStreamerError as error:
+                self.figures["roof_told"] = one_line(error)
             if self.layers and not signal:
-                print("layers: units are run once more, with the engine's own profile on", file=sys.stderr)
-                found, told = layers(self.session.engine, self.session.bundle, lambda s: s.step(made_unit(s)))
-                self.figures |= {"layers": found, "layers_told": told}
+                self._layers()
         except KeyboardInterrupt as stop:
             return stop.number if isinstance(stop, Stopped) else 2
         return signal
 
+    def _layers(self) -> None:
+        print("layers: units are run once more, with the engine's own profile on", file=sys.stderr)
+        try:
+            found, told = layers(self.session, lambda session: session.step(made_unit(session)))
+        except EdgeStreamerError as error:
+            found, told = (), f"{self.session.engine.name} does not tell its layers: {one_line(error)}"
+        self.figures |= {"layers": found, "layers_told": told}
+
     def _limits(self, hurry: bool) -> None:
-        engine, manifest = self.session.engine, self.session.bundle.manifest
-        if type(engine) is not OrtEngine or not self.runs:
+        model = self._model(hurry) if self.runs else None
+        if model is None:
             return
+        measured = Measured(
+            manifest=with_steps(self.session.bundle.manifest, self._steps()), runs=self.runs, unit_ms=self.unit_ms,
+            operators=operators(self.session.bundle),
+        )  # fmt: skip
+        rows = graph_rows(measured, model)
+        self.figures |= {"roof": model.roof, "graphs": rows, "binds": bound_by(rows),
+                         "helps": what_helps(measured, model)}  # fmt: skip
+
+    def _model(self, hurry: bool) -> Model | None:
+        """What the ceilings say of a run; None where they are not known, or not soon enough for who is in a hurry."""
+        engine, manifest = self.session.engine, self.session.bundle.manifest
+        if isinstance(engine, CudaEngine):
+            known = device_remembered(engine)
+            if known is None and not hurry:
+                print("measuring what this GPU can do: up to a minute, once", file=sys.stderr)
+                with bars() as tell:
+                    known = device_ceilings(engine, tell)
+            return device_model(known, engine) if known else None
+        if type(engine) is not OrtEngine:
+            return None
         longest = max(self.runs, key=lambda name: self.runs[name].ms).partition(" at ")[0]
         threads = engine.threads_for(manifest.graph(longest))
         limits = remembered(threads)
-        if limits is None:
-            if hurry:
-                return
+        if limits is None and not hurry:
             print("measuring what this machine can do: some twenty seconds, once", file=sys.stderr)
             limits = ceilings(threads)
-        roof = roof_of(limits, threads)
-        manifest = with_steps(manifest, self._steps())
-        measured = Measured(manifest=manifest, operators=operators(self.session.bundle), runs=self.runs,
-                            unit_ms=self.unit_ms)  # fmt: skip
-        rows = graph_rows(measured, limits, roof)
-        self.figures |= {"roof": roof, "graphs": rows, "binds": bound_by(rows), "helps": what_helps(measured, limits)}
+        return HostModel(limits, threads) if limits else None
 
     def _steps(self) -> int | None:
         return self.session.place.knobs.steps if self.session.program.default_steps is not None else None

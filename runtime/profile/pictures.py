@@ -116,7 +116,8 @@ def curves(rows: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: s
 def roofline(rows: Sequence[GraphRow], roof: Roof) -> str:
     """Operations a second over operations a byte, both as powers of ten: a graph below the roof could be faster."""
     high, rates = HIGH + 60, list(roof.rates.values())
-    places = [(row.operations / row.moved_bytes, row.rate) for row in rows if row.operations and row.moved_bytes]
+    rows = [row for row in rows if row.operations and row.moved_bytes]
+    places = [(row.operations / row.moved_bytes, row.rate) for row in rows]
     low_x = math.floor(math.log10(min([x for x, _ in places] + [0.1])))
     high_x = math.ceil(math.log10(max([x for x, _ in places] + [1.2 * max(rates) / roof.bandwidth])))
     low_y = math.floor(math.log10(min([y for _, y in places] + [min(rates) / 100])))
@@ -140,7 +141,7 @@ def roofline(rows: Sequence[GraphRow], roof: Roof) -> str:
         line = " ".join(f"{x(one):.1f},{y(other):.1f}" for one, other in corners)
         parts.append(f'<polyline points="{line}" fill="none" stroke="{QUIET}" stroke-width="1.5"/>'
                      + _text(WIDE - RIGHT, y(rate) - 5, f"{name}: {rate:.0f} G/s", "end"))  # fmt: skip
-    for n, (row, (at, rate)) in enumerate(zip(rows, places, strict=False)):
+    for n, (row, (at, rate)) in enumerate(zip(rows, places, strict=True)):
         colour, size = COLOURS[n % len(COLOURS)], 4 + 8 * math.sqrt(row.runs * row.run_ms / _longest(rows))
         parts.append(f'<circle cx="{x(at):.1f}" cy="{y(rate):.1f}" r="{size:.1f}" fill="{colour}" opacity="0.85">'
                      f"<title>{escape(row.graph)}: {rate:.1f} G/s, {at:.1f} operations a byte</title></circle>"
@@ -153,7 +154,7 @@ def roofline(rows: Sequence[GraphRow], roof: Roof) -> str:
 
 
 def _longest(rows: Sequence[GraphRow]) -> float:
-    return max(row.runs * row.run_ms for row in rows)
+    return max((row.runs * row.run_ms for row in rows), default=1.0)
 
 
 def _axes(top: float, y: float) -> str:

@@ -97,6 +97,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     bundle: dict[str, str]
     """``name``, ``hash``, ``path``."""
     engine: str
+    engine_notes: tuple[str, ...] = ()
+    """What was found out of it while it ran."""
     engine_why: str
     machine: dict[str, Any]
     versions: dict[str, str]
@@ -133,6 +135,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """What the machine did meanwhile."""
     roof: Roof | None
     """None where the ceilings of what it ran on were not measured."""
+    roof_told: str = ""
+    """Why they were not."""
     graphs: tuple[GraphRow, ...]
     binds: str | None
     helps: tuple[Help, ...]

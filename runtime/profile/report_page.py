@@ -29,8 +29,8 @@ HEAD = ("mean", "p50", "p90", "p95", "p99", "p99.9", "max")
 
 def render(made: Profile) -> str:
     """The page."""
-    machine = made.machine
-    facts = (f"bundle {made.bundle['path']}, {made.bundle['hash'][:16]}; {made.engine}; {machine.get('processor')}, "
+    machine, engine = made.machine, "; ".join((made.engine, *made.engine_notes))
+    facts = (f"bundle {made.bundle['path']}, {made.bundle['hash'][:16]}; {engine}; {machine.get('processor')}, "
              f"{machine.get('cores')} cores, {machine.get('system')}; {made.began}; {made.pace} pace")  # fmt: skip
     row = made.series_ms[UNIT]
     parts = [
@@ -66,14 +66,17 @@ def _helps(helps: Iterable[Help]) -> str:
 
 def _limits(made: Profile) -> list[str]:
     if made.roof is None:
-        return ["<p>The ceilings of what this ran on are not measured: only those of ONNX Runtime on the CPU are.</p>"]
+        told = f": {escape(made.roof_told)}" if made.roof_told else ""
+        return [f"<p>The ceilings of what this ran on are not measured{told}.</p>"]
     roof = made.roof
     rates = ", ".join(f"{rate:.0f} G operations a second in {name}" for name, rate in roof.rates.items())
     threads = f"{roof.threads} thread{'s' * (roof.threads > 1)}"
+    left_out = [f"<p>Not measured: {escape(name)}, because {escape(why)}.</p>" for name, why in roof.left_out.items()]
     return [
-        f"<p>Measured on this machine, on {threads}: {rates}, {roof.bandwidth:.1f} GB a second, {roof.node_us:.2f} "
-        "&micro;s an operator.</p>",
-        roofline(made.graphs, roof), wide(_graphs(made.graphs)),
+        f"<p>Measured on this machine, {f'on {threads}' if roof.threads else f'through {escape(roof.through)}'}: "
+        f"{rates}, {roof.bandwidth:.1f} GB a second, {roof.node_us:.2f} &micro;s "
+        f"{'an operator' if roof.threads else 'a kernel'}.</p>",
+        *left_out, roofline(made.graphs, roof), wide(_graphs(made.graphs)),
         legend([
             ("of its roof", "share of the fastest products of the same numbers that were measured here, of any size."),
             ("of the memory", "as if all bytes of a run came from memory; beyond 100% they came from the caches."),
@@ -87,8 +90,9 @@ def _limits(made: Profile) -> list[str]:
 def _graphs(rows: Iterable[GraphRow]) -> str:
     body = [
         (escape(one.graph), one.numbers, number(one.runs), f"{one.run_ms:.3f}", f"{one.runs * one.run_ms:.2f}",
-         f"{one.predicted_ms:.3f}", number(one.operations / 1e6), size_text(one.moved_bytes), f"{one.rate:.1f}",
-         f"{one.of_compute:.0%}", f"{one.traffic:.1f}", f"{one.of_bandwidth:.0%}", one.binds)
+         "-" if one.predicted_ms is None else f"{one.predicted_ms:.3f}", number(one.operations / 1e6),
+         size_text(one.moved_bytes), f"{one.rate:.1f}", "-" if one.of_compute is None else f"{one.of_compute:.0%}",
+         f"{one.traffic:.1f}", f"{one.of_bandwidth:.0%}", one.binds or "-")
         for one in rows
     ]  # fmt: skip
     return table(("graph", "computed in", "runs", "ms a run", "ms a unit", "predicted, a run", "M operations", "bytes",
@@ -160,7 +164,7 @@ def _layers(layers: tuple[Layer, ...], told: str) -> list[str]:
         return [f"<h2>Layers</h2><p>{escape(told)}.</p>"] if told else []
     rows = [
         (escape(f"{one.graph}: {one.layer}"), escape(one.operator), number(one.runs), f"{one.unit_ms:.3f}",
-         f"{one.share:.1%}", escape(f"{one.takes} to {one.gives}"))
+         f"{one.share:.1%}", escape(f"{one.takes} to {one.gives}"), escape(" ".join((one.provider, one.kernel))))
         for one in layers[:LAYERS_SHOWN]
     ]  # fmt: skip
     by: dict[str, float] = {}
@@ -169,5 +173,5 @@ def _layers(layers: tuple[Layer, ...], told: str) -> list[str]:
     kinds = ", ".join(f"{name} {share:.0%}" for name, share in sorted(by.items(), key=lambda item: -item[1])[:8])
     return [
         "<h2>Layers</h2>", f"<p>{escape(told)}. By operator: {escape(kinds)}. The {len(rows)} longest of {len(layers)}:"
-        "</p>", wide(table(("layer", "operator", "runs", "ms a unit", "share", "types"), rows)),
+        "</p>", wide(table(("layer", "operator", "runs", "ms a unit", "share", "types", "by"), rows)),
     ]  # fmt: skip
