@@ -91,6 +91,10 @@ class Durations:
     def __len__(self) -> int:
         return len(self._seconds)
 
+    def __iter__(self) -> Iterator[float]:
+        """Those that are kept."""
+        return iter(self._seconds)
+
     def add(self, seconds: float) -> None:
         """Remember one duration."""
         if not self._seconds:

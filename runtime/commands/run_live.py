@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import Any
@@ -60,7 +61,7 @@ def execute_live(plan: LivePlan) -> int:
         opened = stack.enter_context(opened_devices(plan, media))
         signals = stack.enter_context(Signals(hangup=True))
         recorded = stack.enter_context(recording(plan, media))
-        conversation = _Conversation(plan, session, opened, log, signals, recorded)
+        conversation = Conversation(plan, session, opened, log, signals, recorded)
         counters = conversation.run()
         try:
             conversation.keep(counters)
@@ -71,14 +72,15 @@ def execute_live(plan: LivePlan) -> int:
     return 1 if counters.stopped or not counters.answered else 0
 
 
-class _Conversation:
-    """One live run and everything around its loop."""
+class Conversation:
+    """One live run and everything around its loop. ``each`` is told the counters after every unit."""
 
     def __init__(
-        self, plan: LivePlan, session: Session, opened: Any, log: Log, signals: Signals, recorded: Recorded
-    ) -> None:
+        self, plan: LivePlan, session: Session, opened: Any, log: Log, signals: Signals, recorded: Recorded,
+        each: Callable[[Counters], None] = lambda counters: None,
+    ) -> None:  # fmt: skip
         self._plan, self._session, self._opened, self._log = plan, session, opened, log
-        self._signals, self._recorded = signals, recorded
+        self._signals, self._recorded, self._each = signals, recorded, each
         self._knobs = replace(plan.knobs, steps=plan.knobs.steps or session.program.default_steps or 1)
         voices = [VOICES] if is_demo(plan.bundle) else []
         self._line = StatusLine("\n".join([title(session), *voices, *opened.notes]))
@@ -127,6 +129,7 @@ class _Conversation:
         counters.echo_loss_db = self._opened.echo_loss_db()
         self._log.counters(counters)
         self._line.show(said, counters.line)
+        self._each(counters)
 
     def _event(self, what: str, why: str) -> None:
         """Told in the log, and above the status line: nothing goes wrong silently."""
