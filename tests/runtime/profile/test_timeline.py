@@ -159,10 +159,13 @@ def valid_trace(path: Path) -> list[dict[str, Any]]:
         assert isinstance(event["name"], str)
         assert isinstance(event["pid"], int)
         assert isinstance(event["tid"], int)
-        assert event["ph"] in ("X", "M", "i")
+        assert event["ph"] in ("X", "M", "i", "C")
         if event["ph"] != "M":
-            assert isinstance(event["cat"], str)
             assert event["ts"] >= 0
+        if event["ph"] in ("X", "i"):
+            assert isinstance(event["cat"], str)
+        if event["ph"] == "C":
+            assert all(isinstance(value, float) for value in event["args"].values())
         if event["ph"] == "i":
             assert event["s"] in ("g", "p", "t")
         if event["ph"] == "X":
