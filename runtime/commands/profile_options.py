@@ -56,10 +56,11 @@ def live_plan(args: argparse.Namespace, bundle: Path, knobs: Knobs) -> LivePlan 
     """The plan of a live conversation; None where none is asked for. InputError where words do not go together."""
     given = {name: option(name) for name in (*LIVE_ONLY, *RECORDED_ONLY) if getattr(args, name) is not None}
     wrong = [given[name] for name in (RECORDED_ONLY if args.live else LIVE_ONLY) if name in given]
+    named = f"{', '.join(wrong)} {'are' if len(wrong) > 1 else 'is'}"
     if wrong and args.live:
-        raise InputError(f"{', '.join(wrong)} is for recorded media, and --live for devices; leave one of them out")
+        raise InputError(f"{named} for recorded media, and --live for devices; leave one or the other out")
     if wrong:
-        raise InputError(f"{', '.join(wrong)} is for a live conversation; add --live (recorded media: --media)")
+        raise InputError(f"{named} for a live conversation; add --live (recorded media: --media)")
     if not args.live:
         return None
     for name in ("speaker", "display"):
