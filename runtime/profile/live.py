@@ -113,16 +113,20 @@ def _device(state: DeviceState) -> Device:
     )  # fmt: skip
 
 
+def heard(live: Live) -> str:
+    """What the speaker missed, in words."""
+    dry = live.misses.count
+    return f"the speaker ran dry {dry} time{'s' * (dry > 1)}" if dry else "the speaker never ran dry"
+
+
 def live_lines(live: Live) -> Iterator[str]:
     """How the conversation went, in sentences."""
-    dry = live.misses.count
-    heard = f"the speaker ran dry {dry} time{'s' * (dry > 1)}" if dry else "the speaker never ran dry"
     if live.mouth_to_ear_ms:
         times, step = live.mouth_to_ear_ms, live.parts_ms["step"]
         yield (f"Mouth to ear: {times.p50:.0f} ms (p50), {times.p95:.0f} (p95), of which the model {step.p50:.0f}; "
-               f"{heard}.")  # fmt: skip
+               f"{heard(live)}.")  # fmt: skip
     else:
-        yield f"Mouth to ear is not measured: microphone or speaker is off; {heard}."
+        yield f"Mouth to ear is not measured: microphone or speaker is off; {heard(live)}."
     if live.picture_age_ms:
         yield f"The camera's newest picture was {live.picture_age_ms.p50:.0f} ms old (p50)."
     trouble = dict(_trouble(live))

@@ -10,7 +10,7 @@ from html import escape
 from typing import Any
 
 from edge_streamer.runtime.pages.html import legend, table, wide
-from edge_streamer.runtime.profile.live import Live
+from edge_streamer.runtime.profile.live import Device, Live
 from edge_streamer.runtime.profile.pictures import stages
 
 PARTS = {
@@ -67,9 +67,12 @@ def _named(values: Iterable[tuple[str, Any]]) -> str:
 
 def _devices(live: Live) -> str:
     rows = [
-        (escape(name), escape(one.error or one.name), "" if one.open else '<span class="short">not open</span>',
-         str(one.lost), str(one.reopened), f"{one.latency_ms:.1f}",
+        (f"{name}: {escape(one.name)}{_state(one)}", str(one.lost), str(one.reopened), f"{one.latency_ms:.1f}",
          escape(_named((word, count) for word, count in one.counts.items() if count) or "none"))
         for name, one in live.devices.items()
     ]  # fmt: skip
-    return table(("", "device", "", "lost", "reopened", "latency, ms", "under- and overruns, losses"), rows)
+    return table(("", "lost", "reopened", "latency, ms", "under- and overruns, losses"), rows)
+
+
+def _state(one: Device) -> str:
+    return "" if one.open else f'<small class="short">not open: {escape(one.error or "lost")}</small>'

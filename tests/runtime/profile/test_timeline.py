@@ -77,6 +77,18 @@ def test_sections_that_nobody_hears_leave_no_trace() -> None:
     assert (sections.path, sections.heard) == ("", False)
 
 
+def test_each_listener_hears_its_own_sections() -> None:
+    """Sections are kept from unit to unit, and not from one listener to the next."""
+    sections, heard = Sections(), dict[str, list[str]]()
+    for name in ("one", "other"):
+        told = heard.setdefault(name, [])
+        with sections.told_to(lambda path, *rest, told=told: told.append(path)):  # type: ignore[misc]
+            for _ in range(2):
+                with sections("unit"), sections("step"):
+                    pass
+    assert heard == dict.fromkeys(("one", "other"), ["unit/step", "unit"] * 2)
+
+
 def test_listening_takes_less_than_a_hundredth_of_a_unit() -> None:
     sections, timeline, took = Sections(), Timeline(), []
     for _ in range(50):
