@@ -34,8 +34,11 @@ def conversation(live: Live, unit_ms: float) -> list[str]:
     ]  # fmt: skip
     said = ["<h2>The conversation</h2>"]
     if live.mouth_to_ear_ms:
-        parts = [("the unit itself", unit_ms), *((name, one.p50) for name, one in live.parts_ms.items())]
-        said += ["<h3>From mouth to ear</h3>", stages(parts, None)]
+        parts = [
+            ("the unit itself", unit_ms),
+            *((name, one.mean) for name, one in live.parts_ms.items()),
+        ]  # means add up
+        said += ["<h3>From mouth to ear, on average</h3>", stages(parts, None)]
     return [
         *said, wide(table(("ms", *HEAD, ""), rows)), _counted(live), "<h3>Devices</h3>", wide(_devices(live)),
         legend([
