@@ -1,6 +1,7 @@
 """``edge-streamer profile [BUNDLE] --out DIR``: will this bundle hold its unit here, what limits it, what would help.
 
-Receives a bundle and what to feed it; hands on a folder with report.html, profile.json and, where wanted, trace.json.
+Receives a bundle, and media or devices to feed it; hands on a folder with report.html, profile.json and, where wanted,
+trace.json.
 Ctrl-C or SIGTERM ends the run after the unit in progress and keeps what was measured; a second one keeps nothing. With
 ``--compare`` nothing is run: two profiles are set side by side.
 
@@ -25,7 +26,7 @@ from edge_streamer.runtime.commands.circumstances import title
 from edge_streamer.runtime.commands.named_bundle import chosen
 from edge_streamer.runtime.commands.profile_board import Watched
 from edge_streamer.runtime.commands.profile_media import Endless
-from edge_streamer.runtime.commands.profile_options import UNITS
+from edge_streamer.runtime.commands.profile_options import UNITS, live_plan
 from edge_streamer.runtime.commands.profile_options import add_arguments as add_arguments
 from edge_streamer.runtime.commands.profile_show import show, show_comparison
 from edge_streamer.runtime.commands.signals import Signals
@@ -37,6 +38,7 @@ from edge_streamer.runtime.errors import EdgeStreamerError, InputError, MediaErr
 from edge_streamer.runtime.files import check_new_folder, new_folder, to_json
 from edge_streamer.runtime.loop.media import filled
 from edge_streamer.runtime.loop.recorded import Ends
+from edge_streamer.runtime.loop.request import LivePlan
 from edge_streamer.runtime.machine import machine, peak_megabytes, versions
 from edge_streamer.runtime.outputs import BUNDLE, check_outside
 from edge_streamer.runtime.pages.terminal import StatusLine, bars, opening
@@ -75,15 +77,17 @@ def main(args: argparse.Namespace) -> int:
         knobs = Knobs(steps=args.steps)
     except ValueError as error:
         raise InputError(f"--{error}") from error
+    plan = live_plan(args, path, knobs)
     with opening() as tell:
         started = start(path, args.engine, knobs, tell, warm_up)
     with closing(started.session) as session:
-        made, timeline, signal = _profile(args, started)
+        made, timeline, signal = _profile(args, started, plan)
         with new_folder(args.out) as folder:
             (folder / "profile.json").write_bytes(to_json(made, 0))
             (folder / "report.html").write_bytes(as_text(render(made)).encode())
             if args.trace:
-                write_trace(folder / "trace.json", timeline, title(session), made.deadline_ms)
+                dry = made.live.misses.units if made.live else ()
+                write_trace(folder / "trace.json", timeline, title(session), made.deadline_ms, dry)
     if args.json:
         print(to_json(made).decode())
     else:
@@ -99,7 +103,7 @@ def main(args: argparse.Namespace) -> int:
 
 def _compare(args: argparse.Namespace) -> int:
     given = [option for option, came in (("BUNDLE", args.bundle), ("--out", args.out), ("--budget", args.budget),
-                                         ("--media", args.media)) if came]  # fmt: skip
+                                         ("--media", args.media), ("--live", args.live)) if came]  # fmt: skip
     if given:
         raise InputError(f"--compare runs nothing; leave {', '.join(given)} out")
     before, after = args.compare
@@ -111,19 +115,26 @@ def _compare(args: argparse.Namespace) -> int:
     return 0
 
 
-def _profile(args: argparse.Namespace, started: Started) -> tuple[Profile, Timeline, int]:
+def _profile(args: argparse.Namespace, started: Started, plan: LivePlan | None) -> tuple[Profile, Timeline, int]:
     """The profile, what it is of, and the signal that ended it early (0: none)."""
     session, timeline = started.session, Timeline()
     began = datetime.now().astimezone().isoformat(timespec="seconds")
     spec = session.bundle.manifest.media
     seconds = spec.unit_seconds if spec else UNIT_SECONDS
     units = args.units or (ceil(60 * args.minutes / seconds) if args.minutes else UNITS)
-    with Signals() as signals, _inputs(args, session) as (ends, media), Watched() as watched:
-        ran = _run(args, session, timeline, units, ends, media, signals)
+    with Signals(hangup=plan is not None) as signals, Watched() as watched:
+        if plan is None:
+            ran, inputs, live = *_recorded(args, session, timeline, units, signals), None
+        else:
+            from edge_streamer.runtime.commands.profile_live import converse
+
+            ran, inputs, live = converse(plan, session, timeline, units, signals)
     signal = signals.caught
     if not timeline.units:
-        raise MediaError("no unit was measured: it was stopped before the first, or --media holds no sound")
+        raise MediaError("no unit was measured: it was stopped before the first, or the media hold no sound")
     figures = timed(timeline, 1e3 * seconds) | {"board": watched.board(timeline.units)}
+    if live and live.misses.count:
+        figures["verdict"] = "misses"
     memory = Memory(peak_resident_mb=peak_megabytes(), engine_bytes=session.engine.memory())
     more = _Further(session, figures["unit"].p50, timeline.runs(), args.layers)
     signal = more.find(signal)
@@ -131,8 +142,8 @@ def _profile(args: argparse.Namespace, started: Started) -> tuple[Profile, Timel
         version=VERSION, bundle=_bundle(session), engine=session.engine.name,
         engine_notes=tuple(session.engine.notes), engine_why=session.engine_why,
         machine=machine(), versions=versions(), began=began, steps=args.steps or session.program.default_steps,
-        inputs={} if media is None else dict(zip(("mic", "camera"), _paths(args), strict=True)), pace=args.pace,
-        wanted_units=units, failed=ran.failed, stopped=_why_stopped(ran, signals, timeline.units),
+        inputs=inputs, pace="live" if plan else args.pace or "fast", wanted_units=units, failed=ran.failed,
+        stopped=_why_stopped(ran, signals, timeline.units), live=live,
         wall_seconds=round(ran.wall_seconds, 3), cold=started.cold, memory=memory, **figures, **more.figures,
     )  # fmt: skip
     return made, timeline, signal
@@ -166,6 +177,14 @@ def _inputs(args: argparse.Namespace, session: Session) -> Iterator[tuple[Ends |
         yield Ends(media, media.camera), media
 
 
+def _recorded(args: argparse.Namespace, session: Session, timeline: Timeline, units: int,
+              signals: Signals) -> tuple[Ran, dict[str, str]]:  # fmt: skip
+    """A run on recorded media or on numbers, and what it was fed with."""
+    with _inputs(args, session) as (ends, media):
+        ran = _run(args, session, timeline, units, ends, media, signals)
+    return ran, {} if media is None else dict(zip(("mic", "camera"), _paths(args), strict=True))
+
+
 def _run(args: argparse.Namespace, session: Session, timeline: Timeline, units: int, ends: Ends | None,
          media: Endless | None, signals: Signals) -> Ran:  # fmt: skip
     with StatusLine(title(session)) as line:
@@ -177,8 +196,8 @@ def _run(args: argparse.Namespace, session: Session, timeline: Timeline, units: 
             bar = "#" * filled_to + "." * (BAR - filled_to)
             line.show("", lambda said: f"[{bar}] unit {done} of {units}  {1e3 * seconds:.1f} ms")
 
-        return run_units(session, ends, timeline, pace=args.pace, units=units, stopped=lambda: signals.caught != 0,
-                         progress=progress)  # fmt: skip
+        return run_units(session, ends, timeline, pace=args.pace or "fast", units=units,
+                         stopped=lambda: signals.caught != 0, progress=progress)  # fmt: skip
 
 
 @dataclass

@@ -67,9 +67,9 @@ def bars(found: Histogram, title: str) -> str:
     return _figure(parts, f"{title}: how many units took how long")
 
 
-def stages(parts: Sequence[tuple[str, float]], deadline: float) -> str:
+def stages(parts: Sequence[tuple[str, float]], deadline: float | None) -> str:
     """(name, milliseconds) one after the other, on a line as long as the unit or as they take."""
-    most = max(deadline, sum(ms for _, ms in parts)) * 1.02
+    most = max(deadline or 0.0, sum(ms for _, ms in parts)) * 1.02
     at, made, names = 0.0, [], []
     for n, (name, ms) in enumerate(parts):
         width, colour = WIDE * ms / most, COLOURS[n % len(COLOURS)]
@@ -77,8 +77,12 @@ def stages(parts: Sequence[tuple[str, float]], deadline: float) -> str:
                     f"<title>{escape(name)}: {ms:.2f} ms</title></rect>")  # fmt: skip
         names.append(f'<span style="color:{colour}">&#9632; {escape(name)} {ms:.2f} ms</span>')
         at += width
-    x = WIDE * deadline / most
-    made += [_deadline(x, x, TOP - 6, TOP + BAR + 6, deadline), _text(0, TOP + BAR + 18, "0")]
+    made.append(_text(0, TOP + BAR + 18, "0"))
+    if deadline is not None:
+        x = WIDE * deadline / most
+        made.append(_deadline(x, x, TOP - 6, TOP + BAR + 6, deadline))
+    else:
+        made.append(_text(min(at, WIDE - 4), TOP + BAR + 18, f"{sum(ms for _, ms in parts):.0f} ms", "end"))
     return _figure(made, " ".join(names), TOP + BAR + 24, told=True)
 
 

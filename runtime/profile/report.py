@@ -17,6 +17,7 @@ from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.files import read_small
 from edge_streamer.runtime.profile.board import Board
 from edge_streamer.runtime.profile.layers import Layer
+from edge_streamer.runtime.profile.live import Live
 from edge_streamer.runtime.profile.plan import MARGIN
 from edge_streamer.runtime.profile.roofline import GraphRow, Help, Roof
 from edge_streamer.runtime.profile.statistics import (
@@ -145,6 +146,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """Why there are none, or how they were measured."""
     series_ms: dict[str, list[float]]
     """Path -> every unit's time."""
+    live: Live | None = None
+    """Of a conversation with devices."""
 
 
 def timed(timeline: Timeline, deadline_ms: float) -> dict[str, Any]:

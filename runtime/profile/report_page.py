@@ -14,6 +14,7 @@ from edge_streamer.runtime.files import size_text
 from edge_streamer.runtime.pages.html import document, legend, number, table, wide
 from edge_streamer.runtime.profile.board_page import alarm, section
 from edge_streamer.runtime.profile.layers import Layer
+from edge_streamer.runtime.profile.live_page import HEAD, conversation
 from edge_streamer.runtime.profile.pictures import bars, over_time, roofline, stages
 from edge_streamer.runtime.profile.report import Profile
 from edge_streamer.runtime.profile.report_words import headline, lines
@@ -24,7 +25,6 @@ from edge_streamer.runtime.profile.timeline import UNIT, outer
 LAYERS_SHOWN = 40
 SHOWN_SHARE = 0.0005
 """Stages that take less of a unit are not in the picture."""
-HEAD = ("mean", "p50", "p90", "p95", "p99", "p99.9", "max")
 
 
 def render(made: Profile) -> str:
@@ -37,6 +37,7 @@ def render(made: Profile) -> str:
         f"<h1>{escape(headline(made))}</h1>", *alarm(made.board), f'<p class="facts">{escape(facts)}</p>',
         "<ul>", *(f"<li>{escape(one)}</li>" for one in lines(made)), "</ul>",
         "<h2>A unit against its deadline</h2>", stages(_stages(made), made.deadline_ms),
+        *(conversation(made.live, made.deadline_ms) if made.live else ()),
         "<h2>What would help</h2>", _helps(made.helps), "<h2>Limits</h2>", *_limits(made),
         "<h2>Unit by unit</h2>", over_time(row, made.deadline_ms, "a unit"), bars(made.histogram, "a unit"),
         *_figures(made), "<h2>Sections</h2>", *_sections(made),

@@ -217,7 +217,10 @@ def test_another_version_mode_or_arithmetic_is_measured_anew(tmp_path: Path) -> 
 
 def test_a_cpus_ceilings_lie_beside(monkeypatch: pytest.MonkeyPatch) -> None:
     kinds: Any = [(kind, cached, rows) for kind in ("float32", "int8") for cached in (True, False) for rows in ROWS]
-    host = Limits(large=1.0, bandwidth=1.0, products=dict.fromkeys(kinds, 1.0), convolve=1.0, node=1.0)
+    host = Limits(
+        large=1.0, bandwidth=1.0, products=dict.fromkeys(kinds, 1.0), convolve=1.0, node=1.0,
+        attention={(cached, rows): 1.0 for cached in (True, False) for rows in ROWS},
+    )  # fmt: skip
     monkeypatch.setattr(ceilings, "measure", lambda threads: host)
     device = ceilings.device_ceilings(tensorrt())
     ceilings.ceilings(1)
