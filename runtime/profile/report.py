@@ -129,6 +129,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     cold: Cold
     sections: dict[str, Section]
     """Path -> section, outer ones before inner ones."""
+    runs_apart: int = 0
+    """Units, beside those that count, in which graphs were timed call by call, because the engine launches a unit as
+    one; their sections then say more than the play that they lie in."""
     solver_step: Spread | None
     """Of one solver step, the mean of a unit's; None where nothing is solved."""
     memory: Memory
@@ -170,6 +173,19 @@ def timed(timeline: Timeline, deadline_ms: float) -> dict[str, Any]:
         "solver_step": _solver_step(rows),
         "series_ms": {path: [rounded(ms) for ms in row] for path, row in rows.items() if _kept(path, timeline)},
     }
+
+
+def with_runs_apart(figures: dict[str, Any], apart: Timeline, deadline_ms: float) -> dict[str, Any]:
+    """The keys of :func:`timed` with what another timeline says of runs."""
+    if not apart.units:
+        return figures
+    more = timed(apart, deadline_ms)
+    runs: dict[str, Section] = {}
+    for path, section in figures["sections"].items():
+        runs[path] = section
+        if section.kind == "transfer":
+            runs |= {inner: one for inner, one in more["sections"].items() if inner.startswith(f"{path}/")}
+    return figures | {"sections": runs, "solver_step": more["solver_step"], "runs_apart": apart.units}
 
 
 def _section(path: str, row: Row, unit: Row, timeline: Timeline, counts: Mapping[str, float]) -> Section:

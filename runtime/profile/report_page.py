@@ -49,11 +49,10 @@ def render(made: Profile) -> str:
 
 def _stages(made: Profile) -> list[tuple[str, float]]:
     """What a unit is spent on: graphs by themselves, all else by stage."""
-    play = f"{UNIT}/step/play"
-    inside = {path: one for path, one in made.sections.items() if outer(path) in (UNIT, f"{UNIT}/step", play)}
+    opened = [UNIT, f"{UNIT}/step", *([] if made.runs_apart else [f"{UNIT}/step/play"])]
     found = Counter[str]()  # the rests of a unit, a step and a play are one
-    for path, one in inside.items():
-        if path not in (f"{UNIT}/step", play):
+    for path, one in made.sections.items():
+        if outer(path) in opened and path not in opened:
             found[path.rpartition("/")[2]] += one.ms.mean  # type: ignore[assignment]  # a Counter of floats
     return [(name, ms) for name, ms in found.items() if ms >= SHOWN_SHARE * made.unit.mean]
 

@@ -10,11 +10,14 @@ import pytest
 
 from edge_streamer.runtime.bundle.shipped import bundle_path
 from edge_streamer.runtime.commands import cli
+from edge_streamer.runtime.commands import profile as command
 from edge_streamer.runtime.engines.choose import Choice
 from edge_streamer.runtime.engines.ort_cuda import OrtCudaEngine
 from edge_streamer.runtime.engines.tensorrt import build
 from edge_streamer.runtime.profile import ceilings, device_limits, measure
 from edge_streamer.runtime.profile.report import Profile, read_profile
+from edge_streamer.runtime.profile.report_words import lines
+from edge_streamer.runtime.profile.timeline import outer
 from tests.runtime.engines.cuda_stand_in.driver import StandIn
 from tests.runtime.engines.cuda_stand_in.engine import StandInEngine
 from tests.runtime.engines.ort_stand_in import OrtStandIn
@@ -103,6 +106,19 @@ def test_tensorrts_graphs_stand_under_the_planted_roof(on_tensorrt: Profile) -> 
         assert row.binds is not None
     assert made.binds is not None
     assert not any("another engine" in one.what for one in made.helps)
+
+
+def test_tensorrts_units_are_measured_as_they_run(on_tensorrt: Profile, on_cuda: Profile) -> None:
+    """Captured, as in a run; the graphs' times are from other units."""
+    made = on_tensorrt
+    assert (made.units, made.runs_apart, on_cuda.runs_apart) == (3, command.APART, 0)
+    play = made.sections["unit/step/play"]
+    graphs = [one for path, one in made.sections.items() if outer(path) == "unit/step/play" and one.kind == "graph"]
+    assert sum(one.ms.p50 for one in graphs) == pytest.approx(RUN * sum(one.runs for one in graphs))
+    assert play.ms.p50 < made.unit.p50
+    assert "unit/step/play" in made.series_ms
+    assert not [path for path in made.series_ms if "core" in path]  # no unit that counts was played call by call
+    assert "from 50 units more" in " ".join(lines(made))
 
 
 def test_tensorrts_layers_are_told_by_its_profiler(on_tensorrt: Profile) -> None:
