@@ -33,6 +33,7 @@ from edge_streamer.runtime.outputs import BUNDLE, check_outside
 from edge_streamer.runtime.pages.terminal import bars, next_command
 from edge_streamer.runtime.streams import as_text
 from edge_streamer.runtime.timing import Tell
+from edge_streamer.runtime.trust.opening import open_bundle
 from edge_streamer.runtime.unit import Unit
 
 
@@ -46,7 +47,7 @@ def main(args: argparse.Namespace) -> int:
     check_new_folder(args.out)
     sweep(Path(tempfile.gettempdir()))
     page, data = (args.out.with_name(f"{args.out.name}.{ending}") for ending in ("html", "json"))
-    source = Bundle.open(args.bundle)
+    source = open_bundle(args.bundle)
     _check_source(source)
     beside = {str(path.with_suffix("")): read(path, named(source), args.target) for path in args.beside}
     media = source.manifest.media

@@ -3,7 +3,8 @@
     EdgeStreamerError
     ├── InputError            what the user gave is wrong: one clear line, exit status 2
     │   ├── BundleError       a bundle that is damaged, unknown or contradicts itself
-    │   └── MediaError        a sound, picture, text or snapshot file that cannot be used
+    │   ├── MediaError        a sound, picture, text or snapshot file that cannot be used
+    │   └── TrustError        not signed by a key of this device, or not for this device
     ├── EngineError           the engine library refused to open, bind or run a graph
     │   └── DeviceLost        the device answers no more: its sessions are over
     └── StepError             a unit failed (NaN, infinity, engine fault); its state was rolled back
@@ -34,6 +35,11 @@ class BundleError(InputError):
 
 class MediaError(InputError):
     """A media, text or snapshot file is missing, empty, truncated or of another kind."""
+
+
+class TrustError(InputError):
+    """The device has keys, and what it was given is not signed by one of them, altered, older than what it has seen, or
+    made for another device."""
 
 
 class EngineError(EdgeStreamerError):

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 EXTRAS: dict[str, dict[str, str]] = {
     "live": {"pyaudio": "PyAudio", "pywebrtc_audio": "pywebrtc-audio", "pygame": "pygame-ce"},
     "camera": {"picamera2": "picamera2"},
+    "trust": {"cryptography": "cryptography"},
     "quantize": {"onnx": "onnx", "onnx_ir": "onnx-ir", "ml_dtypes": "ml-dtypes"},
     "export": {
         "torch": "torch", "onnx": "onnx", "onnx_ir": "onnx-ir", "onnxscript": "onnxscript",

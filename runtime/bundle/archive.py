@@ -6,29 +6,32 @@ cache that it was unpacked to, named by the archive's SHA-256 so that it is unpa
 The archive is a tar, gzipped where its name ends in ``.gz`` or ``.tgz``: ``manifest.json`` first, then the listed files
 in the order of the list, all owners, times and modes fixed, so that one bundle always gives one archive, bit for bit.
 Because the manifest comes first, unpacking knows every name and size before it writes anything: whatever differs is
-refused, and no archive can fill a disk with more than it announced.
+refused, and no archive can fill a disk with more than it announced. Who asks may also be told the manifest's SHA-256
+before it is parsed, and refuse it (``admit``). Other folders with a manifest of files (:class:`Contents`) are packed
+and unpacked the same way.
 """
 
 from __future__ import annotations
 
 import fcntl
 import gzip
+import hashlib
 import os
 import re
 import shutil
 import tarfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Protocol, cast
+from typing import IO, NamedTuple, Protocol, cast
 
 from edge_streamer.runtime.bundle.checksums import BUNDLES, Checksums, cache_folder
 from edge_streamer.runtime.bundle.consistency import check_consistency
 from edge_streamer.runtime.bundle.listed import MANIFEST, MANIFEST_BYTES, check_paths
-from edge_streamer.runtime.bundle.manifest import Manifest, parse
+from edge_streamer.runtime.bundle.manifest import FileSpec, Manifest, parse
 from edge_streamer.runtime.bundle.tar import DamagedError, Member, members
-from edge_streamer.runtime.claims import Claim, sweep
+from edge_streamer.runtime.claims import Claim, scratch, sweep
 from edge_streamer.runtime.errors import BundleError, InputError
 from edge_streamer.runtime.files import FULL, inside, new_folder, open_regular, replacing, size_text
 from edge_streamer.runtime.outputs import BUNDLE, check_outside
@@ -39,6 +42,19 @@ MOST_UNPACKED = 4
 
 _held: dict[Path, int] = {}
 """The handles, locked for sharing, of the unpacked bundles that this process uses."""
+
+
+Admit = Callable[[str], None]
+"""Is given the SHA-256 of a manifest before it is parsed; raises where it is not wanted."""
+
+
+class Contents(NamedTuple):
+    """What an archive is of: a folder whose manifest lists its files."""
+
+    manifest: str
+    """The manifest's name."""
+    listed: Callable[[Path, bytes], Sequence[FileSpec]]
+    """The files, from the folder and the manifest's text. Raises BundleError."""
 
 
 class Packable(Protocol):
@@ -53,22 +69,27 @@ class Packable(Protocol):
 
 def pack(bundle: Packable, out: Path) -> None:
     """Write ``bundle`` to the archive ``out``, whole or not at all. Raises InputError for another kind of name."""
+    write_archive(out, bundle.path, MANIFEST, bundle.manifest.files)
+
+
+def write_archive(out: Path, folder: Path, manifest: str, files: Iterable[FileSpec]) -> None:
+    """Write a folder that has these files to the archive ``out``, as ``pack`` does."""
     if out.suffix not in (".tar", *GZIPPED):
         raise InputError(f"cannot write {out}: an archive's name ends in .tar, .tar.gz or .tgz")
-    check_outside("--out", out, BUNDLE, bundle.path)
+    check_outside("--out", out, BUNDLE, folder)
     with (
         replacing(out) as partial,
         partial.open("wb") as file,
         _maybe_gzipped(file, out) as stream,
         tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive,
     ):
-        for name in (MANIFEST, *(listed.path for listed in bundle.manifest.files)):
-            path = inside(bundle.path, name)
+        for name in (manifest, *(listed.path for listed in files)):
+            path = inside(folder, name)
             with path.open("rb") as content:
                 archive.addfile(_plain(name, path.stat().st_size), content)
 
 
-def unpacked(archive: Path, check: Callable[[Path], object]) -> Path:
+def unpacked(archive: Path, check: Callable[[Path], object], admit: Admit | None = None) -> Path:
     """The folder in the cache that ``archive`` is unpacked to, now or earlier.
 
     What is not a whole, sound bundle by ``check``, which raises BundleError, never gets there. It stays at least as
@@ -83,7 +104,7 @@ def unpacked(archive: Path, check: Callable[[Path], object]) -> Path:
     checksums.save()
     sweep(folder.parent)
     while not hold(folder):
-        _unpack_to(archive, folder, check)
+        _unpack_to(archive, folder, check, admit)
     retire(folder.parent, keep=folder)  # also where it was there: what others used meanwhile may be in use no more
     return folder
 
@@ -136,7 +157,7 @@ def _cache(archive: Path) -> Path:
         raise InputError(f"cannot unpack {archive}: {error}") from None
 
 
-def _unpack_to(archive: Path, folder: Path, check: Callable[[Path], object]) -> None:
+def _unpack_to(archive: Path, folder: Path, check: Callable[[Path], object], admit: Admit | None) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -145,7 +166,7 @@ def _unpack_to(archive: Path, folder: Path, check: Callable[[Path], object]) -> 
         ) from None
     try:
         with new_folder(folder) as partial:
-            _unpack(archive, partial)
+            unpack(archive, partial, BUNDLE_CONTENTS, admit)
             try:
                 check(partial)
             except BundleError as error:
@@ -157,43 +178,100 @@ def _unpack_to(archive: Path, folder: Path, check: Callable[[Path], object]) -> 
             raise
 
 
-def _unpack(archive: Path, folder: Path) -> None:
+def unpack(archive: Path, folder: Path, contents: Contents, admit: Admit | None = None) -> None:
+    """Write what ``archive`` holds into ``folder``, which is there and empty. The sums of the files are not compared
+    yet. Raises BundleError, InputError where there is no room, and what ``admit`` raises: before anything is written.
+    """
     with _telling_damage(archive), open_regular(archive) as file:
         rest = members(file)
-        manifest = _unpack_manifest(archive, next(rest, None), folder)
-        sizes = {file.path: file.size for file in manifest.files}
-        _check_room(archive, folder, sum(sizes.values()))
-        for member in rest:
-            wanted = sizes.pop(member.name, None)
-            if wanted is None or not member.regular or member.size != wanted:
-                raise BundleError(
-                    f"{archive}: {member.name[:300]!r} is listed twice, not listed in its {MANIFEST}, of another size, "
-                    "or no regular file; make the archive with edge-streamer pack"
-                )
+        text = _manifest(archive, next(rest, None), contents, admit)
+        files = _listed(archive, folder, text, contents)
+        _check_room(archive, folder, sum(file.size for file in files))
+        (folder / contents.manifest).write_bytes(text)
+        for member in _expected(archive, rest, files, contents):
             _write_member(member, inside(folder, member.name))
+
+
+def check_archive(archive: Path, contents: Contents, admit: Admit | None = None) -> bytes:
+    """Read all of ``archive`` and compare every file with its SHA-256; nothing of it is written. Returns the manifest's
+    text. Raises BundleError."""
+    with _telling_damage(archive), open_regular(archive) as file, scratch() as nowhere:
+        rest = members(file)
+        text = _manifest(archive, next(rest, None), contents, admit)
+        files = _listed(archive, nowhere, text, contents)
+        sums = {listed.path: listed.sha256 for listed in files}
+        for member in _expected(archive, rest, files, contents):
+            found = hashlib.sha256()
+            for piece in member.pieces():
+                found.update(piece)
+            if found.hexdigest() != sums[member.name]:
+                raise BundleError(f"{archive}: {member.name} is damaged: its SHA-256 is {found.hexdigest()[:16]}..., "
+                                  f"{contents.manifest} says {sums[member.name][:16]}...; copy it again")  # fmt: skip
+    return text
+
+
+def first_member(archive: Path, known: Sequence[str]) -> tuple[str, bytes]:
+    """Name and text of the manifest that ``archive`` begins with. BundleError where it is none of ``known``."""
+    with _telling_damage(archive), open_regular(archive) as file:
+        first = next(members(file), None)
+        name = first.name if first and first.name in known else known[0]
+        return name, _manifest(archive, first, Contents(name, _no_files), None)
+
+
+def _no_files(folder: Path, text: bytes) -> Sequence[FileSpec]:
+    return ()
+
+
+def _expected(archive: Path, rest: Iterator[Member], files: Sequence[FileSpec], contents: Contents) -> Iterator[Member]:
+    """The members after the manifest, each of which it lists; all that it lists are there."""
+    sizes = {file.path: file.size for file in files}
+    for member in rest:
+        wanted = sizes.pop(member.name, None)
+        if wanted is None or not member.regular or member.size != wanted:
+            raise BundleError(
+                f"{archive}: {member.name[:300]!r} is listed twice, not listed in its {contents.manifest}, of another "
+                "size, or no regular file; make the archive with edge-streamer pack"
+            )
+        yield member
     if sizes:
-        raise BundleError(f"{archive} lacks {next(iter(sizes))}, which its {MANIFEST} lists; copy or pack it again")
-
-
-def _unpack_manifest(archive: Path, first: Member | None, folder: Path) -> Manifest:
-    if first is None or first.name != MANIFEST:
         raise BundleError(
-            f"{archive} does not begin with a {MANIFEST}, but with {first.name[:300] if first else 'nothing'!r}; "
-            "make the archive with edge-streamer pack"
+            f"{archive} lacks {next(iter(sizes))}, which its {contents.manifest} lists; copy or pack it again"
+        )
+
+
+def _manifest(archive: Path, first: Member | None, contents: Contents, admit: Admit | None) -> bytes:
+    """The manifest's text, in memory, admitted."""
+    if first is None or first.name != contents.manifest:
+        raise BundleError(
+            f"{archive} does not begin with a {contents.manifest}, but with "
+            f"{first.name[:300] if first else 'nothing'!r}; make the archive with edge-streamer pack"
         )
     if not first.regular or first.size > MANIFEST_BYTES:
         raise BundleError(
-            f"{archive} does not begin with a {MANIFEST} that is a regular file of at most "
+            f"{archive} does not begin with a {contents.manifest} that is a regular file of at most "
             f"{size_text(MANIFEST_BYTES)}; make the archive with edge-streamer pack"
         )
-    _write_member(first, folder / MANIFEST)
+    text = b"".join(first.pieces())
+    if admit is not None:
+        admit(hashlib.sha256(text).hexdigest())
+    return text
+
+
+def _listed(archive: Path, folder: Path, text: bytes, contents: Contents) -> Sequence[FileSpec]:
     try:
-        manifest = parse((folder / MANIFEST).read_bytes())
-        check_paths(folder, manifest.files)
-        check_consistency(manifest)
+        return contents.listed(folder, text)
     except BundleError as error:
         raise BundleError(f"{archive}: {error}") from None
-    return manifest
+
+
+def _files_of_bundle(folder: Path, text: bytes) -> Sequence[FileSpec]:
+    manifest = parse(text)
+    check_paths(folder, manifest.files)
+    check_consistency(manifest)
+    return manifest.files
+
+
+BUNDLE_CONTENTS = Contents(MANIFEST, _files_of_bundle)
 
 
 def _check_room(archive: Path, folder: Path, wanted: int) -> None:

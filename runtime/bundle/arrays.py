@@ -11,12 +11,13 @@ source, inflates whatever an entry holds, and raises whatever the libraries belo
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import re
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -105,15 +106,18 @@ class ArrayFile(Mapping[str, Array], Generic[Record]):
 
     Every method raises MediaError, with the reason, where the file is damaged or something else. ``what`` names what
     the file should be in that error. The file stays open as long as this lives: what replaces it later is not read.
+    ``admit`` is given the SHA-256 of that very file before anything of it is looked at; what it raises comes out.
     """
 
-    def __init__(self, path: Path, kind: type[Record], what: str) -> None:
+    def __init__(self, path: Path, kind: type[Record], what: str, admit: Callable[[str], None] | None = None) -> None:
         self.path, self._what = path, what
         try:
             self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe is no file: do not wait
         except (OSError, ValueError) as error:
             raise self._refused(getattr(error, "strerror", None) or str(error)) from None
         finalize(self, os.close, self._file)
+        if admit is not None:
+            admit(self._sum())
         self._entries = self._found()
         self.forms: dict[str, Form] = {}
         self._heads: dict[str, tuple[int, bool]] = {}
@@ -136,6 +140,16 @@ class ArrayFile(Mapping[str, Array], Generic[Record]):
 
     def _refused(self, why: str) -> MediaError:
         return MediaError(f"{self.path}: not {self._what} that edge-streamer wrote, or damaged ({why})")
+
+    def _sum(self) -> str:
+        whole, at = hashlib.sha256(), 0
+        try:
+            while piece := os.pread(self._file, 1 << 20, at):
+                whole.update(piece)
+                at += len(piece)
+        except OSError as error:
+            raise self._refused(error.strerror or str(error)) from None
+        return whole.hexdigest()
 
     def _record(self, kind: type[Record]) -> Record:
         form = self.forms.get(RECORD)

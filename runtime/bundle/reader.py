@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from edge_streamer.runtime.bundle.archive import unpacked
+from edge_streamer.runtime.bundle.archive import Admit, unpacked
 from edge_streamer.runtime.bundle.checksums import Checksums
 from edge_streamer.runtime.bundle.consistency import check_consistency
 from edge_streamer.runtime.bundle.embedding import EmbeddingRows, check_embeddings
@@ -51,24 +51,30 @@ class Bundle:
         return f"Bundle({self.manifest.name!r}, {count} files, {size_text(self.size)}, {precisions}, {self.path})"
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], verify: bool = True) -> Bundle:
+    def open(cls, path: str | os.PathLike[str], verify: bool = True, admit: Admit | None = None) -> Bundle:
         """Open the bundle at ``path``, a folder or an archive made by ``edge-streamer pack``.
 
-        ``verify=False`` leaves out only the checksums. Raises BundleError that names the file or key at fault.
+        ``verify=False`` leaves out only the checksums. ``admit`` is given the SHA-256 of the manifest before it is
+        parsed, and of an archive before anything is unpacked; what it raises comes out. To run a bundle, open it with
+        ``trust.opening.open_bundle``, which does this on a device that has keys. Raises BundleError that names the file
+        or key at fault.
         """
         if not os.path.isfile(path):  # unlike Path's, it takes every name
-            return cls._open_folder(Path(path), verify)
-        folder = unpacked(Path(path), cls._open_folder)
+            return cls._open_folder(Path(path), verify, admit)
+        folder = unpacked(Path(path), cls._open_folder, admit)
         try:
-            return cls._open_folder(folder, verify)
+            return cls._open_folder(folder, verify, admit)
         except BundleError as error:
             raise BundleError(f"{error} ({path} was unpacked there: remove {folder} to unpack it anew)") from None
 
     @classmethod
-    def _open_folder(cls, folder: Path, verify: bool = True) -> Bundle:
+    def _open_folder(cls, folder: Path, verify: bool = True, admit: Admit | None = None) -> Bundle:
         if not os.path.isdir(folder):
             raise BundleError(f"there is no bundle at {folder}; wanted a folder with a {MANIFEST} or a .tar of one")
         text = read_manifest(folder)
+        digest = hashlib.sha256(text).hexdigest()
+        if admit is not None:
+            admit(digest)
         try:
             manifest = parse(text)
             check_paths(folder, manifest.files)
@@ -80,7 +86,7 @@ class Bundle:
             check_sums(folder, manifest.files)
         check_embeddings(manifest)
         _check_external(folder, manifest)
-        return cls(folder, manifest, hashlib.sha256(text).hexdigest())
+        return cls(folder, manifest, digest)
 
     def file(self, relative: str) -> Path:
         """The path of a listed file. Raises BundleError where ``relative`` is not listed."""

@@ -68,16 +68,16 @@ def main(args: argparse.Namespace) -> int:
             raise InputError("--list shows what there is and takes no BUNDLE and no --prune")
         return _list(Cache(), args.json)
     from edge_streamer.runtime.bundle.graph_file import check_graph_files
-    from edge_streamer.runtime.bundle.reader import Bundle
     from edge_streamer.runtime.engines.fit import for_cpus
     from edge_streamer.runtime.engines.memory_plan import check_plan
     from edge_streamer.runtime.engines.probe import tensorrt_lacks
     from edge_streamer.runtime.engines.tensorrt.build import MEGABYTE, Options
     from edge_streamer.runtime.engines.tensorrt.engine import make
+    from edge_streamer.runtime.trust.opening import open_bundle
 
     if args.workspace <= 0:
         raise InputError(f"--workspace is {args.workspace}; wanted megabytes, 1 or more")
-    bundle = Bundle.open(chosen(args))
+    bundle = open_bundle(chosen(args))
     check_graph_files(bundle)
     options = Options(workspace=args.workspace * MEGABYTE)
     if unfit := for_cpus(bundle.manifest):

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from edge_streamer.runtime.commands.engine_option import add_engine
-from edge_streamer.runtime.commands.named_bundle import add_bundle, chosen
+from edge_streamer.runtime.commands.named_bundle import add_bundle, add_downgrade, chosen
 
 if TYPE_CHECKING:
     from edge_streamer.runtime.compare.check import Row, Verdict
@@ -23,15 +23,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_bundle(parser)
     add_engine(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    add_downgrade(parser)
 
 
 def main(args: argparse.Namespace) -> int:
-    from edge_streamer.runtime.bundle.reader import Bundle
     from edge_streamer.runtime.compare.check import check
     from edge_streamer.runtime.pages.terminal import opening
+    from edge_streamer.runtime.trust.opening import open_bundle
 
     with opening() as tell:
-        verdict = check(Bundle.open(chosen(args)), args.engine, tell=tell)
+        verdict = check(open_bundle(chosen(args), allow_downgrade=args.allow_downgrade), args.engine, tell=tell)
     if args.json:
         print(json.dumps({**asdict(verdict), "passed": verdict.passed}, indent=2))
     else:

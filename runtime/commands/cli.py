@@ -104,6 +104,18 @@ COMMANDS = {
         "play conversations to a bundle and score how it behaves",
         options="edge_streamer.runtime.commands.evaluate_options",
     ),
+    "sign": _Entry(
+        "trust", "edge_streamer.runtime.commands.sign", "sign a bundle, a snapshot, a release or a public key",
+        extra="trust",
+    ),
+    "verify": _Entry(
+        "trust", "edge_streamer.runtime.commands.verify",
+        "say whether a thing is whole and signed by a key of this device", extra="trust",
+    ),
+    "keys": _Entry(
+        "trust", "edge_streamer.runtime.commands.keys",
+        "make keys that sign, and say which ones this device trusts", extra="trust",
+    ),
     "doctor": _Entry(
         "machine", "edge_streamer.runtime.commands.doctor", "look this machine over, and say what mends it"
     ),

@@ -25,6 +25,13 @@ def add_bundle(parser: argparse.ArgumentParser) -> None:
                         help="a bundle's folder or archive (default: the demo bundle)")  # fmt: skip
 
 
+def add_downgrade(parser: argparse._ActionsContainer) -> None:
+    """The option ``--allow-downgrade`` of commands that run what is signed."""
+    parser.add_argument("--allow-downgrade", action="store_true",
+                        help="on a device with keys: take an older version than it has used, which counts from now on"
+                        )  # fmt: skip
+
+
 def chosen(args: argparse.Namespace) -> Path:
     """The bundle that was named, else the demo's."""
     named: Path | None = args.bundle

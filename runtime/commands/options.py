@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from edge_streamer.runtime.commands.ends import NONE, End
 from edge_streamer.runtime.commands.ends import is_file as is_file
 from edge_streamer.runtime.commands.engine_option import add_engine
-from edge_streamer.runtime.commands.named_bundle import add_bundle, chosen
+from edge_streamer.runtime.commands.named_bundle import add_bundle, add_downgrade, chosen
 from edge_streamer.runtime.commands.parser import Each
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.health.places import Place, place_or_none
@@ -116,6 +116,7 @@ def _add_knobs(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--prefix", type=_file_or_none, metavar="FILE",
                        help="start from a snapshot by 'prefix' (.npz), or a picture of the agent")  # fmt: skip
     add_engine(group)
+    add_downgrade(group)
     group.add_argument("--steps", type=int, metavar="N", help="solver steps per unit (default: the bundle's)")
     group.add_argument("--seed", type=int, default=0, metavar="S", help="of sampling and solver noise (default: 0)")
     group.add_argument("--temperature", type=float, default=0.0, metavar="X", help="of sampling (default: 0, greedy)")

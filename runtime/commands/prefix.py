@@ -19,13 +19,13 @@ import numpy as np
 from edge_streamer.devices.files.audio_file import AudioFile
 from edge_streamer.devices.files.video_file import VideoFile
 from edge_streamer.runtime.bundle.manifest import MediaSpec
-from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.outputs import check_outputs
 from edge_streamer.runtime.pages.terminal import opening
 from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.session.snapshot import load_snapshot
 from edge_streamer.runtime.streams import as_text
+from edge_streamer.runtime.trust.opening import open_bundle
 from edge_streamer.runtime.unit import Unit
 
 
@@ -39,7 +39,7 @@ def main(args: argparse.Namespace) -> int:
     if args.out.suffix.lower() != ".npz":
         raise InputError(f"--out {args.out}: wanted a name that ends in .npz")
     with opening() as tell:
-        session = open_session(Bundle.open(args.bundle), engine=args.engine, tell=tell)
+        session = open_session(args.bundle, engine=args.engine, tell=tell)
     places = left = session.prefix_room().places
     if args.image:
         left = session.prefill(next(picture_units(args.image, session.media)))
@@ -103,3 +103,10 @@ def start_from(session: Session, prefix: Path) -> None:
     else:
         with closing(picture_units(prefix, session.media)) as units:
             session.prefill(next(units))
+
+
+def go_back(bundle: Path, prefix: Path | None) -> None:
+    """On a device with keys: older versions of these than it has used count from now on. TrustError."""
+    open_bundle(bundle, allow_downgrade=True)
+    if prefix and prefix.suffix.lower() == ".npz":
+        load_snapshot(prefix, allow_downgrade=True)

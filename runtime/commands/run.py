@@ -24,7 +24,7 @@ from edge_streamer.runtime.bundle.manifest import MediaSpec
 from edge_streamer.runtime.commands.circumstances import circumstances, title, units_in
 from edge_streamer.runtime.commands.fitting import fitted
 from edge_streamer.runtime.commands.options import plan_of
-from edge_streamer.runtime.commands.prefix import start_from
+from edge_streamer.runtime.commands.prefix import go_back, start_from
 from edge_streamer.runtime.commands.recording import Recorded, recording
 from edge_streamer.runtime.commands.signals import Signals
 from edge_streamer.runtime.commands.vital_signs import check_places, ended, heard_by, of_report, opened, published
@@ -47,6 +47,8 @@ KEEPS_NOTHING = "nothing is kept: name --speaker, --display, --transcript or --j
 def main(args: argparse.Namespace) -> int:
     """Run; returns the exit status."""
     plan = plan_of(args)
+    if args.allow_downgrade:
+        go_back(plan.bundle, plan.prefix)
     if isinstance(plan, LivePlan):
         from edge_streamer.runtime.commands.run_live import execute_live
 

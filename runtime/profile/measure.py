@@ -13,7 +13,6 @@ from time import perf_counter
 
 import numpy as np
 
-from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.engines.choose import choose
 from edge_streamer.runtime.errors import DeviceLost, InputError, StepError
 from edge_streamer.runtime.loop.recorded import MOST_FAILURES, Ends, Pace, run_loop
@@ -22,6 +21,7 @@ from edge_streamer.runtime.profile.report import Cold
 from edge_streamer.runtime.profile.timeline import Timeline
 from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.timing import MonotonicClock, Tell
+from edge_streamer.runtime.trust.opening import open_bundle
 from edge_streamer.runtime.unit import Knobs, Unit
 
 WARM_UNITS = 2
@@ -62,7 +62,7 @@ class _Watch:
 def start(path: Path, engine: str, knobs: Knobs, tell: Tell, warm: Callable[[Session, Knobs], None]) -> Started:
     """Open ``path`` and warm it; ``warm`` is for bundles that converse. Raises what ``open_session`` raises."""
     marks = [perf_counter()]
-    bundle = Bundle.open(path)
+    bundle = open_bundle(path)
     marks.append(perf_counter())
     choice = choose(engine, manifest=bundle.manifest)
     marks.append(perf_counter())

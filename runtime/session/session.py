@@ -33,6 +33,7 @@ from edge_streamer.runtime.programs.registry import PROGRAMS
 from edge_streamer.runtime.session.snapshot import Snapshot, put_back, take
 from edge_streamer.runtime.state.store import StateStore
 from edge_streamer.runtime.timing import Sections, Tell, untold
+from edge_streamer.runtime.trust.opening import open_bundle
 from edge_streamer.runtime.unit import LAST_UNIT, Knobs, Response, Unit
 
 
@@ -279,10 +280,11 @@ def open_session(
     ``auto`` (also None), the best that is here and takes the bundle; ``engine_why`` says which, and why. ``graphs``:
     those that are opened from another file, by name, which must stay while the session is open; their further outputs
     are shown to recorders. ``tell`` hears how far the opening is, graph by graph. ``verify`` checks every file's
-    SHA-256. Raises BundleError for a bundle that cannot be used, InputError for knobs that it cannot follow and for an
-    engine that is not here.
+    SHA-256. On a device with keys a path is opened only where one of them signed it (TrustError); a bundle that is open
+    already is not asked again. Raises BundleError for a bundle that cannot be used, InputError for knobs that it cannot
+    follow and for an engine that is not here.
     """
-    opened = bundle if isinstance(bundle, Bundle) else Bundle.open(Path(bundle), verify=verify)
+    opened = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle), verify=verify)
     check_graph_files(opened)
     engine = AUTO if engine is None else engine
     if not isinstance(engine, str):

@@ -22,6 +22,7 @@ from edge_streamer.runtime.errors import MediaError
 from edge_streamer.runtime.files import size_text
 from edge_streamer.runtime.programs.base import Program
 from edge_streamer.runtime.state.store import Ring, StateStore
+from edge_streamer.runtime.trust.gate import admission
 from edge_streamer.runtime.unit import LAST_UNIT
 
 
@@ -57,16 +58,20 @@ class Snapshot:
         save_arrays(path, self.stamp, self.arrays)
 
 
-def load_snapshot(path: Path) -> Snapshot:
-    """A snapshot from a file. MediaError where it is missing, damaged or something else.
+def load_snapshot(path: Path, allow_downgrade: bool = False) -> Snapshot:
+    """A snapshot from a file. MediaError where it is missing, damaged or something else; on a device with keys
+    TrustError where it is not signed by one of them, before anything of it is read.
 
     Its arrays stay in the file until a session has compared what they are with what it wants.
     """
     if not os.path.isfile(path):  # Path.is_file raises for names that no file can have
         raise MediaError(f"{path}: no such snapshot file; write one with 'edge-streamer prefix'")
-    file = ArrayFile(path, Stamp, "a snapshot")
+    gate = admission("snapshot", path, allow_downgrade)
+    file = ArrayFile(path, Stamp, "a snapshot", gate)
     if file.record.format != 1:
         raise MediaError(f"{path}: snapshot format {file.record.format}; this edge-streamer reads format 1")
+    if gate:
+        gate.finish(path)
     return Snapshot(file.record, file)
 
 

@@ -13,17 +13,18 @@ ROOT_ROOM = "words"
 WORDS = {ROOT_ROOM}
 BUNDLE = WORDS | {"bundle"}
 STATE = BUNDLE | {"engines", "state"}
-SESSION = STATE | {"programs", "session"}
+SESSION = STATE | {"programs", "session", "trust"}
 
 MAY_IMPORT = {
     ROOT_ROOM: set[str](),
     "pages": WORDS,
     "health": WORDS,
     "bundle": WORDS,
+    "trust": BUNDLE,
     "engines": BUNDLE,
     "state": BUNDLE | {"engines"},
     "programs": STATE,
-    "session": STATE | {"programs"},
+    "session": STATE | {"programs", "trust"},
     "compare": SESSION,
     "loop": BUNDLE | {"session", "health"},
     "evaluation": SESSION | {"compare", "pages"},

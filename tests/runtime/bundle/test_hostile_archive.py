@@ -12,6 +12,7 @@ import tarfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -215,13 +216,13 @@ def test_who_comes_second_takes_the_folder_of_the_first(
     rewrite(counter, lambda m: m["provenance"].update(preset="second"))
     path = tmp_path / "a.tar"
     pack(Bundle.open(counter), path)
-    unpack = packing._unpack
+    unpack = packing.unpack
 
-    def another_is_faster(archive: Path, folder: Path) -> None:
-        monkeypatch.setattr(packing, "_unpack", unpack)
+    def another_is_faster(archive: Path, *rest: Any) -> None:
+        monkeypatch.setattr(packing, "unpack", unpack)
         Bundle.open(archive)
-        unpack(archive, folder)
+        unpack(archive, *rest)
 
-    monkeypatch.setattr(packing, "_unpack", another_is_faster)
+    monkeypatch.setattr(packing, "unpack", another_is_faster)
     assert Bundle.open(path).path == cache_folder() / "bundles" / digest(path)
     assert not list((cache_folder() / "bundles").glob("*.partial"))
