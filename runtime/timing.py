@@ -91,6 +91,10 @@ class Durations:
     def __len__(self) -> int:
         return len(self._seconds)
 
+    def __iter__(self) -> Iterator[float]:
+        """Those that are kept."""
+        return iter(self._seconds)
+
     def add(self, seconds: float) -> None:
         """Remember one duration."""
         if not self._seconds:
@@ -144,16 +148,24 @@ class Sections:
     unit host
     """
 
-    __slots__ = ("_heard", "path")
+    __slots__ = ("_heard", "_made", "path")
 
     def __init__(self) -> None:
         self._heard: Heard | None = None
+        self._made: dict[str, _Section] = {}
+        """Path -> its section: the same ones come in every unit, and no path is open twice at once."""
         self.path = ""
         """Of the sections that are open, ended by a slash."""
 
     def __call__(self, name: str, kind: Kind = "host") -> AbstractContextManager[None]:
         """A section of this name within those that are open."""
-        return _UNHEARD if self._heard is None else _Section(self, f"{self.path}{name}", kind, self._heard)
+        if self._heard is None:
+            return _UNHEARD
+        path = self.path + name
+        made = self._made.get(path)
+        if made is None:
+            made = self._made[path] = _Section(self, path, kind, self._heard)
+        return made
 
     @property
     def heard(self) -> bool:
@@ -168,7 +180,7 @@ class Sections:
     @contextmanager
     def told_to(self, listener: Heard) -> Iterator[None]:
         """While the block runs, ``listener`` is told."""
-        self._heard = listener
+        self._heard, self._made = listener, {}
         try:
             yield
         finally:
@@ -178,14 +190,14 @@ class Sections:
 class _Section:
     """One that is heard."""
 
-    __slots__ = ("_begin", "_heard", "_kind", "_outer", "_path", "_sections")
+    __slots__ = ("_begin", "_heard", "_inner", "_kind", "_outer", "_path", "_sections")
 
     def __init__(self, sections: Sections, path: str, kind: Kind, heard: Heard) -> None:
         self._sections, self._path, self._kind, self._heard = sections, path, kind, heard
-        self._outer = sections.path
+        self._outer, self._inner = sections.path, f"{path}/"
 
     def __enter__(self) -> None:
-        self._sections.path = f"{self._path}/"
+        self._sections.path = self._inner
         self._begin = perf_counter()
 
     def __exit__(self, *unused: object) -> None:

@@ -28,7 +28,7 @@ class FakeSession(fake.FakeSession):
             hash="f" * 64,
             path=Path("fake"),
         )
-        self.engine = SimpleNamespace(name="fake 1.0", captures=False)
+        self.engine = SimpleNamespace(name="fake 1.0", notes=[], captures=False)
         self.engine_why, self.engine_asked = "fake: as asked", ""
         self.program = SimpleNamespace(default_steps=4, takes=dict)
 

@@ -158,7 +158,7 @@ def read(
         gpu_files=tuple((name, system.usable(name)) for name in GPU_FILES if system.there(name)),
         card=any(system.line(name) == NVIDIA_PCI for name in system.names("/sys/bus/pci/devices/*/vendor")),
         gpus=gpus, wheels=wheels, cuda_provider=packages.cuda_provider(wheels), power=power.read(system),
-        memory=_memory(system), disk_free=_disk(system),
+        memory=memory(system), disk_free=_disk(system),
         cameras=tuple(_cameras(system)), argus=system.there("/tmp/argus_socket"),
         cards=_cards(system),
         sound_devices=tuple((name, system.usable(name)) for name in system.names("/dev/snd/pcm*")),
@@ -202,7 +202,8 @@ def _gpus(system: System) -> tuple[Gpu, ...]:
     return tuple(found)
 
 
-def _memory(system: System) -> Memory:
+def memory(system: System) -> Memory:
+    """What the kernel tells of its memory now."""
     kilobytes = dict(re.findall(r"^(\w{1,40}):\s+(\d{1,15}) kB$", system.text("/proc/meminfo"), re.MULTILINE))
     names = ("MemTotal", "MemAvailable", "SwapTotal", "SwapFree")
     total, free, swap, swap_free = (1024 * int(kilobytes[name]) if name in kilobytes else None for name in names)

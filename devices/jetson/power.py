@@ -69,9 +69,16 @@ def modes(text: str) -> dict[int, str]:
     return found
 
 
+def set_mode(system: System) -> int | None:
+    """The number of the mode that is set, as nvpmodel wrote it down; None where it did not or it cannot be read."""
+    found = re.search(r"pmode:\s*(\d{1,6})", system.text(STATUS))
+    return int(found[1]) if found else None
+
+
 def _current(system: System) -> int | None:
-    if found := re.search(r"pmode:\s*(\d{1,6})", system.text(STATUS)):
-        return int(found[1])
+    written = set_mode(system)
+    if written is not None:
+        return written
     if not system.there(CONFIGURATION):
         return None
     said = system.ask(("nvpmodel", "-q")).split()

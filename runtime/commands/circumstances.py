@@ -18,7 +18,7 @@ from edge_streamer.runtime.session.session import Session
 
 def title(session: Session) -> str:
     """What runs where; and a warning that spares a newcomer the search for a fault that is none."""
-    name = f"{session.bundle.manifest.name} on {session.engine.name}"
+    name = f"{session.bundle.manifest.name} on {'; '.join((session.engine.name, *session.engine.notes))}"
     untrained = session.bundle.manifest.provenance.weights.startswith("random")
     return f"{name}\nits weights are random numbers: expect noise" if untrained else name
 
@@ -30,6 +30,7 @@ def circumstances(plan: Plan | LivePlan, session: Session) -> dict[str, object]:
     return {
         "bundle": {"name": bundle.manifest.name, "hash": bundle.hash, "path": str(bundle.path)},
         "engine": session.engine.name,
+        "engine_notes": list(session.engine.notes),
         "engine_why": session.engine_why,
         "knobs": {**asdict(plan.knobs), "steps": steps},
         "inputs": {option: str(path) for option, path in plan.inputs().items()},

@@ -134,6 +134,11 @@ COMMANDS = {
         "machine", "edge_streamer.runtime.commands.engines",
         "list what can run graphs here, and the commands that install the rest",
     ),
+    "flash": _Entry(
+        "boards", "edge_streamer.runtime.commands.flash",
+        "bring up a blank Jetson by NVIDIA's own tools: look, prepare, flash",
+        options="edge_streamer.runtime.commands.flash_options",
+    ),
     "export": _Entry(
         "make", "edge_streamer.export.command", "turn a streaming torch model into a bundle of chunk graphs",
         extra="export",

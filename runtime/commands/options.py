@@ -12,7 +12,7 @@ import argparse
 import re
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edge_streamer.runtime.commands.ends import NONE, End
 from edge_streamer.runtime.commands.ends import is_file as is_file
@@ -53,25 +53,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """All options of ``run``."""
     add_bundle(parser)
     parser.add_argument("--config", type=Path, metavar="FILE.toml", help="take options from a file; these here win")
-    _add_ends(parser.add_argument_group("ends", ENDS))
+    add_ends(parser.add_argument_group("ends", ENDS))
     _add_live(parser.add_argument_group("live", "where one end is a device"))
     _add_files(parser.add_argument_group("files"))
     _add_knobs(parser.add_argument_group("the model"))
 
 
-def _add_ends(group: argparse._ArgumentGroup) -> None:
+def add_ends(group: argparse._ArgumentGroup, records: bool = True) -> None:
+    """The four ends of a conversation. ``records``: that what comes out may go to files."""
+    voice, film = ("|OUT.wav", "|OUT.mp4") if records else ("", "")
     group.add_argument("--mic", type=End, metavar="NAME|FILE|none", help="a microphone, or any sound or film file")
     group.add_argument("--channel", type=_channel, metavar="N",
                        help="the channel of --mic FILE that is heard, from 1 (default: the mean of all)")  # fmt: skip
     group.add_argument("--camera", type=End, metavar="NAME|FILE|none",
                        help="a camera: its name, /dev/video0, csi:0 (Jetson), picamera2, gst:PIPELINE, pattern; or any "
                             "film or picture file")  # fmt: skip
-    group.add_argument("--speaker", type=End, metavar="NAME|OUT.wav|none", help="a speaker, or the agent's voice")
-    group.add_argument("--display", type=End, metavar="fullscreen|window|OUT.mp4|none",
-                       help="a screen, or the agent's film, with its voice")  # fmt: skip
+    group.add_argument("--speaker", type=End, metavar=f"NAME{voice}|none",
+                       help="a speaker" + ", or the agent's voice" * records)  # fmt: skip
+    group.add_argument("--display", type=End, metavar=f"fullscreen|window{film}|none",
+                       help="a screen" + ", or the agent's film, with its voice" * records)  # fmt: skip
 
 
-def _add_live(group: argparse._ArgumentGroup) -> None:
+def add_conversation(group: argparse._ArgumentGroup) -> None:
+    """How a live conversation is held."""
     group.add_argument("--aec", choices=ECHOES, dest="echo",
                        help="against the agent hearing itself: full (default) takes its voice out of the microphone, "
                             "half closes the microphone while it speaks, system trusts the sound server's")  # fmt: skip
@@ -80,6 +84,10 @@ def _add_live(group: argparse._ArgumentGroup) -> None:
                        help="sound kept waiting before the speaker (default: 60; grows where it runs dry)")  # fmt: skip
     group.add_argument("--push-to-talk", action="store_true", default=None,
                        help="the microphone is muted but while space is held in the window or after /talk")  # fmt: skip
+
+
+def _add_live(group: argparse._ArgumentGroup) -> None:
+    add_conversation(group)
     group.add_argument("--record", type=Path, metavar="DIR", help="keep what 'edge-streamer replay' needs")
     group.add_argument("--log", type=Path, metavar="FILE", help="counters and events as JSON lines, appended")
 
@@ -128,12 +136,20 @@ def plan_of(args: argparse.Namespace) -> Plan | LivePlan:
     refused = RECORDED_ONLY if live else LIVE_ONLY
     for name in refused:
         if getattr(args, name, None) is not None:
-            option = f"--{'aec' if name == 'echo' else name.replace('_', '-')}"
             kind = "a live run" if live else "a run on recorded media"
-            raise InputError(f"{option} does nothing in {kind}; leave it away")
-    if args.channel is not None and _file(mic) is None:
-        raise InputError("--channel picks one channel of a sound file; name the file with --mic")
+            raise InputError(f"{option(name)} does nothing in {kind}; leave it away")
+    _check_channel(args)
     return _live_plan(args) if live else _recorded_plan(args)
+
+
+def option(name: str) -> str:
+    """As it is written, by where its word is kept."""
+    return f"--{'aec' if name == 'echo' else name.replace('_', '-')}"
+
+
+def _check_channel(args: argparse.Namespace) -> None:
+    if args.channel is not None and _file(args.mic) is None:
+        raise InputError("--channel picks one channel of a sound file; name the file with --mic")
 
 
 def _recorded_plan(args: argparse.Namespace) -> Plan:
@@ -153,25 +169,35 @@ def _recorded_plan(args: argparse.Namespace) -> Plan:
 
 
 def _live_plan(args: argparse.Namespace) -> LivePlan:
-    from edge_streamer.runtime.loop.playout import TARGET_SECONDS
-    from edge_streamer.runtime.loop.request import DEFAULT, IF_THERE, LivePlan
+    from edge_streamer.runtime.loop.request import LivePlan
 
-    clip = _file(args.camera)
     return LivePlan(
         bundle=chosen(args),
-        mic=_file(args.mic) or _device(args.mic, DEFAULT),
-        channel=args.channel,
-        speaker=_device(args.speaker, DEFAULT),
-        camera=f"film:{clip}" if clip else _device(args.camera, IF_THERE),
-        display=_device(args.display, IF_THERE),
+        **live_ends(args),
         voice=_file(args.speaker),
         film=_file(args.display),
         side_by_side=_side_by_side(args, None), transcript=args.transcript, json=args.json, health=_health(args),
-        echo=args.echo or "full", push_to_talk=bool(args.push_to_talk),
-        target_seconds=TARGET_SECONDS if args.buffer is None else args.buffer / 1000,
         prefix=args.prefix, record=args.record, log=args.log, knobs=_knobs(args), engine=args.engine,
         seconds=args.seconds,
     )  # fmt: skip
+
+
+def live_ends(args: argparse.Namespace) -> dict[str, Any]:
+    """Of a :class:`LivePlan`, what the words of ``add_ends`` and ``add_conversation`` say. InputError where they do not
+    go together."""
+    from edge_streamer.runtime.loop.playout import TARGET_SECONDS
+    from edge_streamer.runtime.loop.request import DEFAULT, IF_THERE
+
+    _check_channel(args)
+    clip = _file(args.camera)
+    return {
+        "mic": _file(args.mic) or _device(args.mic, DEFAULT), "channel": args.channel,
+        "speaker": _device(args.speaker, DEFAULT),
+        "camera": f"film:{clip}" if clip else _device(args.camera, IF_THERE),
+        "display": _device(args.display, IF_THERE),
+        "echo": args.echo or "full", "push_to_talk": bool(args.push_to_talk),
+        "target_seconds": TARGET_SECONDS if args.buffer is None else args.buffer / 1000,
+    }  # fmt: skip
 
 
 def _file(end: End | None) -> Path | None:

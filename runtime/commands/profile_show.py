@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from edge_streamer.runtime.commands.plan import plain_table
+from edge_streamer.runtime.profile.board import warning
+from edge_streamer.runtime.profile.board_words import board_line
 from edge_streamer.runtime.profile.compare import Comparison
 from edge_streamer.runtime.profile.report import Profile
 from edge_streamer.runtime.profile.report_words import compared, headline, lines
@@ -22,6 +24,8 @@ def show(made: Profile) -> None:
     """Print a profile."""
     console = _console()
     console.print(headline(made), style="bold", markup=False, soft_wrap=True)
+    if words := warning(made.board):
+        console.print(words, style="bold", markup=False, soft_wrap=True)
     for line in lines(made):
         console.print(line, markup=False, soft_wrap=True)
     shown = plain_table("Milliseconds of a unit", "", "runs >", "share >", "p50 >", "p95 >", "p99 >", "max >")
@@ -38,14 +42,16 @@ def show(made: Profile) -> None:
         f"{cold.buffers_ms:.0f}, first unit {cold.first_unit_ms:.0f}, warm-up {cold.warm_up_ms:.0f}",
         markup=False, soft_wrap=True,
     )  # fmt: skip
+    if made.board:
+        console.print(board_line(made.board), markup=False, soft_wrap=True)
 
 
 def show_comparison(found: Comparison) -> None:
     """Print a comparison."""
     console = _console()
-    console.print(compared(found), style="bold", markup=False, soft_wrap=True)
     for line in found.apart:
         console.print(f"they do not compare well: {line}", markup=False, soft_wrap=True)
+    console.print(compared(found), style="bold", markup=False, soft_wrap=True)
     some = f"{found.block} unit{'s' * (found.block > 1)}"
     title = f"Milliseconds a unit; 95% by a bootstrap over blocks of {some}"
     shown = plain_table(title, "", "figure", "before >", "after >", "change >", "95% >", "")

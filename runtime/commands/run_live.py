@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import Any
@@ -75,7 +76,7 @@ def _execute(plan: LivePlan, vitals: Vitals) -> int:
         devices = stack.enter_context(opened_devices(plan, media))
         signals = stack.enter_context(Signals(hangup=True))
         recorded = stack.enter_context(recording(plan, media))
-        conversation = _Conversation(plan, session, devices, log, signals, recorded, vitals)
+        conversation = Conversation(plan, session, devices, log, signals, recorded, vitals)
         counters = conversation.run()
         try:
             conversation.keep(counters)
@@ -86,21 +87,16 @@ def _execute(plan: LivePlan, vitals: Vitals) -> int:
     return ended(vitals, counters.stopped, signals.caught, int(bool(counters.stopped or not counters.answered)))
 
 
-class _Conversation:
-    """One live run and everything around its loop."""
+class Conversation:
+    """One live run and everything around its loop. ``each`` is told the counters after every unit."""
 
     def __init__(
-        self,
-        plan: LivePlan,
-        session: Session,
-        opened: Any,
-        log: Log,
-        signals: Signals,
-        recorded: Recorded,
-        vitals: Vitals,
-    ) -> None:
+        self, plan: LivePlan, session: Session, opened: Any, log: Log, signals: Signals, recorded: Recorded,
+        vitals: Vitals | None = None, each: Callable[[Counters], None] = lambda counters: None,
+    ) -> None:  # fmt: skip
         self._plan, self._session, self._opened, self._log = plan, session, opened, log
-        self._signals, self._recorded, self._vitals = signals, recorded, vitals
+        self._signals, self._recorded, self._each = signals, recorded, each
+        self._vitals = vitals or Vitals("live")  # that nobody reads
         self._knobs = replace(plan.knobs, steps=plan.knobs.steps or session.program.default_steps or 1)
         voices = [VOICES] if is_demo(plan.bundle) else []
         self._line = StatusLine("\n".join([title(session), *voices, *opened.notes]))
@@ -152,6 +148,7 @@ class _Conversation:
         self._log.counters(counters)
         of_counters(self._vitals, counters)
         self._line.show(said, counters.line)
+        self._each(counters)
 
     def _event(self, what: str, why: str) -> None:
         """Told in the log, and above the status line: nothing goes wrong silently."""

@@ -188,6 +188,7 @@ class HostMemory:
 
     def __init__(self) -> None:
         self._pieces = list[tuple[ref[Array], int]]()
+        self.notes = list[str]()
 
     def buffer(self, shape: Shape, dtype: str, side: Side = "inner") -> HostBuffer:
         made = self.within(self.zeroed(size_of(shape, dtype)), 0, shape, dtype, side)

@@ -231,6 +231,8 @@ class Engine(Protocol):
 
     name: str
     """For reports, with the library's version: ``onnxruntime 1.32.0 cpu``."""
+    notes: list[str]
+    """What is to be known of how it runs, found out while it ran: a tape that cannot be captured, say."""
     alignment: int
     """Bytes: every address that is bound is a multiple of it."""
     captures: bool

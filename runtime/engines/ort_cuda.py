@@ -104,6 +104,11 @@ class OrtCudaGraph:
             self._prove(self._bound(inputs, aside, captured=False))
         return self._bound(inputs, outputs, self._own_graphs)
 
+    def go_on_recording(self) -> Records | None:
+        """Do not look where nodes run; the record goes on until ``session.end_profiling``. Returns what keeps it."""
+        records, self._records = self._records, None
+        return records
+
     def _bound(self, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer], captured: bool) -> OrtCudaRun:
         binding = self.session.io_binding()
         for tie, buffers in ((binding.bind_input, inputs), (binding.bind_output, outputs)):
@@ -140,6 +145,8 @@ class OrtCudaEngine(CudaEngine):
     """
 
     captures = False
+    multiplies = ("float32", "fp16", "bf16")
+    """Weights of 8 bits become floats before they are multiplied."""
 
     def __init__(
         self, ordinal: int = 0, api: Any = None, search: Search = "HEURISTIC", own_graphs: bool = False,
@@ -153,7 +160,7 @@ class OrtCudaEngine(CudaEngine):
                 f"ONNX Runtime {self.version} is the one for CPUs; 'edge-streamer engines' says what brings the other"
             )
         super().__init__(ordinal, api)
-        self.ordinal, self._search, self._own_graphs, self._tf32 = ordinal, search, own_graphs, tf32
+        self.ordinal, self.search, self._own_graphs, self.tf32 = ordinal, search, own_graphs, tf32
         self._graph_ids = count(1)
         self._weights = WeakKeyDictionary[OrtCudaGraph, int]()
         self.name = f"onnxruntime {self.version} cuda, {self.cuda.device_name}"
@@ -167,8 +174,8 @@ class OrtCudaEngine(CudaEngine):
         """What the CUDA provider is told; numbers and truths as text, as it takes them."""
         return {
             "device_id": str(self.ordinal), "user_compute_stream": str(self.cuda.stream),
-            "cudnn_conv_algo_search": self._search, "do_copy_in_default_stream": "1",
-            "arena_extend_strategy": "kSameAsRequested", "use_tf32": str(int(self._tf32)),
+            "cudnn_conv_algo_search": self.search, "do_copy_in_default_stream": "1",
+            "arena_extend_strategy": "kSameAsRequested", "use_tf32": str(int(self.tf32)),
             "enable_cuda_graph": str(int(self._own_graphs)),
         }  # fmt: skip
 

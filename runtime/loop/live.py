@@ -275,20 +275,22 @@ class _LiveLoop:
         in_time = self.counters.unit_times.last < SUSTAINABLE * self._unit_seconds
         with self._sections("speaker", "media"):
             margin, position = self._playout.write(samples, excused, in_time)
-        heard = ends.speaker.heard_at(position)
-        self._measure(ready, heard)
+            heard = ends.speaker.heard_at(position)
         if self._ladder.rung.hold:
             self.counters.held += 1
         else:
             frame = 1 / self._media.shows.frame_rate
             with self._sections("display", "media"):
                 ends.screen.show(frames, [heard + index * frame for index in range(len(frames))])
-        for late in ends.screen.lateness():
-            self.counters.lip_offset.add(late)
-        self._judge(margin, is_quiet(samples))
+        with self._sections("count"):
+            self._measure(ready, heard)
+            for late in ends.screen.lateness():
+                self.counters.lip_offset.add(late)
+            self._judge(margin, is_quiet(samples))
         with self._sections("watchers", "media"):
             ends.recorders.write(unit, response)
-        self.take_stock()
+        with self._sections("count"):
+            self.take_stock()
 
     def _measure(self, ready: float, heard: float) -> None:
         """Where mouth-to-ear went; see `counters.py`. What goes to a lost speaker, or to none, reaches no ear."""

@@ -12,7 +12,7 @@ from html import escape
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:66rem;padding:0 1rem;color:#1c2030}
 h1{margin:0;font-size:1.7rem}h2{margin:2.2rem 0 .5rem;font-size:1.15rem}h3{margin:1.2rem 0 0;font-size:1rem}
-p.facts{color:#667;margin:.2rem 0 1.2rem;overflow-wrap:anywhere}
+p.alarm{color:#c02626;font-weight:600;margin:.5rem 0}p.facts{color:#667;margin:.2rem 0 1.2rem;overflow-wrap:anywhere}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th{text-align:left;color:#667;font-weight:500;border-bottom:1px solid #ccd}td,th{padding:.22rem .8rem .22rem 0}
 td.n,th.n{text-align:right}tr+tr td{border-top:1px solid #e8e8ee}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
+from edge_streamer.runtime.profile.board import unlike
 from edge_streamer.runtime.profile.report import Profile
 from edge_streamer.runtime.profile.statistics import BLOCK, Figure, Interval, block_of, difference, mean, median, p95
 
@@ -90,7 +91,8 @@ def apart(before: Profile, after: Profile) -> tuple[str, ...]:
         ("media", before.inputs, after.inputs),
         ("edge-streamer", before.versions.get("edge-streamer"), after.versions.get("edge-streamer")),
     )
-    found = [f"{name}: {one} and {other}" for name, one, other in facts if one != other]
+    found = unlike(before.board, after.board)
+    found += [f"{name}: {one} and {other}" for name, one, other in facts if one != other]
     short = min(before.units, after.units)
     if short < TOO_FEW:
         found.append(f"one has {short} units: fewer than {TOO_FEW} tell nothing surely")

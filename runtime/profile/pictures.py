@@ -6,12 +6,14 @@ Receives figures; hands on SVG, as HTML that needs nothing else.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from edge_streamer.runtime.profile.roofline import GraphRow, Roof
 from edge_streamer.runtime.profile.statistics import Histogram
 
+LOW = 130
+"""Of a small picture, pixels."""
 WIDE, HIGH, LEFT, TOP, BOTTOM, RIGHT = 680, 220, 48, 16, 26, 16
 POINTS = 600
 """Of a curve: with more units than that each point is the longest of several, so that no outlier is lost."""
@@ -65,9 +67,9 @@ def bars(found: Histogram, title: str) -> str:
     return _figure(parts, f"{title}: how many units took how long")
 
 
-def stages(parts: Sequence[tuple[str, float]], deadline: float) -> str:
+def stages(parts: Sequence[tuple[str, float]], deadline: float | None) -> str:
     """(name, milliseconds) one after the other, on a line as long as the unit or as they take."""
-    most = max(deadline, sum(ms for _, ms in parts)) * 1.02
+    most = max(deadline or 0.0, sum(ms for _, ms in parts)) * 1.02
     at, made, names = 0.0, [], []
     for n, (name, ms) in enumerate(parts):
         width, colour = WIDE * ms / most, COLOURS[n % len(COLOURS)]
@@ -75,15 +77,51 @@ def stages(parts: Sequence[tuple[str, float]], deadline: float) -> str:
                     f"<title>{escape(name)}: {ms:.2f} ms</title></rect>")  # fmt: skip
         names.append(f'<span style="color:{colour}">&#9632; {escape(name)} {ms:.2f} ms</span>')
         at += width
-    x = WIDE * deadline / most
-    made += [_deadline(x, x, TOP - 6, TOP + BAR + 6, deadline), _text(0, TOP + BAR + 18, "0")]
+    made.append(_text(0, TOP + BAR + 18, "0"))
+    if deadline is not None:
+        x = WIDE * deadline / most
+        made.append(_deadline(x, x, TOP - 6, TOP + BAR + 6, deadline))
+    else:
+        made.append(_text(min(at, WIDE - 4), TOP + BAR + 18, f"{sum(ms for _, ms in parts):.0f} ms", "end"))
     return _figure(made, " ".join(names), TOP + BAR + 24, told=True)
+
+
+def curves(rows: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str) -> str:
+    """Name -> (seconds, values), in one small picture; where there are more than colours, those that vary most."""
+    shown = {name: row for name, row in rows.items() if len(row[0]) > 1}
+    most = sorted(shown, key=lambda name: min(shown[name][1]) - max(shown[name][1]))[: len(COLOURS)]
+    shown = {name: row for name, row in shown.items() if name in most}
+    if not shown:
+        return ""
+    end = max(at[-1] for at, _ in shown.values())
+    low, high = min(min(v) for _, v in shown.values()), max(max(v) for _, v in shown.values())
+    if 0 <= low < 0.7 * high or 0 <= high - low < 0.02 * high:
+        low = 0.0  # what hardly changes is drawn as it is, not its noise
+    else:
+        low -= 0.1 * (high - low)
+    tall, span = LOW - TOP - BOTTOM, (high - low) * 1.1 or 1.0
+    parts, names = [], []
+    for n, (name, (at, values)) in enumerate(shown.items()):
+        line = " ".join(f"{LEFT + (WIDE - LEFT - RIGHT) * x / (end or 1):.1f},{TOP + tall * (1 - (y - low) / span):.1f}"
+                        for x, y in zip(at, values, strict=True))  # fmt: skip
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{COLOURS[n]}" stroke-width="1.3"/>')
+        names.append(f'<span style="color:{COLOURS[n]}">&#9632; {escape(name)}</span>')
+    base, top = LOW - BOTTOM, TOP + tall * (1 - (high - low) / span) + 4
+    parts += [
+        f'<line x1="{LEFT}" x2="{WIDE - RIGHT}" y1="{base}" y2="{base}" stroke="#ccd"/>',
+        _text(LEFT - 6, base, f"{low:.4g}", "end"), _text(LEFT - 6, top, f"{high:.4g}", "end") if high > low else "",
+        _text(LEFT, LOW - 8, "0 s"), _text(WIDE - RIGHT, LOW - 8, f"{end:.0f} s", "end"),
+    ]  # fmt: skip
+    left_out = len(rows) - len(shown)
+    more = f"; {left_out} more in profile.json" if left_out else ""
+    return _figure(parts, f"{escape(title)}{more}: {' '.join(names)}", LOW, told=True)
 
 
 def roofline(rows: Sequence[GraphRow], roof: Roof) -> str:
     """Operations a second over operations a byte, both as powers of ten: a graph below the roof could be faster."""
     high, rates = HIGH + 60, list(roof.rates.values())
-    places = [(row.operations / row.moved_bytes, row.rate) for row in rows if row.operations and row.moved_bytes]
+    rows = [row for row in rows if row.operations and row.moved_bytes]
+    places = [(row.operations / row.moved_bytes, row.rate) for row in rows]
     low_x = math.floor(math.log10(min([x for x, _ in places] + [0.1])))
     high_x = math.ceil(math.log10(max([x for x, _ in places] + [1.2 * max(rates) / roof.bandwidth])))
     low_y = math.floor(math.log10(min([y for _, y in places] + [min(rates) / 100])))
@@ -107,7 +145,7 @@ def roofline(rows: Sequence[GraphRow], roof: Roof) -> str:
         line = " ".join(f"{x(one):.1f},{y(other):.1f}" for one, other in corners)
         parts.append(f'<polyline points="{line}" fill="none" stroke="{QUIET}" stroke-width="1.5"/>'
                      + _text(WIDE - RIGHT, y(rate) - 5, f"{name}: {rate:.0f} G/s", "end"))  # fmt: skip
-    for n, (row, (at, rate)) in enumerate(zip(rows, places, strict=False)):
+    for n, (row, (at, rate)) in enumerate(zip(rows, places, strict=True)):
         colour, size = COLOURS[n % len(COLOURS)], 4 + 8 * math.sqrt(row.runs * row.run_ms / _longest(rows))
         parts.append(f'<circle cx="{x(at):.1f}" cy="{y(rate):.1f}" r="{size:.1f}" fill="{colour}" opacity="0.85">'
                      f"<title>{escape(row.graph)}: {rate:.1f} G/s, {at:.1f} operations a byte</title></circle>"
@@ -120,7 +158,7 @@ def roofline(rows: Sequence[GraphRow], roof: Roof) -> str:
 
 
 def _longest(rows: Sequence[GraphRow]) -> float:
-    return max(row.runs * row.run_ms for row in rows)
+    return max((row.runs * row.run_ms for row in rows), default=1.0)
 
 
 def _axes(top: float, y: float) -> str:

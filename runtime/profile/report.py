@@ -15,7 +15,9 @@ import numpy as np
 
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.files import read_small
+from edge_streamer.runtime.profile.board import Board
 from edge_streamer.runtime.profile.layers import Layer
+from edge_streamer.runtime.profile.live import Live
 from edge_streamer.runtime.profile.plan import MARGIN
 from edge_streamer.runtime.profile.roofline import GraphRow, Help, Roof
 from edge_streamer.runtime.profile.statistics import (
@@ -96,6 +98,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     bundle: dict[str, str]
     """``name``, ``hash``, ``path``."""
     engine: str
+    engine_notes: tuple[str, ...] = ()
+    """What was found out of it while it ran."""
     engine_why: str
     machine: dict[str, Any]
     versions: dict[str, str]
@@ -125,11 +129,18 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     cold: Cold
     sections: dict[str, Section]
     """Path -> section, outer ones before inner ones."""
+    runs_apart: int = 0
+    """Units, beside those that count, in which graphs were timed call by call, because the engine launches a unit as
+    one; their sections then say more than the play that they lie in."""
     solver_step: Spread | None
     """Of one solver step, the mean of a unit's; None where nothing is solved."""
     memory: Memory
+    board: Board | None = None
+    """What the machine did meanwhile."""
     roof: Roof | None
     """None where the ceilings of what it ran on were not measured."""
+    roof_told: str = ""
+    """Why they were not."""
     graphs: tuple[GraphRow, ...]
     binds: str | None
     helps: tuple[Help, ...]
@@ -138,6 +149,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """Why there are none, or how they were measured."""
     series_ms: dict[str, list[float]]
     """Path -> every unit's time."""
+    live: Live | None = None
+    """Of a conversation with devices."""
 
 
 def timed(timeline: Timeline, deadline_ms: float) -> dict[str, Any]:
@@ -160,6 +173,19 @@ def timed(timeline: Timeline, deadline_ms: float) -> dict[str, Any]:
         "solver_step": _solver_step(rows),
         "series_ms": {path: [rounded(ms) for ms in row] for path, row in rows.items() if _kept(path, timeline)},
     }
+
+
+def with_runs_apart(figures: dict[str, Any], apart: Timeline, deadline_ms: float) -> dict[str, Any]:
+    """The keys of :func:`timed` with what another timeline says of runs."""
+    if not apart.units:
+        return figures
+    more = timed(apart, deadline_ms)
+    runs: dict[str, Section] = {}
+    for path, section in figures["sections"].items():
+        runs[path] = section
+        if section.kind == "transfer":
+            runs |= {inner: one for inner, one in more["sections"].items() if inner.startswith(f"{path}/")}
+    return figures | {"sections": runs, "solver_step": more["solver_step"], "runs_apart": apart.units}
 
 
 def _section(path: str, row: Row, unit: Row, timeline: Timeline, counts: Mapping[str, float]) -> Section:

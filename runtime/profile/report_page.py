@@ -12,7 +12,9 @@ from html import escape
 
 from edge_streamer.runtime.files import size_text
 from edge_streamer.runtime.pages.html import document, legend, number, table, wide
+from edge_streamer.runtime.profile.board_page import alarm, section
 from edge_streamer.runtime.profile.layers import Layer
+from edge_streamer.runtime.profile.live_page import HEAD, conversation
 from edge_streamer.runtime.profile.pictures import bars, over_time, roofline, stages
 from edge_streamer.runtime.profile.report import Profile
 from edge_streamer.runtime.profile.report_words import headline, lines
@@ -23,34 +25,34 @@ from edge_streamer.runtime.profile.timeline import UNIT, outer
 LAYERS_SHOWN = 40
 SHOWN_SHARE = 0.0005
 """Stages that take less of a unit are not in the picture."""
-HEAD = ("mean", "p50", "p90", "p95", "p99", "p99.9", "max")
 
 
 def render(made: Profile) -> str:
     """The page."""
-    machine = made.machine
-    facts = (f"bundle {made.bundle['path']}, {made.bundle['hash'][:16]}; {made.engine}; {machine.get('processor')}, "
+    machine, engine = made.machine, "; ".join((made.engine, *made.engine_notes))
+    facts = (f"bundle {made.bundle['path']}, {made.bundle['hash'][:16]}; {engine}; {machine.get('processor')}, "
              f"{machine.get('cores')} cores, {machine.get('system')}; {made.began}; {made.pace} pace")  # fmt: skip
     row = made.series_ms[UNIT]
     parts = [
-        f"<h1>{escape(headline(made))}</h1>", f'<p class="facts">{escape(facts)}</p>',
+        f"<h1>{escape(headline(made))}</h1>", *alarm(made.board), f'<p class="facts">{escape(facts)}</p>',
         "<ul>", *(f"<li>{escape(one)}</li>" for one in lines(made)), "</ul>",
         "<h2>A unit against its deadline</h2>", stages(_stages(made), made.deadline_ms),
+        *(conversation(made.live, made.deadline_ms) if made.live else ()),
         "<h2>What would help</h2>", _helps(made.helps), "<h2>Limits</h2>", *_limits(made),
         "<h2>Unit by unit</h2>", over_time(row, made.deadline_ms, "a unit"), bars(made.histogram, "a unit"),
         *_figures(made), "<h2>Sections</h2>", *_sections(made),
-        "<h2>Cold start</h2>", _cold(made), "<h2>Memory</h2>", _memory(made), *_layers(made.layers, made.layers_told),
+        "<h2>Cold start</h2>", _cold(made), "<h2>Memory</h2>", _memory(made), *section(made.board),
+        *_layers(made.layers, made.layers_told),
     ]  # fmt: skip
     return document(f"{made.bundle['name']}: profile", parts)
 
 
 def _stages(made: Profile) -> list[tuple[str, float]]:
     """What a unit is spent on: graphs by themselves, all else by stage."""
-    play = f"{UNIT}/step/play"
-    inside = {path: one for path, one in made.sections.items() if outer(path) in (UNIT, f"{UNIT}/step", play)}
+    opened = [UNIT, f"{UNIT}/step", *([] if made.runs_apart else [f"{UNIT}/step/play"])]
     found = Counter[str]()  # the rests of a unit, a step and a play are one
-    for path, one in inside.items():
-        if path not in (f"{UNIT}/step", play):
+    for path, one in made.sections.items():
+        if outer(path) in opened and path not in opened:
             found[path.rpartition("/")[2]] += one.ms.mean  # type: ignore[assignment]  # a Counter of floats
     return [(name, ms) for name, ms in found.items() if ms >= SHOWN_SHARE * made.unit.mean]
 
@@ -64,14 +66,17 @@ def _helps(helps: Iterable[Help]) -> str:
 
 def _limits(made: Profile) -> list[str]:
     if made.roof is None:
-        return ["<p>The ceilings of what this ran on are not measured: only those of ONNX Runtime on the CPU are.</p>"]
+        told = f": {escape(made.roof_told)}" if made.roof_told else ""
+        return [f"<p>The ceilings of what this ran on are not measured{told}.</p>"]
     roof = made.roof
     rates = ", ".join(f"{rate:.0f} G operations a second in {name}" for name, rate in roof.rates.items())
     threads = f"{roof.threads} thread{'s' * (roof.threads > 1)}"
+    left_out = [f"<p>Not measured: {escape(name)}, because {escape(why)}.</p>" for name, why in roof.left_out.items()]
     return [
-        f"<p>Measured on this machine, on {threads}: {rates}, {roof.bandwidth:.1f} GB a second, {roof.node_us:.2f} "
-        "&micro;s an operator.</p>",
-        roofline(made.graphs, roof), wide(_graphs(made.graphs)),
+        f"<p>Measured on this machine, {f'on {threads}' if roof.threads else f'through {escape(roof.through)}'}: "
+        f"{rates}, {roof.bandwidth:.1f} GB a second, {roof.node_us:.2f} &micro;s "
+        f"{'an operator' if roof.threads else 'a kernel'}.</p>",
+        *left_out, roofline(made.graphs, roof), wide(_graphs(made.graphs)),
         legend([
             ("of its roof", "share of the fastest products of the same numbers that were measured here, of any size."),
             ("of the memory", "as if all bytes of a run came from memory; beyond 100% they came from the caches."),
@@ -85,8 +90,9 @@ def _limits(made: Profile) -> list[str]:
 def _graphs(rows: Iterable[GraphRow]) -> str:
     body = [
         (escape(one.graph), one.numbers, number(one.runs), f"{one.run_ms:.3f}", f"{one.runs * one.run_ms:.2f}",
-         f"{one.predicted_ms:.3f}", number(one.operations / 1e6), size_text(one.moved_bytes), f"{one.rate:.1f}",
-         f"{one.of_compute:.0%}", f"{one.traffic:.1f}", f"{one.of_bandwidth:.0%}", one.binds)
+         "-" if one.predicted_ms is None else f"{one.predicted_ms:.3f}", number(one.operations / 1e6),
+         size_text(one.moved_bytes), f"{one.rate:.1f}", "-" if one.of_compute is None else f"{one.of_compute:.0%}",
+         f"{one.traffic:.1f}", f"{one.of_bandwidth:.0%}", one.binds or "-")
         for one in rows
     ]  # fmt: skip
     return table(("graph", "computed in", "runs", "ms a run", "ms a unit", "predicted, a run", "M operations", "bytes",
@@ -158,7 +164,7 @@ def _layers(layers: tuple[Layer, ...], told: str) -> list[str]:
         return [f"<h2>Layers</h2><p>{escape(told)}.</p>"] if told else []
     rows = [
         (escape(f"{one.graph}: {one.layer}"), escape(one.operator), number(one.runs), f"{one.unit_ms:.3f}",
-         f"{one.share:.1%}", escape(f"{one.takes} to {one.gives}"))
+         f"{one.share:.1%}", escape(f"{one.takes} to {one.gives}"), escape(" ".join((one.provider, one.kernel))))
         for one in layers[:LAYERS_SHOWN]
     ]  # fmt: skip
     by: dict[str, float] = {}
@@ -167,5 +173,5 @@ def _layers(layers: tuple[Layer, ...], told: str) -> list[str]:
     kinds = ", ".join(f"{name} {share:.0%}" for name, share in sorted(by.items(), key=lambda item: -item[1])[:8])
     return [
         "<h2>Layers</h2>", f"<p>{escape(told)}. By operator: {escape(kinds)}. The {len(rows)} longest of {len(layers)}:"
-        "</p>", wide(table(("layer", "operator", "runs", "ms a unit", "share", "types"), rows)),
+        "</p>", wide(table(("layer", "operator", "runs", "ms a unit", "share", "types", "by"), rows)),
     ]  # fmt: skip

@@ -6,6 +6,7 @@ Receives a profile; hands on sentences that the terminal and the page share.
 from __future__ import annotations
 
 from edge_streamer.runtime.profile.compare import Comparison
+from edge_streamer.runtime.profile.live import heard, live_lines
 from edge_streamer.runtime.profile.plan import MARGIN
 from edge_streamer.runtime.profile.report import Profile, Section, Verdict
 from edge_streamer.runtime.profile.timeline import outer
@@ -26,6 +27,8 @@ def headline(made: Profile) -> str:
     """The verdict, first of all."""
     steps = "" if made.steps is None else f", {made.steps} solver step{'s' * (made.steps > 1)}"
     missed = f"{made.misses.count} of {made.units} missed" if made.misses.count else f"none of {made.units} missed"
+    if made.live:
+        missed = f"{made.misses.count or 'none'} of {made.units} took longer, {heard(made.live)}"
     return (f"{made.bundle['name']} {VERDICTS[made.verdict]} {made.deadline_ms:g} ms here: {made.unit.p99:.1f} ms a "
             f"unit (p99), {missed}{steps}")  # fmt: skip
 
@@ -35,16 +38,36 @@ def lines(made: Profile) -> list[str]:
     said = [_how_long(made)]
     if made.stopped:
         said.insert(0, f"Stopped early: {made.stopped}.")
+    if made.live:
+        said += live_lines(made.live)
     if made.binds:
         said.append(f"Its graphs wait most for {WAITS[made.binds]}.")
-    outside = 1 - sum(one.share for path, one in made.sections.items() if is_graph(path, one))
+    counts = is_play if made.runs_apart else is_graph
+    outside = 1 - sum(one.share for path, one in made.sections.items() if counts(path, one))
     if outside > 0.1:
         said.append(f"{outside:.0%} of a unit are not its graphs: see the sections.")
+    if words := runs_apart(made):
+        said.append(words)
     if made.helps:
         told = "; ".join(f"{one.what} ({one.unit_ms:.1f} ms, {one.gain:.0%} less)" for one in made.helps[:HELPS_SHOWN])
         said.append(f"Would help most, predicted: {told}.")
-    said.append(f"holds: {MARGIN - 1:.0%} more than the p99 would still be within the unit, and no unit was beyond.")
+    also = ", and the speaker never ran dry" if made.live else ""
+    said.append(f"holds: {MARGIN - 1:.0%} more than the p99 would still be within the unit, and no unit was "
+                f"beyond{also}.")  # fmt: skip
     return said
+
+
+def runs_apart(made: Profile) -> str:
+    """Where its graphs' times are from other units; empty where they are not."""
+    if not made.runs_apart:
+        return ""
+    return (f"A unit is launched as one captured graph; its graphs' own times are from {made.runs_apart} units more, "
+            "played call by call, and may sum to more.")  # fmt: skip
+
+
+def is_play(path: str, one: Section) -> bool:
+    """Whether ``path`` is a play, all that lies between two decisions of the host."""
+    return one.kind == "transfer" and path.endswith("/play")
 
 
 def is_graph(path: str, one: Section) -> bool:

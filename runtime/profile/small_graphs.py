@@ -14,7 +14,18 @@ from numpy.typing import NDArray
 
 IR_VERSION, OPSET = 10, 21
 """The newest that every board's engine reads."""
-_TYPES = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6}
+_TYPES = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "float16": 10, "bfloat16": 16, "float8e4m3fn": 17}
+
+
+class Coded(NamedTuple):
+    """A weight of numbers that numpy has not: their bits, as whole numbers of the same size."""
+
+    kind: str
+    """``bfloat16`` or ``float8e4m3fn``."""
+    bits: NDArray[np.generic]
+
+
+Weight = NDArray[np.generic] | Coded
 
 
 class Node(NamedTuple):
@@ -27,9 +38,15 @@ class Node(NamedTuple):
     """Attributes that are whole numbers."""
 
 
-def model(nodes: Iterable[Node], weights: Mapping[str, NDArray[np.generic]], shape: Sequence[int],
+def type_number(kind: str) -> int:
+    """As ONNX counts types: what a Cast goes ``to``."""
+    return _TYPES[kind]
+
+
+def model(nodes: Iterable[Node], weights: Mapping[str, Weight], shape: Sequence[int],
           output: Sequence[int]) -> bytes:  # fmt: skip
-    """A float32 input ``x`` of ``shape``, a float32 output ``y`` of the shape ``output``."""
+    """A float32 input ``x`` of ``shape``, a float32 output ``y`` of the shape ``output``. Nodes have the names of their
+    first outputs."""
     graph = b"".join(_block(1, _node(node)) for node in nodes)
     graph += _block(2, b"measured")
     graph += b"".join(_block(5, _tensor(name, array)) for name, array in weights.items())
@@ -41,13 +58,15 @@ def _node(node: Node) -> bytes:
     names = b"".join(_block(1, name.encode()) for name in node.inputs)
     names += b"".join(_block(2, name.encode()) for name in node.outputs)
     attributes = (_block(1, key.encode()) + _number(3, n) + _number(20, 2) for key, n in node.numbers.items())
+    names += _block(3, node.outputs[0].encode())
     return names + _block(4, node.operator.encode()) + b"".join(_block(5, one) for one in attributes)
 
 
-def _tensor(name: str, array: NDArray[np.generic]) -> bytes:
+def _tensor(name: str, weight: Weight) -> bytes:
+    kind, array = weight if isinstance(weight, Coded) else (weight.dtype.name, weight)
     sizes = b"".join(_number(1, size) for size in array.shape)
-    kind = _TYPES[array.dtype.name]
-    return sizes + _number(2, kind) + _block(8, name.encode()) + _block(9, np.ascontiguousarray(array).tobytes())
+    bits = np.ascontiguousarray(array).tobytes()
+    return sizes + _number(2, _TYPES[kind]) + _block(8, name.encode()) + _block(9, bits)
 
 
 def _value(name: str, shape: Sequence[int]) -> bytes:

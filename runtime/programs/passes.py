@@ -28,7 +28,8 @@ class Meter:
         self.engine_seconds = 0.0
         self.recorder: Recorder | None = None
         self.timed = False
-        """Whether the next plays tell how long each run took, in ``last.runs``. Also where sections are heard."""
+        """Whether the next plays tell how long each run took, in ``last.runs``. Also where sections are heard, unless
+        the engine captures: there it would be another play than that of a unit to which nobody listens."""
         self.sections = Sections()
         """What a step's time is spent on, for whoever listens."""
         self.last = Played(0.0)
@@ -86,7 +87,8 @@ class Script:
         meter = self._meter
         with meter.sections("play", "transfer"):
             begin = perf_counter()
-            meter.last = played = self.tape.play(meter.recorder, meter.timed or meter.sections.heard)
+            timed = meter.timed or (meter.sections.heard and not meter.engine.captures)
+            meter.last = played = self.tape.play(meter.recorder, timed)
             if meter.sections.heard:
                 self._tell(played, begin)
         meter.engine_seconds += played.seconds

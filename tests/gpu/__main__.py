@@ -4,7 +4,8 @@ Receives nothing but a machine with torch for CUDA and ``cuda-bindings``; hands 
 line. Of each preset and dtype: a session whose graphs torch computes on our device memory, against the CPU session over
 the same units with the same tokens; the whole unit captured as one CUDA graph against the plain path, bit for bit; unit
 and host time of our capture, of torch eager and of torch.compile; bandwidth and arithmetic reached, against what this
-card reaches at most. Where TensorRT (or TensorRT-RTX) is installed and runs, its engine does the same.
+card reaches at most. Where TensorRT (or TensorRT-RTX) is installed and runs, its engine does the same, and like ONNX
+Runtime's with CUDA tells its ceilings and its layers, as ``edge-streamer profile`` shows them.
 
 Without a GPU the same logic runs on a stand-in of the driver, on the smallest preset, and says so: its times mean
 nothing.
@@ -26,6 +27,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from msgspec import to_builtins
 from rich.console import Console
 from rich.table import Table
 
@@ -36,7 +38,11 @@ from edge_streamer.runtime.compare.golden import made_unit, relative_error
 from edge_streamer.runtime.engines.choose import choose
 from edge_streamer.runtime.engines.contract import Engine
 from edge_streamer.runtime.engines.cpu import OrtEngine
+from edge_streamer.runtime.engines.cuda.engine import CudaEngine
 from edge_streamer.runtime.errors import EdgeStreamerError, InputError, one_line
+from edge_streamer.runtime.profile.device_limits import NUMBERS, measure
+from edge_streamer.runtime.profile.layers import layers
+from edge_streamer.runtime.profile.measure import made_unit as other_unit
 from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.unit import Unit
 from tests.bench.ceiling import cost
@@ -50,6 +56,8 @@ QUANTITIES = ("samples", "latents.video", "latents.audio")
 LIMIT = {"float32": 1e-3, "float16": 0.3, "bfloat16": 1.0}
 """Largest relative error against the CPU over all units, each on its own history. float32: another order of sums."""
 MINUTES = 8.0
+LAYERS_SHOWN = 60
+"""Of the JSON."""
 
 
 @dataclass
@@ -179,6 +187,8 @@ def one_preset(run: Run, preset: str, args: argparse.Namespace, folder: Path) ->
             args.out.write_text(json.dumps(run.report) + "\n")
     if run.api is None:
         run.part(f"{preset}: TensorRT", lambda: tensorrt(run, Case(bundle, model, "float32", units, wanted), figures))
+    for name, make in device_engines(run).items():
+        run.part(f"{preset}: ceilings and layers, {name}", lambda n=name, m=make: limits(run, n, m, bundle, figures))  # type: ignore[misc]
     show(run, preset, bundle, figures)
 
 
@@ -231,6 +241,46 @@ def tensorrt(run: Run, case: Case, figures: dict[str, Any]) -> None:
         limit = LIMIT["float32"]
         run.held(error <= limit, f"TensorRT: off by {error:.1e} from the CPU; wanted at most {limit}")
         figures["tensorrt"] = {"name": ready.name, "error": error, **times(session, case.units, case.wanted.tokens)}
+
+
+def device_engines(run: Run) -> dict[str, Callable[[], CudaEngine]]:
+    """Those whose ceilings and layers are asked for; without a GPU TensorRT's, on a stand-in."""
+    if run.api is None:
+        return {name: lambda n=name: choose(n).engine for name in ("tensorrt", "cuda")}  # type: ignore[misc,return-value]
+    from tests.runtime.engines.tensorrt_stand_in.engine import StandInTensorRT
+
+    def stand_in() -> CudaEngine:
+        engine = StandInTensorRT(driver=run.api)
+        engine.trt.computes = lambda graph: graph not in NUMBERS
+        return engine
+
+    return {"tensorrt": stand_in}
+
+
+def limits(run: Run, name: str, make: Callable[[], CudaEngine], bundle: Bundle, figures: dict[str, Any]) -> None:
+    """What ``edge-streamer profile --layers`` would find out beside the times, and whether it hangs together."""
+    try:
+        engine = make()
+    except InputError as error:
+        figures[f"limits, {name}"] = {"not here": str(error)}
+        run.console.print(f"{name}: {error}", markup=False)
+        return
+    with opened(engine, bundle) as session:
+        found = measure(engine)
+        rows, how = layers(session, lambda other: other.step(other_unit(other)))
+    figures[f"limits, {name}"] = {
+        "name": engine.name, "notes": engine.notes, "rates": found.rates, "bandwidth": found.bandwidth,
+        "kernel_us": 1e6 * found.kernel, "left_out": found.left_out, "layers_told": how,
+        "layers": [to_builtins(row) for row in rows[:LAYERS_SHOWN]], "layers_ms": sum(row.unit_ms for row in rows),
+    }  # fmt: skip
+    rates = ", ".join(f"{numbers} {rate / 1e12:.2f} TFLOP/s" for numbers, rate in found.rates.items())
+    run.console.print(f"{engine.name}: {rates}, {found.bandwidth / 1e9:.0f} GB/s, {1e6 * found.kernel:.2f} us a "
+                      f"kernel; left out: {found.left_out or 'nothing'}", markup=False)  # fmt: skip
+    run.held("float32" in found.rates, f"{name}: no rate of float32: {found.left_out}")
+    run.held(bool(rows), f"{name}: no layers: {how}")
+    run.held(all(row.unit_ms >= 0 for row in rows), f"{name}: a layer takes less than no time")
+    untold = sum(not row.gives for row in rows)
+    run.console.print(f"{name}: {len(rows)} layers, {untold} of them without types; {how}", markup=False)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("torch")
 
 import tests.gpu.__main__ as script
+from edge_streamer.runtime.profile import device_limits
 from tests.runtime.engines.cuda_kernels.cpu import compiled
 
 
@@ -18,6 +19,8 @@ from tests.runtime.engines.cuda_kernels.cpu import compiled
 def play(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     """Run the script on the tiny bundle; returns its status and its report."""
     compiled()  # skips where there is no compiler
+    monkeypatch.setattr(device_limits, "BOARD_SIDE", 32)
+    monkeypatch.setattr(device_limits, "COPY_BYTES", 1 << 20)
     monkeypatch.setattr(script, "exported_bundle", lambda preset, folder: tiny_bundle)
 
     def run(*words: str) -> tuple[int, dict[str, Any]]:
@@ -39,6 +42,11 @@ def test_captured_units_are_the_plain_ones_and_the_cpus(play: Any, tmp_path: Pat
     assert 0 < found["error"] < 1e-4
     assert found["memory"]["weights"] > 0
     assert json.loads((tmp_path / "out.json").read_text()) == report
+    limits = report["presets"]["tiny"]["limits, tensorrt"]
+    assert limits["name"] == "TensorRT 10.3.0 Stand-in"
+    assert limits["rates"].keys() == {"float32", "fp16", "bf16", "int8"}
+    assert limits["left_out"].keys() == {"fp8"}
+    assert limits["layers"][0]["graph"]
 
 
 def test_what_does_not_hold_is_told_by_name_and_by_the_status(play: Any, monkeypatch: pytest.MonkeyPatch) -> None:

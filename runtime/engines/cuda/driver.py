@@ -133,6 +133,12 @@ class Cuda:
     def _attribute(self, which: Any) -> int:
         return int(self.call("asking what the GPU is", self.api.cuDeviceGetAttribute, which, self._device))
 
+    def clocks_mhz(self) -> tuple[int, ...]:
+        """Of the GPU and of its memory, at most."""
+        which = self.api.CUdevice_attribute
+        rates = which.CU_DEVICE_ATTRIBUTE_CLOCK_RATE, which.CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE
+        return tuple(self._attribute(rate) // 1000 for rate in rates)
+
     # -- calls and their errors
 
     def call(self, what: str, function: Callable[..., tuple[Any, ...]], *arguments: Any) -> Any:

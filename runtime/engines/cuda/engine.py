@@ -26,6 +26,10 @@ class CudaEngine(CudaMemory):
     name: str
     """Set by the subclass: the library with its version, and the device."""
     captures = True
+    multiplies: tuple[str, ...] = ("float32",)
+    """Numbers that products are really computed in, not in wider ones that they were turned into first."""
+    tf32 = False
+    """Whether products of float32 are rounded to TF32."""
 
     def __init__(self, ordinal: int = 0, api: Any = None):
         """``api``: what stands for ``cuda.bindings.driver``. Raises EngineError where there is no driver or device."""

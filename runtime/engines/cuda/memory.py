@@ -125,6 +125,8 @@ class CudaMemory:
 
     def __init__(self, cuda: Cuda):
         self.cuda = cuda
+        self.notes = list[str]()
+        """As an engine's."""
         self._pieces = WeakSet[Piece]()
         self._slabs: dict[Side, ReferenceType[Piece]] = {}
         """Those that still have room."""

@@ -202,7 +202,7 @@ class CudaTape:
 
     def _capture(self, ready: _Ready) -> None:
         """Write it down. A library that cannot be captured after all is no fault of the unit's: then the tape is played
-        call by call for good, and the engine's name says so."""
+        call by call for good, and the engine's notes say so."""
         cuda, collects = self._cuda, gc.isenabled()
         gc.disable()  # what it would let go of belongs to libraries, whose frees break a capture
         try:
@@ -214,7 +214,7 @@ class CudaTape:
         except EngineError as error:
             cuda.abandon_capture()
             self._plain = True
-            self._engine.name += f"; {self.name!r} is played call by call: {one_line(error)}"
+            self._engine.notes.append(f"{self.name!r} is played call by call: {one_line(error)}")
             return
         except BaseException:
             cuda.abandon_capture()

@@ -13,7 +13,8 @@ which is shared, a context holds little.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet, finalize
 
@@ -26,6 +27,7 @@ from edge_streamer.runtime.engines.cuda.engine import CudaEngine
 from edge_streamer.runtime.engines.tensorrt.build import STEPS, Options, build, check_tensors, made, shape_at
 from edge_streamer.runtime.engines.tensorrt.cache import Cache, Kept, Key, Told
 from edge_streamer.runtime.engines.tensorrt.estimate import check_room
+from edge_streamer.runtime.engines.tensorrt.layers import LayerTimes
 from edge_streamer.runtime.engines.tensorrt.library import Library, find, log_of
 from edge_streamer.runtime.engines.tensorrt.verify import compare, still_wider
 from edge_streamer.runtime.errors import EngineError
@@ -44,13 +46,13 @@ class Scratch:
 class TensorRTRun:
     """A graph bound to buffers, with a context of its own. Keeps them alive; owns no memory."""
 
-    capturable = True
-
     def __init__(
         self, graph: TensorRTGraph, context: Any, scratch: Scratch, inputs: Mapping[str, Buffer],
-        outputs: Mapping[str, Buffer],
+        outputs: Mapping[str, Buffer], profiler: object = None,
     ):  # fmt: skip
         self.graph = graph.spec.name
+        self.capturable = profiler is None
+        self._profiler = profiler
         self.inputs, self.outputs = dict(inputs), dict(outputs)
         self._of, self._scratch = graph, scratch
         self._context = context
@@ -67,7 +69,7 @@ class TensorRTGraph:
 
     def __init__(self, spec: GraphSpec, engine: Any, of: TensorRTEngine):
         self.spec = spec
-        self._engine, self._of = engine, of
+        self.engine, self._of = engine, of
 
     def why(self) -> str:
         """What the library said last."""
@@ -75,7 +77,7 @@ class TensorRTGraph:
 
     def bind(self, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]) -> TensorRTRun:
         length = check_buffers(self._of, self.spec, inputs, outputs)
-        context, scratch = self._of.context(self._engine, self.spec, length), self._of.scratch()
+        context, scratch = self._of.context(self.engine, self.spec, length), self._of.scratch()
         context.set_device_memory(scratch.address, scratch.nbytes)
         for name, buffer in (*inputs.items(), *outputs.items()):
             if not context.set_tensor_address(name, buffer.address):
@@ -90,7 +92,7 @@ class TensorRTGraph:
                     f"graph {self.spec.name!r}, output {name!r}: TensorRT gives {came}; wanted {list(buffer.shape)}; "
                     "export the bundle again"
                 )
-        return TensorRTRun(self, context, scratch, inputs, outputs)
+        return TensorRTRun(self, context, scratch, inputs, outputs, self._of.told_of(self, length, context))
 
 
 class TensorRTEngine(CudaEngine):
@@ -98,6 +100,7 @@ class TensorRTEngine(CudaEngine):
     more bits than the graph asks; ``anyway``: build whatever memory is free."""
 
     captures = True
+    multiplies = ("float32", "fp16", "bf16", "int8", "fp8", "nvfp4")
 
     def __init__(
         self, library: Library, cache: Cache | None = None, options: Options | None = None,
@@ -106,6 +109,7 @@ class TensorRTEngine(CudaEngine):
         """``ordinal``, ``api``: the device's, as :class:`CudaEngine` takes them. EngineError where there is none."""
         super().__init__(ordinal, api)
         self.library, self.cache, self.options = library, cache or Cache(), options or Options()
+        self.tf32 = self.options.tf32
         self.log = log_of(library)
         self.name = f"{library.name} {self.cuda.device_name}"
         self._allow_wider, self._anyway = tuple(allow_wider), anyway
@@ -119,6 +123,7 @@ class TensorRTEngine(CudaEngine):
         self._scratch: Scratch | None = None
         self._scratch_bytes = 0
         """The most that a graph opened so far needs."""
+        self._told: LayerTimes | None = None
 
     def key(self, graph: GraphFile) -> Key:
         """What the engine of ``graph`` belongs to, here. How much workspace its build had is no part: it changes no
@@ -171,7 +176,9 @@ class TensorRTEngine(CudaEngine):
             check_room(graph, self.options, self._free())
         built = build(self.library, graph, self.options, tell, self.cache.timing(key), self.cuda.free_memory)
         engine = self._loaded(graph.spec, built.blob)
-        verdict = compare(built.asked, self._inspected(graph.spec, engine))
+        # With the sizes of the first profile: without, the inspector tells no types.
+        context = self.context(engine, graph.spec, graph.spec.lengths[0] if graph.spec.lengths else None)
+        verdict = compare(built.asked, self._inspected(engine, context))
         wider = verdict.check(graph.spec.name, self._allow_wider)
         if built.timing:
             self.cache.keep_timing(key, built.timing)
@@ -195,10 +202,10 @@ class TensorRTEngine(CudaEngine):
             )
         return engine
 
-    def _inspected(self, spec: GraphSpec, engine: Any) -> str:
-        """The inspector's JSON, with the sizes of the first profile: without, it tells no types."""
+    def _inspected(self, engine: Any, context: Any) -> str:
+        """The inspector's JSON, with the sizes of ``context``."""
         inspector = engine.create_engine_inspector()
-        inspector.execution_context = self.context(engine, spec, spec.lengths[0] if spec.lengths else None)
+        inspector.execution_context = context
         return str(inspector.get_engine_information(self.library.trt.LayerInformationFormat.JSON))
 
     def _check(self, spec: GraphSpec, engine: Any) -> None:
@@ -245,6 +252,21 @@ class TensorRTEngine(CudaEngine):
     def refuses(self, spec: GraphSpec, what: str) -> EngineError:
         """The error for what the library does not take."""
         return EngineError(f"TensorRT refuses {what} in graph {spec.name!r}: {self.log.why()}")
+
+    @contextmanager
+    def layers_told(self) -> Iterator[LayerTimes]:
+        """Graphs that are bound while the block runs tell what their layers take; their runs are not captured."""
+        self._told = LayerTimes(self.library)
+        try:
+            yield self._told
+        finally:
+            self._told = None
+
+    def told_of(self, graph: TensorRTGraph, length: int | None, context: Any) -> object:
+        """What hears the layers of ``context``, where somebody wants to know."""
+        if self._told is None:
+            return None
+        return self._told.attach(graph.spec.name, length, context, self._inspected(graph.engine, context))
 
     def scratch(self) -> Scratch:
         """Large enough for every graph opened so far. One that grew leaves the smaller to those who have it."""

@@ -11,7 +11,7 @@ import pytest
 from tests.imports import RUNTIME
 from tests.runtime.engines.tensorrt_stand_in.strict import VERSIONS, Surface
 
-FILES = ("library", "build", "verify", "engine")
+FILES = ("library", "build", "verify", "engine", "layers")
 VARIABLES = {
     "builder": "Builder", "network": "INetworkDefinition", "parser": "OnnxParser", "config": "IBuilderConfig",
     "context": "IExecutionContext", "inspector": "EngineInspector", "error": "ParserError", "layer": "ILayer",

@@ -62,7 +62,7 @@ def test_whoever_listens_hears_every_stage_of_every_unit() -> None:
     scene = Scene(3, sections=sections)
     with sections.told_to(lambda path, kind, begin, seconds: heard.append(path)):
         scene.run()
-    stages = ["wait", "microphone", "camera", "speaker", "display", "watchers", "progress"]
+    stages = ["wait", "microphone", "camera", "speaker", "display", "count", "watchers", "count", "progress"]
     assert heard == [*(f"unit/{stage}" for stage in stages), "unit"] * 3
 
 

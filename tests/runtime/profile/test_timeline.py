@@ -77,6 +77,18 @@ def test_sections_that_nobody_hears_leave_no_trace() -> None:
     assert (sections.path, sections.heard) == ("", False)
 
 
+def test_each_listener_hears_its_own_sections() -> None:
+    """Sections are kept from unit to unit, and not from one listener to the next."""
+    sections, heard = Sections(), dict[str, list[str]]()
+    for name in ("one", "other"):
+        told = heard.setdefault(name, [])
+        with sections.told_to(lambda path, *rest, told=told: told.append(path)):  # type: ignore[misc]
+            for _ in range(2):
+                with sections("unit"), sections("step"):
+                    pass
+    assert heard == dict.fromkeys(("one", "other"), ["unit/step", "unit"] * 2)
+
+
 def test_listening_takes_less_than_a_hundredth_of_a_unit() -> None:
     sections, timeline, took = Sections(), Timeline(), []
     for _ in range(50):
@@ -159,10 +171,13 @@ def valid_trace(path: Path) -> list[dict[str, Any]]:
         assert isinstance(event["name"], str)
         assert isinstance(event["pid"], int)
         assert isinstance(event["tid"], int)
-        assert event["ph"] in ("X", "M", "i")
+        assert event["ph"] in ("X", "M", "i", "C")
         if event["ph"] != "M":
-            assert isinstance(event["cat"], str)
             assert event["ts"] >= 0
+        if event["ph"] in ("X", "i"):
+            assert isinstance(event["cat"], str)
+        if event["ph"] == "C":
+            assert all(isinstance(value, float) for value in event["args"].values())
         if event["ph"] == "i":
             assert event["s"] in ("g", "p", "t")
         if event["ph"] == "X":

@@ -79,7 +79,11 @@ class StandIn:
         self.seen: dict[str, tuple[Any, ...]] = {}
         """Arguments of the last call, by name."""
         self._kernels, self._total, self._count = kernels, total, count
-        self._what = {"MAJOR": compute_capability[0], "MINOR": compute_capability[1], "INTEGRATED": int(integrated)}
+        self._what = {"MAJOR": compute_capability[0], "MINOR": compute_capability[1], "INTEGRATED": int(integrated),
+                      "RATE": 1_020_000}  # fmt: skip
+        self.takes: Callable[[str], float] | None = None
+        """What stands on the stream -> the milliseconds that events find it took; None: those that it took here."""
+        self._now = 0.0
         self._queue: list[Work] = []
         self._capture: list[Work] | None = None
         self._live: dict[int, tuple[str, Any]] = {}
@@ -293,6 +297,8 @@ class StandIn:
         for work in queue:
             for span in work.spans:
                 self.space.check(work.what, span)
+            if self.takes is not None:
+                self._now += self.takes(work.what) / 1000
             work.do()
 
     def _cuStreamBeginCapture(self, stream: int, mode: IntEnum) -> None:
@@ -366,7 +372,8 @@ class StandIn:
     def _cuEventRecord(self, event: int, stream: int) -> None:
         noted = self._need(event, "event")
         noted.clear()
-        self._put(Work("a time", (), lambda: noted.update(at=perf_counter())))
+        now = perf_counter if self.takes is None else lambda: self._now
+        self._put(Work("a time", (), lambda: noted.update(at=now())))
 
     def _cuEventElapsedTime(self, start: int, end: int) -> tuple[float]:
         first, last = (self._need(event, "event") for event in (start, end))

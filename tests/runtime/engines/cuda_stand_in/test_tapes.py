@@ -137,8 +137,9 @@ def test_a_tape_whose_capture_breaks_is_played_call_by_call_and_the_engine_says_
         assert gc.isenabled()
         assert np.array_equal(z.host, 2 * factor * ROW)
     assert "cuGraphLaunch" not in engine.driver.calls
-    assert engine.name.count("'one' is played call by call: ") == 1
-    assert "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED" in engine.name
+    (note,) = engine.notes
+    assert note.startswith("'one' is played call by call: ")
+    assert "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED" in note
 
 
 def test_a_device_that_is_lost_in_a_capture_is_told(engine: StandInEngine, made_counter: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,16 +50,19 @@ class Engine(Strict):
     def __init__(self, trt: TensorRT, blob: dict[str, Any]):
         super().__init__(trt.surface)
         self._trt, self._blob = trt, blob
-        options = ort.SessionOptions()
-        options.intra_op_num_threads, options.log_severity_level = 1, 3
-        options.add_session_config_entry("session.qdqisint8allowed", "1")
-        self._session = ort.InferenceSession(blob["path"], options, providers=["CPUExecutionProvider"])
         self._tensors = {
             name: (side, kind, tuple(shape))
             for side, tensors in blob["sides"].items()
             for name, (kind, shape) in tensors.items()
         }
         self._most = max((max(max(s) for s in shapes.values()) for shapes in blob["profiles"] if shapes), default=1)
+
+    @cached_property
+    def _session(self) -> Any:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads, options.log_severity_level = 1, 3
+        options.add_session_config_entry("session.qdqisint8allowed", "1")
+        return ort.InferenceSession(self._blob["path"], options, providers=["CPUExecutionProvider"])
 
     @property
     def num_io_tensors(self) -> int:
@@ -135,6 +139,8 @@ class Context(Strict):
         self._scratch = (0, 0)
         self._ran = False
         """Plainly, since shapes changed last."""
+        self.profiler: Any = None
+        self.enqueue_emits_profile = True
 
     def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
         if not 0 <= profile_index < len(self._engine._blob["profiles"]):
@@ -200,7 +206,24 @@ class Context(Strict):
             self._compute()
 
         device.work(stream_handle, f"TensorRT's {path_of(self._engine._blob).stem}", spans, compute)
+        if self.profiler is not None:
+            self._tell(stream_handle)
         return True
+
+    def _tell(self, stream: int) -> None:
+        """The pass is waited for, and its layers' times are told: as ``enqueue_emits_profile`` has it."""
+        trt, device = self._engine._trt, self._device
+        if device._capture is not None:
+            raise Violation("captured with a profiler, which waits for what it times")
+        if not self.profiler.ready:
+            raise TypeError("IProfiler.__init__() must be called when overriding __init__")
+        assert self.enqueue_emits_profile
+        device._cuStreamSynchronize(stream)
+        trt.profiled += 1
+        graph = path_of(self._engine._blob).stem
+        for layer in json.loads(self._engine._blob["layers"])["Layers"]:
+            name = layer["Name"] if isinstance(layer, dict) else layer
+            self.profiler.report_layer_time(name, trt.layer_ms(graph, name))
 
     def _span(self, name: str) -> Span:
         return Span(self._addresses[name], nbytes(self.get_tensor_shape(name), self._engine._tensors[name][1]))
@@ -209,6 +232,8 @@ class Context(Strict):
         return at(self._addresses[name], self.get_tensor_shape(name), numpy_type(self._engine._tensors[name][1]))
 
     def _compute(self) -> None:
+        if not self._engine._trt.computes(path_of(self._engine._blob).stem):
+            return
         sides = self._engine._blob["sides"]
         came = self._engine._session.run(list(sides["OUTPUT"]), {name: self._array(name) for name in sides["INPUT"]})
         for name, array in zip(sides["OUTPUT"], came, strict=True):

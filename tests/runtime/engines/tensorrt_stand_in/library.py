@@ -47,6 +47,12 @@ class TensorRT:
         self.builds = 0
         self.after_run: Callable[[str, Callable[[str], Any]], object] = lambda graph, array: None
         """Called after each pass with its graph, and what gives an output's array."""
+        self.computes: Callable[[str], bool] = lambda graph: True
+        """Whether passes of a graph give answers: a CPU cannot compute all that TensorRT does."""
+        self.layer_ms: Callable[[str, str], float] = lambda graph, layer: 0.01
+        """Graph and layer -> the milliseconds that a profiler is told."""
+        self.profiled = 0
+        """Passes that a profiler was told of."""
         self.loaded: list[str] = []
         """Files of the graphs whose engines were loaded."""
 
@@ -66,7 +72,8 @@ class TensorRT:
         if name in surface.enums:
             return surface.enums[name]
         made = {
-            "ILogger": self._logger, "IProgressMonitor": self._monitor, "Builder": lambda: self._made(Builder),
+            "ILogger": self._logger, "IProgressMonitor": self._monitor, "IProfiler": lambda: Profiler,
+            "Builder": lambda: self._made(Builder),
             "Runtime": lambda: self._made(Runtime),
             "OnnxParser": lambda: lambda network, logger: Parser(surface, network, self.refuses),
         }  # fmt: skip
@@ -88,6 +95,15 @@ class TensorRT:
             pass
 
         return IProgressMonitor
+
+
+class Profiler:
+    """IProfiler, to inherit from."""
+
+    ready = False
+
+    def __init__(self) -> None:
+        self.ready = True
 
 
 class Timing(Strict):

@@ -20,8 +20,8 @@ from typing import Any
 
 CLASSES = (
     "Builder", "EngineInspector", "IBuilderConfig", "ICudaEngine", "IExecutionContext", "IHostMemory", "ILayer",
-    "ILogger", "INetworkDefinition", "IOptimizationProfile", "IProgressMonitor", "IRuntimeConfig", "ITensor",
-    "ITimingCache", "OnnxParser", "ParserError", "Runtime",
+    "ILogger", "INetworkDefinition", "IOptimizationProfile", "IProfiler", "IProgressMonitor", "IRuntimeConfig",
+    "ITensor", "ITimingCache", "OnnxParser", "ParserError", "Runtime",
 )  # fmt: skip
 """Those that the engine uses, or might."""
 _SIGNATURE = re.compile(r"^(?:\d+\. )?(\w+)\((.*)\)(?: -> .*)?$")
