@@ -33,6 +33,7 @@ LONG = {
     "tests/runtime/bundle/test_memory.py": 110,
     "tests/runtime/evaluation/test_fakes.py": 110,
     "tests/quantization/test_gates.py": 100,
+    "tests/devices/jetson/releases/test_trial.py": 90,
     "tests/bench/test_bench.py": 60,
     "tests/export/test_three_ways.py": 60,
 }

@@ -119,6 +119,13 @@ COMMANDS = {
     "doctor": _Entry(
         "machine", "edge_streamer.runtime.commands.doctor", "look this machine over, and say what mends it"
     ),
+    "releases": _Entry(
+        "machine", "edge_streamer.runtime.commands.releases",
+        "add, switch, confirm and go back from releases of the application on this device",
+    ),
+    "service": _Entry(
+        "machine", "edge_streamer.runtime.commands.service", "run the current release as a service of systemd"
+    ),
     "health": _Entry(
         "machine", "edge_streamer.runtime.commands.health",
         "say whether a run with --health is well, as an exit status",

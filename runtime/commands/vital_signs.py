@@ -18,6 +18,7 @@ from edge_streamer.runtime.errors import EdgeStreamerError, reason
 from edge_streamer.runtime.health.places import by_option
 from edge_streamer.runtime.health.publish import Publisher
 from edge_streamer.runtime.health.record import Device
+from edge_streamer.runtime.health.service_manager import ServiceManager
 from edge_streamer.runtime.health.vitals import Counts, Vitals
 from edge_streamer.runtime.loop.counters import Counters
 from edge_streamer.runtime.loop.report import RunReport
@@ -47,7 +48,7 @@ def published(plan: Plan | LivePlan) -> Iterator[Vitals]:
     """The vitals of a run, told from here on until the block ends, and how it ended where an error ends it."""
     system = System()
     vitals = Vitals(plan.pace if isinstance(plan, Plan) else "live", lambda: zones(system))
-    with Publisher(vitals, plan.health, _tell):
+    with Publisher(vitals, plan.health, _tell), ServiceManager(vitals):
         try:
             yield vitals
         except EdgeStreamerError as error:

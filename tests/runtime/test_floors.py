@@ -34,7 +34,7 @@ MAY_IMPORT = {
 """Room of runtime/ -> the rooms that its files may import, besides its own. Only commands know devices."""
 
 DEVICES_MAY_IMPORT = {
-    *("child", "errors", "extras", "files", "timing", "unit"),
+    *("child", "claims", "errors", "extras", "files", "timing", "unit"),
     *("bundle.manifest", "loop.media", "loop.ports", "loop.request", "loop.report", "loop.sample_clock"),
     *("loop.priorities", "loop.stand_ins"),
 }

@@ -56,7 +56,7 @@ def argcomplete() -> None:
     ("line", "wanted"),
     [
         ("edge-streamer qu", ["quantize"]),
-        ("edge-streamer re", ["replay"]),
+        ("edge-streamer re", ["replay", "releases"]),
         ("edge-streamer --ver", ["--version"]),
         ("edge-streamer quantize b --sch", ["--scheme"]),
         ("edge-streamer quantize b --scheme int", ["int8", "int4"]),
