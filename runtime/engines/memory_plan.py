@@ -18,14 +18,12 @@ import numpy as np
 
 from edge_streamer.runtime.bundle.manifest import CarrySpec, EmbeddingSpec, GraphSpec, Manifest, RingSpec
 from edge_streamer.runtime.bundle.memory import item_bytes, tensor_bytes
-from edge_streamer.runtime.engines.board_memory import BOARDS
+from edge_streamer.runtime.engines.board_memory import BOARDS, LIBRARY, SYSTEM
 from edge_streamer.runtime.engines.buffers import ALIGNMENT
 from edge_streamer.runtime.errors import BundleError, InputError
 from edge_streamer.runtime.files import size_text
 
 ENGINES = ("cpu", "cuda", "tensorrt")
-LIBRARY = {"cpu": 100_000_000, "cuda": 700_000_000, "tensorrt": 700_000_000}
-"""Bytes of an engine's own code, its kernels and the CUDA context, whatever it runs."""
 SCRATCH_TIMES = 8
 """What a run computes in, in times of what goes in and out of it. On the CPU, the demo's graphs took up to 7.3."""
 WORKSPACE = 512 << 20
@@ -33,8 +31,6 @@ WORKSPACE = 512 << 20
 BUILDING_TIMES = 4
 """What the building of a graph takes, in times of its weights (those of the file as they are read, the network's, those
 laid out for a kernel that is tried, the engine's): 3 to 4 are told of boards of 8 GB."""
-SYSTEM = 1_000_000_000
-"""What a board's system takes of its memory without a desktop."""
 
 
 class MemoryPlan(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from difflib import get_close_matches
 from typing import Literal
 
 from edge_streamer.runtime.engines.board_memory import BOARDS as RAM
-from edge_streamer.runtime.engines.memory_plan import LIBRARY, SYSTEM
+from edge_streamer.runtime.engines.board_memory import LIBRARY, SYSTEM
 from edge_streamer.runtime.errors import InputError
 
 Numbers = Literal["float32", "fp16", "bf16", "int8", "int4", "fp8", "nvfp4"]

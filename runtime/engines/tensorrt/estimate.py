@@ -7,8 +7,9 @@ frees it: a board that runs out does not fail, it kills whatever is largest.
 from __future__ import annotations
 
 from edge_streamer.runtime.bundle.external import external_locations
+from edge_streamer.runtime.engines.board_memory import LIBRARY
 from edge_streamer.runtime.engines.contract import GraphFile
-from edge_streamer.runtime.engines.memory_plan import BUILDING_TIMES, LIBRARY
+from edge_streamer.runtime.engines.memory_plan import BUILDING_TIMES
 from edge_streamer.runtime.engines.tensorrt.build import Options
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.files import size_text

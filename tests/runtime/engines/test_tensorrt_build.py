@@ -14,8 +14,8 @@ import pytest
 
 from edge_streamer.runtime.bundle.memory import free_bytes
 from edge_streamer.runtime.bundle.reader import Bundle
+from edge_streamer.runtime.engines.board_memory import LIBRARY
 from edge_streamer.runtime.engines.contract import GraphFile
-from edge_streamer.runtime.engines.memory_plan import LIBRARY
 from edge_streamer.runtime.engines.tensorrt.build import STEPS, Options, build
 from edge_streamer.runtime.engines.tensorrt.estimate import check_room, needed, weights
 from edge_streamer.runtime.engines.tensorrt.library import find, known, log_of

@@ -198,7 +198,7 @@ def test_a_gpus_ceilings_are_measured_once(tmp_path: Path, monkeypatch: pytest.M
     assert ceilings.device_remembered(engine) == found
     assert ceilings.device_ceilings(engine) == found
     (key,) = json.loads((tmp_path / "cache/edge-streamer/ceilings.json").read_text())
-    assert key == ("1; Stand-in, compute capability 8.7, driver 12060, TensorRT 10.3.0 Stand-in, 1020 MHz and 1020 MHz")
+    assert key == ("2; Stand-in, compute capability 8.7, driver 12060, TensorRT 10.3.0 Stand-in, 1020 MHz and 1020 MHz")
     (tmp_path / "cache/edge-streamer/ceilings.json").write_text("{")
     assert ceilings.device_remembered(engine) is None
 
