@@ -15,7 +15,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -178,9 +178,8 @@ def check_new_folder(path: Path) -> None:
     target = _folder_target(path)
     if not os.path.isdir(target.parent):
         raise InputError(f"cannot make the folder {path}: the folder {target.parent} does not exist; make it first")
-    with _telling_place(path), suppress(FileNotFoundError):
-        os.stat(target)  # a name that is too long shows here
     sweep(target.parent)
+    Whole(path, folder=True).discard()
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -298,6 +297,9 @@ def _telling_place(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in FULL:
             raise
-        missing = f"the folder {path.parent} does not exist; make it first"
-        why = missing if error.errno == errno.ENOENT else f"{error.strerror}; name another place"
+        missing = error.errno == errno.ENOENT and not os.path.isdir(path.parent)
+        why = (
+            f"the folder {path.parent} does not exist; make it first" if missing else
+            f"nothing can be made in {path.parent} ({error.strerror}); name another place"
+        )  # fmt: skip
         raise InputError(f"cannot write {path}: {why}") from error

@@ -79,6 +79,9 @@ def _check_out(args: argparse.Namespace, inputs: dict[str, Path]) -> None:
 def lint(bundle: Bundle, board: Board, scheme: str = AS_IT_IS) -> Refusal:
     """Whether the bundle's graphs would build on ``board``, as far as it can be told here."""
     target = "thor" if board.family == "thor" else "orin"
+    if scheme == "float32":
+        return Refusal(looked=False, builds=None, words="in float32 it is what export writes: edge-streamer lint looks "
+                       "whether that builds")  # fmt: skip
     if scheme != AS_IT_IS:
         return Refusal(looked=False, builds=None, words=f"quantize --scheme {scheme} --target {target} looks "
                        "whether its graphs build when it makes them")  # fmt: skip
@@ -172,7 +175,7 @@ def _verdicts(made: Plan) -> Any:
 def _shape_table(made: ShapePlan) -> Any:
     some = f"{made.shape.tokens} token{'s' * (made.shape.tokens > 1)}"
     table = plain_table(f"One pass of {some}", "board", "ms >", "tokens a second >", "bytes >",
-                   "products >", "kernels >", "waits for", "memory")  # fmt: skip
+                   "products >", "kernels >", "waits for", "fits it")  # fmt: skip
     for row in made.table:
         if row.pass_ms is None or row.tokens_per_second is None or row.binds is None:
             table.add_row(row.board, "", "", "", "", "", "", row.verdict)

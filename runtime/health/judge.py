@@ -117,6 +117,8 @@ def _of_units(health: Health, limits: Limits) -> list[str]:
     if recent.units >= JUDGED_UNITS and bad > limits.misses * recent.units:
         found.append(f"{bad} of the newest {recent.units} units were late, failed or skipped; at most "
                      f"{limits.misses:.0%} may be")  # fmt: skip
+    if limits.devices and not health.devices:
+        found.append("it tells of no devices: it is not a live run")
     if limits.devices:
         found += [f"{kind} is not open: {device.error or device.name}" for kind, device in health.devices.items()
                   if not device.open]  # fmt: skip

@@ -19,7 +19,7 @@ import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, NamedTuple, get_args, get_type_hints
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -62,15 +62,20 @@ def _check(bound: Bound) -> None:
     """What can be known before anything is measured: names of parts that every profile has. InputError."""
     at: Any = Profile
     for n, key in enumerate(bound.keys):
-        if not (isinstance(at, type) and issubclass(at, msgspec.Struct)):
-            return  # names that differ from profile to profile
-        types = get_type_hints(at)
-        if key not in types:
-            raise _unknown(bound, n, list(types))
-        at = types[key]
+        if get_origin(at) is dict:
+            at = get_args(at)[1]  # names differ from profile to profile
+        elif isinstance(at, type) and issubclass(at, msgspec.Struct):
+            types = get_type_hints(at)
+            if key not in types:
+                raise _unknown(bound, n, list(types))
+            at = types[key]
+        elif at is Any:
+            return
+        else:
+            raise InputError(f"the budget bounds {bound}, but {'.'.join(bound.keys[:n])} has no parts")
         if isinstance(at, UnionType):
             at = next(one for one in get_args(at) if one is not NoneType)
-    if at not in (int, float):
+    if at not in (int, float, Any):
         raise InputError(f"the budget bounds {bound}, which is no number")
 
 
@@ -93,26 +98,25 @@ def _bounds(value: Any, keys: tuple[str, ...], path: Path) -> Iterator[Bound]:
 
 
 def broken(profile: Profile, bounds: list[Bound]) -> list[str]:
-    """A line for every bound that the profile breaks. InputError for one that names nothing in it."""
+    """A line for every bound that the profile breaks; what it does not have breaks its bound."""
     facts = msgspec.to_builtins(profile)
     lines = []
     for bound in bounds:
         came = _look(facts, bound)
-        if came is None:
-            lines.append(f"{bound} was not measured; at most {bound.most:g} is allowed")
+        if isinstance(came, str):
+            lines.append(f"{bound} was not measured{came}; at most {bound.most:g} is allowed")
         elif came > bound.most:
             lines.append(f"{bound} is {came:g}; at most {bound.most:g} is allowed")
     return lines
 
 
-def _look(facts: Any, bound: Bound) -> float | None:
+def _look(facts: Any, bound: Bound) -> float | str:
+    """The number that ``bound`` names; where there is none, words that say what there is in its place."""
     at = facts
-    for n, key in enumerate(bound.keys):
-        if at is None:
-            return None
+    for key in bound.keys:
         if not isinstance(at, dict) or key not in at:
-            raise _unknown(bound, n, list(at) if isinstance(at, dict) else [])
+            known = list(at) if isinstance(at, dict) else []
+            close = difflib.get_close_matches(key, known, 1, 0.4)
+            return f" (did you mean {close[0]}?)" if close else f" (there are {', '.join(known[:12])})" if known else ""
         at = at[key]
-    if at is not None and (isinstance(at, bool) or not isinstance(at, (int, float))):
-        raise InputError(f"the budget bounds {bound}, which is no number")
-    return at
+    return at if isinstance(at, (int, float)) and not isinstance(at, bool) else ""

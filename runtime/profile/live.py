@@ -113,9 +113,16 @@ def _device(state: DeviceState) -> Device:
     )  # fmt: skip
 
 
+def speaks(live: Live) -> bool:
+    """Whether there is a speaker."""
+    return "speaker" in live.devices and live.devices["speaker"].name != "none"
+
+
 def heard(live: Live) -> str:
     """What the speaker missed, in words."""
     dry = live.misses.count
+    if not speaks(live):
+        return "no speaker"
     return f"the speaker ran dry {dry} time{'s' * (dry > 1)}" if dry else "the speaker never ran dry"
 
 
@@ -126,7 +133,8 @@ def live_lines(live: Live) -> Iterator[str]:
         yield (f"Mouth to ear: {times.p50:.0f} ms (p50), {times.p95:.0f} (p95), of which the model {step.p50:.0f}; "
                f"{heard(live)}.")  # fmt: skip
     else:
-        yield f"Mouth to ear is not measured: microphone or speaker is off; {heard(live)}."
+        off = "the microphone" if speaks(live) else "the speaker"
+        yield f"Mouth to ear is not measured: {off} is off."
     if live.picture_age_ms:
         yield f"The camera's newest picture was {live.picture_age_ms.p50:.0f} ms old (p50)."
     trouble = dict(_trouble(live))

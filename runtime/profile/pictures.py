@@ -6,7 +6,7 @@ Receives figures; hands on SVG, as HTML that needs nothing else.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from edge_streamer.runtime.profile.roofline import GraphRow, Roof
@@ -17,9 +17,14 @@ LOW = 130
 WIDE, HIGH, LEFT, TOP, BOTTOM, RIGHT = 680, 220, 48, 16, 26, 16
 POINTS = 600
 """Of a curve: with more units than that each point is the longest of several, so that no outlier is lost."""
-COLOURS = ("#2a9d8f", "#e76f51", "#264653", "#e9a23b", "#8d6ab8", "#4f86c6", "#a0a83c", "#b5566b")
+COLOURS = ("#2a9d8f", "#e76f51", "#264653", "#e9a23b", "#8d6ab8", "#4f86c6", "#a0a83c", "#b5566b",
+           "#6b4f3a", "#7fc8bf", "#c9a0dc", "#9aa3ad", "#1f5fa8", "#d98ca0", "#5c7a29", "#f0c987")  # fmt: skip
 LATE, QUIET, INK = "#c02626", "#667", "#1c2030"
 BAR = 44
+CURVES = 8
+"""In one picture, at the most."""
+LABEL = 16
+"""Pixels between two labels, at the least."""
 
 
 def over_time(row: Sequence[float], deadline: float, title: str) -> str:
@@ -67,12 +72,19 @@ def bars(found: Histogram, title: str) -> str:
     return _figure(parts, f"{title}: how many units took how long")
 
 
-def stages(parts: Sequence[tuple[str, float]], deadline: float | None) -> str:
-    """(name, milliseconds) one after the other, on a line as long as the unit or as they take."""
+def colours(names: Iterable[str]) -> dict[str, str]:
+    """Name -> colour, so that a thing has one in every picture."""
+    return {name: COLOURS[n % len(COLOURS)] for n, name in enumerate(dict.fromkeys(names))}
+
+
+def stages(parts: Sequence[tuple[str, float]], deadline: float | None, told: str = "") -> str:
+    """(name, milliseconds) one after the other, on a line as long as the unit or as they take. ``told``: what begins
+    the caption."""
     most = max(deadline or 0.0, sum(ms for _, ms in parts)) * 1.02
     at, made, names = 0.0, [], []
-    for n, (name, ms) in enumerate(parts):
-        width, colour = WIDE * ms / most, COLOURS[n % len(COLOURS)]
+    colour_of = colours(name for name, _ in parts)
+    for name, ms in parts:
+        width, colour = WIDE * ms / most, colour_of[name]
         made.append(f'<rect x="{at:.2f}" y="{TOP}" width="{max(width, 0.4):.2f}" height="{BAR}" fill="{colour}">'
                     f"<title>{escape(name)}: {ms:.2f} ms</title></rect>")  # fmt: skip
         names.append(f'<span style="color:{colour}">&#9632; {escape(name)} {ms:.2f} ms</span>')
@@ -81,15 +93,14 @@ def stages(parts: Sequence[tuple[str, float]], deadline: float | None) -> str:
     if deadline is not None:
         x = WIDE * deadline / most
         made.append(_deadline(x, x, TOP - 6, TOP + BAR + 6, deadline))
-    else:
-        made.append(_text(min(at, WIDE - 4), TOP + BAR + 18, f"{sum(ms for _, ms in parts):.0f} ms", "end"))
-    return _figure(made, " ".join(names), TOP + BAR + 24, told=True)
+    made.append(_text(min(max(at, 70), WIDE - 4), TOP + BAR + 18, f"{sum(ms for _, ms in parts):.1f} ms", "end"))
+    return _figure(made, escape(told) + " ".join(names), TOP + BAR + 24, told=True)
 
 
 def curves(rows: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str) -> str:
-    """Name -> (seconds, values), in one small picture; where there are more than colours, those that vary most."""
+    """Name -> (seconds, values), in one small picture; where there are too many, those that vary most."""
     shown = {name: row for name, row in rows.items() if len(row[0]) > 1}
-    most = sorted(shown, key=lambda name: min(shown[name][1]) - max(shown[name][1]))[: len(COLOURS)]
+    most = sorted(shown, key=lambda name: min(shown[name][1]) - max(shown[name][1]))[:CURVES]
     shown = {name: row for name, row in shown.items() if name in most}
     if not shown:
         return ""
@@ -117,7 +128,7 @@ def curves(rows: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: s
     return _figure(parts, f"{escape(title)}{more}: {' '.join(names)}", LOW, told=True)
 
 
-def roofline(rows: Sequence[GraphRow], roof: Roof) -> str:
+def roofline(rows: Sequence[GraphRow], roof: Roof, colour_of: Mapping[str, str] | None = None) -> str:
     """Operations a second over operations a byte, both as powers of ten: a graph below the roof could be faster."""
     high, rates = HIGH + 60, list(roof.rates.values())
     rows = [row for row in rows if row.operations and row.moved_bytes]
@@ -139,19 +150,24 @@ def roofline(rows: Sequence[GraphRow], roof: Roof) -> str:
         for n in range(low_y, high_y + 1)
     ]
     parts += [_text(x(10**n), high - 8, f"{10.0**n:g}", "middle") for n in range(low_x, high_x + 1)]
-    for name, rate in roof.rates.items():
+    label_x, before = float(WIDE - RIGHT), math.inf
+    for name, rate in sorted(roof.rates.items(), key=lambda one: one[1]):
+        label_x = label_x - 120 if abs(y(rate) - before) < LABEL else float(WIDE - RIGHT)
+        before = y(rate)
         ridge, start = rate / roof.bandwidth, max(10.0**low_x, 10.0**low_y / roof.bandwidth)
         corners = (start, start * roof.bandwidth), (ridge, rate), (10**high_x, rate)
         line = " ".join(f"{x(one):.1f},{y(other):.1f}" for one, other in corners)
         parts.append(f'<polyline points="{line}" fill="none" stroke="{QUIET}" stroke-width="1.5"/>'
-                     + _text(WIDE - RIGHT, y(rate) - 5, f"{name}: {rate:.0f} G/s", "end"))  # fmt: skip
-    for n, (row, (at, rate)) in enumerate(zip(rows, places, strict=True)):
-        colour, size = COLOURS[n % len(COLOURS)], 4 + 8 * math.sqrt(row.runs * row.run_ms / _longest(rows))
+                     + _text(label_x, y(rate) - 5, f"{name}: {rate:.0f} G/s", "end"))  # fmt: skip
+    given = dict(colour_of or {})
+    spare = [one for one in COLOURS if one not in given.values()] or list(COLOURS)
+    given |= {name: spare[n % len(spare)] for n, name in enumerate(r.graph for r in rows if r.graph not in given)}
+    for row, (at, rate) in zip(rows, places, strict=True):
+        colour, size = given[row.graph], 4 + 8 * math.sqrt(row.runs * row.run_ms / _longest(rows))
         parts.append(f'<circle cx="{x(at):.1f}" cy="{y(rate):.1f}" r="{size:.1f}" fill="{colour}" opacity="0.85">'
                      f"<title>{escape(row.graph)}: {rate:.1f} G/s, {at:.1f} operations a byte</title></circle>"
                      )  # fmt: skip
-    names = " ".join(f'<span style="color:{COLOURS[n % len(COLOURS)]}">&#9679; {escape(row.graph)}</span>'
-                     for n, row in enumerate(rows))  # fmt: skip
+    names = " ".join(f'<span style="color:{given[row.graph]}">&#9679; {escape(row.graph)}</span>' for row in rows)
     told = (f"{names}<br>10<sup>9</sup> operations a second over operations a byte; the slope is {roof.bandwidth:.1f} "
             "GB/s; a larger circle takes more of a unit")  # fmt: skip
     return _figure(parts, told, high, told=True)

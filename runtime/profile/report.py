@@ -216,7 +216,8 @@ def judge(unit: Spread, misses: int, deadline_ms: float) -> Verdict:
 
 
 def read_profile(path: Path) -> Profile:
-    """A profile that was written before. InputError where it is none."""
+    """A profile that was written before, by its file or its folder. InputError where it is none."""
+    path = path / "profile.json" if path.is_dir() else path
     try:
         text = read_small(path, MOST_BYTES)
         version = msgspec.json.decode(text, type=_Version).version

@@ -15,7 +15,7 @@ from edge_streamer.runtime.pages.html import document, legend, number, table, wi
 from edge_streamer.runtime.profile.board_page import alarm, section
 from edge_streamer.runtime.profile.layers import Layer
 from edge_streamer.runtime.profile.live_page import HEAD, conversation
-from edge_streamer.runtime.profile.pictures import bars, over_time, roofline, stages
+from edge_streamer.runtime.profile.pictures import bars, colours, over_time, roofline, stages
 from edge_streamer.runtime.profile.report import Profile
 from edge_streamer.runtime.profile.report_words import headline, lines
 from edge_streamer.runtime.profile.roofline import GraphRow, Help
@@ -36,7 +36,7 @@ def render(made: Profile) -> str:
     parts = [
         f"<h1>{escape(headline(made))}</h1>", *alarm(made.board), f'<p class="facts">{escape(facts)}</p>',
         "<ul>", *(f"<li>{escape(one)}</li>" for one in lines(made)), "</ul>",
-        "<h2>A unit against its deadline</h2>", stages(_stages(made), made.deadline_ms),
+        "<h2>A unit against its deadline</h2>", stages(_stages(made), made.deadline_ms, "On average: "),
         *(conversation(made.live, made.deadline_ms) if made.live else ()),
         "<h2>What would help</h2>", _helps(made.helps), "<h2>Limits</h2>", *_limits(made),
         "<h2>Unit by unit</h2>", over_time(row, made.deadline_ms, "a unit"), bars(made.histogram, "a unit"),
@@ -76,11 +76,11 @@ def _limits(made: Profile) -> list[str]:
         f"<p>Measured on this machine, {f'on {threads}' if roof.threads else f'through {escape(roof.through)}'}: "
         f"{rates}, {roof.bandwidth:.1f} GB a second, {roof.node_us:.2f} &micro;s "
         f"{'an operator' if roof.threads else 'a kernel'}.</p>",
-        *left_out, roofline(made.graphs, roof), wide(_graphs(made.graphs)),
+        *left_out, roofline(made.graphs, roof, colours(name for name, _ in _stages(made))), wide(_graphs(made.graphs)),
         legend([
             ("of its roof", "share of the fastest products of the same numbers that were measured here, of any size."),
             ("of the memory", "as if all bytes of a run came from memory; beyond 100% they came from the caches."),
-            ("predicted", "from the ceilings alone, whatever was measured."),
+            ("predicted", "milliseconds of a run from the ceilings alone, whatever was measured."),
             ("waits for", "compute: products; memory: weights and states, in memory or in a cache; kernels: operators "
              "that start one after another."),
         ]),
@@ -89,14 +89,14 @@ def _limits(made: Profile) -> list[str]:
 
 def _graphs(rows: Iterable[GraphRow]) -> str:
     body = [
-        (escape(one.graph), one.numbers, number(one.runs), f"{one.run_ms:.3f}", f"{one.runs * one.run_ms:.2f}",
-         "-" if one.predicted_ms is None else f"{one.predicted_ms:.3f}", number(one.operations / 1e6),
-         size_text(one.moved_bytes), f"{one.rate:.1f}", "-" if one.of_compute is None else f"{one.of_compute:.0%}",
-         f"{one.traffic:.1f}", f"{one.of_bandwidth:.0%}", one.binds or "-")
+        (escape(one.graph), one.binds or "-", f"{one.runs * one.run_ms:.2f}", number(one.runs), f"{one.run_ms:.3f}",
+         "-" if one.predicted_ms is None else f"{one.predicted_ms:.3f}",
+         "-" if one.of_compute is None else f"{one.of_compute:.0%}", f"{one.of_bandwidth:.0%}", f"{one.rate:.1f}",
+         f"{one.traffic:.1f}", number(one.operations / 1e6), size_text(one.moved_bytes), one.numbers)
         for one in rows
     ]  # fmt: skip
-    return table(("graph", "computed in", "runs", "ms a run", "ms a unit", "predicted, a run", "M operations", "bytes",
-                  "G/s", "of its roof", "GB/s", "of the memory", "waits for"), body)  # fmt: skip
+    return table(("graph", "waits for", "ms a unit", "runs", "ms a run", "predicted", "of its roof", "of the memory",
+                  "G/s", "GB/s", "M operations", "bytes", "in"), body)  # fmt: skip
 
 
 def _figures(made: Profile) -> list[str]:
@@ -117,12 +117,12 @@ def _spread(one: Spread) -> tuple[str, ...]:
 
 def _sections(made: Profile) -> list[str]:
     rows = [
-        ("&nbsp;" * 3 * path.count("/") + escape(path.rpartition("/")[2]), one.kind, number(one.runs),
-         f"{one.share:.1%}", *_spread(one.ms), "")
+        ("&nbsp;" * 3 * path.count("/") + escape(path.rpartition("/")[2]), f"{one.share:.1%}", *_spread(one.ms),
+         number(one.runs), one.kind)
         for path, one in made.sections.items()
     ]  # fmt: skip
     if made.solver_step:
-        rows.append(("a solver step", "graph", "", "", *_spread(made.solver_step), ""))
+        rows.append(("a solver step", "", *_spread(made.solver_step), "", "graph"))
     pictures = [
         f"<details><summary>{escape(path)}</summary>{over_time(row, made.deadline_ms, path)}"
         f"{bars(made.sections[path].histogram, path)}</details>"
@@ -130,7 +130,7 @@ def _sections(made: Profile) -> list[str]:
         if path != UNIT and not path.endswith("/rest")
     ]
     return [
-        wide(table(("ms a unit", "kind", "runs", "share", *HEAD, ""), rows)),
+        wide(table(("ms a unit", "share", *HEAD, "runs", "kind"), rows)),
         legend([
             ("media", "reading and converting sound and pictures."), ("host", "what the runtime itself does."),
             ("transfers", "between runs of graphs: copies, rows that go to rings, token embeddings, looks for NaN; on "
@@ -163,8 +163,9 @@ def _layers(layers: tuple[Layer, ...], told: str) -> list[str]:
     if not layers:
         return [f"<h2>Layers</h2><p>{escape(told)}.</p>"] if told else []
     rows = [
-        (escape(f"{one.graph}: {one.layer}"), escape(one.operator), number(one.runs), f"{one.unit_ms:.3f}",
-         f"{one.share:.1%}", escape(f"{one.takes} to {one.gives}"), escape(" ".join((one.provider, one.kernel))))
+        (escape(one.operator), f"{one.share:.1%}", f"{one.unit_ms:.3f}", number(one.runs),
+         escape(f"{one.takes} to {one.gives}"), escape(" ".join((one.provider, one.kernel))),
+         escape(f"{one.graph}: {one.layer}"))
         for one in layers[:LAYERS_SHOWN]
     ]  # fmt: skip
     by: dict[str, float] = {}
@@ -173,5 +174,5 @@ def _layers(layers: tuple[Layer, ...], told: str) -> list[str]:
     kinds = ", ".join(f"{name} {share:.0%}" for name, share in sorted(by.items(), key=lambda item: -item[1])[:8])
     return [
         "<h2>Layers</h2>", f"<p>{escape(told)}. By operator: {escape(kinds)}. The {len(rows)} longest of {len(layers)}:"
-        "</p>", wide(table(("layer", "operator", "runs", "ms a unit", "share", "types", "by"), rows)),
+        "</p>", wide(table(("operator", "share", "ms a unit", "runs", "types", "by", "layer"), rows)),
     ]  # fmt: skip

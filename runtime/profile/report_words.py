@@ -6,7 +6,7 @@ Receives a profile; hands on sentences that the terminal and the page share.
 from __future__ import annotations
 
 from edge_streamer.runtime.profile.compare import Comparison
-from edge_streamer.runtime.profile.live import heard, live_lines
+from edge_streamer.runtime.profile.live import heard, live_lines, speaks
 from edge_streamer.runtime.profile.plan import MARGIN
 from edge_streamer.runtime.profile.report import Profile, Section, Verdict
 from edge_streamer.runtime.profile.timeline import outer
@@ -20,6 +20,10 @@ WAITS = {
     "compute": "products: fewer of them, or numbers that are multiplied faster",
     "kernels": "operators that start one after another: fewer runs help, fewer bits do not",
 }
+FORECAST_SECONDS = 60.0
+"""A shorter run's drift says nothing of what comes."""
+UNSTEADY = 0.1
+"""Of a unit: where it may have got slower by more, nobody can tell whether it did."""
 HELPS_SHOWN = 3
 
 
@@ -51,10 +55,18 @@ def lines(made: Profile) -> list[str]:
     if made.helps:
         told = "; ".join(f"{one.what} ({one.unit_ms:.1f} ms, {one.gain:.0%} less)" for one in made.helps[:HELPS_SHOWN])
         said.append(f"Would help most, predicted: {told}.")
-    also = ", and the speaker never ran dry" if made.live else ""
-    said.append(f"holds: {MARGIN - 1:.0%} more than the p99 would still be within the unit, and no unit was "
-                f"beyond{also}.")  # fmt: skip
-    return said
+    return [*said, _verdict(made)]
+
+
+def _verdict(made: Profile) -> str:
+    """What the word of the headline means."""
+    dry = " and the speaker never ran dry" if made.live and speaks(made.live) else ""
+    more = f"{MARGIN - 1:.0%} more than the p99"
+    return {
+        "holds": f"holds: no unit was beyond{dry}, and {more} would still be within the unit.",
+        "close": f"is close to: no unit was beyond{dry}, but {more} would be.",
+        "misses": "misses: a unit at least was longer than it may be" + (", or the speaker ran dry." if dry else "."),
+    }[made.verdict]
 
 
 def runs_apart(made: Profile) -> str:
@@ -79,14 +91,19 @@ def _how_long(made: Profile) -> str:
     drift, ran = made.drift_ms, f"{duration(made.wall_seconds)} were measured"
     if drift is None:
         return f"For how long: {ran}, too short to tell; --minutes 30 does."
-    text = f"{drift.value:+.2f} ms from the first third to the last ({drift.low:+.2f} to {drift.high:+.2f})"
-    if not drift.certain or drift.high < 0:
-        words = f"For how long: {ran} without getting slower ({text})"
-    else:
+    text = (f"{drift.value:+.2f} ms from the first third to the last, with 95 % between {drift.low:+.2f} and "
+            f"{drift.high:+.2f}")  # fmt: skip
+    if drift.certain and drift.value > 0:
         rate = drift.value / (made.wall_seconds * 2 / 3)
         left = (made.deadline_ms - made.unit.p99) / rate
-        after = f"; at this pace the p99 is beyond {made.deadline_ms:g} ms after {duration(left)} more" * (left > 0)
+        after = ""
+        if left > 0 and made.wall_seconds >= FORECAST_SECONDS:
+            after = f"; at this pace the p99 is beyond {made.deadline_ms:g} ms after {duration(left)} more"
         words = f"For how long: it got slower over {duration(made.wall_seconds)}, {text}{after}"
+    elif drift.high > UNSTEADY * made.unit.p50:
+        words = f"For how long: {ran}, too unsteady to tell whether it gets slower: {text}"
+    else:
+        words = f"For how long: {ran} without getting slower: {text}"
     if made.wall_seconds < SETTLED_SECONDS:
         words += f". A chip takes minutes to get warm: only a run of {duration(SETTLED_SECONDS)} or more tells for good"
     return f"{words}."
@@ -101,6 +118,9 @@ def compared(found: Comparison) -> str:
     change = f"{row.before:.2f} ms to {row.after:.2f} ms (p50 of a unit)"
     if row.verdict in ("slower", "faster"):
         return f"{found.after} is {row.verdict} than {found.before}: {change}"
+    sure = [f"{one.section}{f' ({one.figure})' * (one.section == 'unit')} {one.verdict}"
+            for one in found.rows if one.verdict in ("slower", "faster")]  # fmt: skip
+    also = f"; surely so: {', '.join(sure)}" if sure else ""
     if row.verdict == "same":
-        return f"{found.after} is as fast as {found.before}: {change}"
-    return f"no difference to be told between {found.before} and {found.after}: {change}"
+        return f"{found.after} is as fast as {found.before}: {change}{also}"
+    return f"no difference to be told between {found.before} and {found.after} in {change}{also}"

@@ -212,8 +212,10 @@ def _on_a_board(measured: Measured) -> tuple[str, str, float]:
     board = board_named(BOARD)
     counted = {graph: sum(ops[one] for one in PRODUCTS) for graph, ops in measured.operators.items()}
     there = 1e3 * unit_seconds(times(Setting(manifest=measured.manifest, counted=counted), board, "bundle"))
+    made = ("; this bundle is for CPUs, quantize the float32 one with --target orin for it"
+            if any(graph.precision.dynamic for graph in measured.manifest.graphs) else "")  # fmt: skip
     return (f"another engine: TensorRT on {board.title}", "predicted for that board, graphs alone; edge-streamer plan "
-            "says more of it and of other boards", there)  # fmt: skip
+            f"says more of it and of other boards{made}", there)  # fmt: skip
 
 
 def _changes(manifest: Manifest, rows: list[Work], model: Model) -> Iterable[tuple[str, str, list[Work]]]:

@@ -169,6 +169,9 @@ def _ours(config: dict[str, Any]) -> dict[str, Any]:
     known: dict[str, Any] = {
         ours: config[theirs] for theirs, ours in _HUGGING_FACE.items() if config.get(theirs) is not None
     }
+    stored = config.get("dtype") or config.get("torch_dtype")
+    if stored in ("float32", "float16", "bfloat16") and not config.get("quantization_config"):
+        known["precision"] = stored
     return known | {key: value for key, value in config.items() if key in Shape.__struct_fields__}
 
 

@@ -106,12 +106,17 @@ def mean(rows: Row) -> Row:
 
 def median(rows: Row) -> Row:
     """Of each row."""
-    return np.asarray(np.median(rows, -1))
+    return _ranked(rows, 50)
 
 
 def p95(rows: Row) -> Row:
     """Of each row."""
-    return np.asarray(np.percentile(rows, 95, -1))
+    return _ranked(rows, 95)
+
+
+def _ranked(rows: Row, percent: float) -> Row:
+    """The nearest rank, as in :func:`spread`."""
+    return np.asarray(np.percentile(rows, percent, -1, method="inverted_cdf"))
 
 
 def difference(before: Row, after: Row, figure: Figure) -> Interval:

@@ -29,6 +29,10 @@ def headline(made: Plan) -> str:
     if made.verdict == "too large":
         return (f"{made.bundle} {scheme} does not fit {made.board_title}: {size_text(made.memory.total)} of the "
                 f"{size_text(made.memory.usable)} that it leaves")  # fmt: skip
+    if made.lint.builds is False:
+        return (f"{made.bundle} {scheme} does not build for {made.board_title}; in graphs that do it "
+                f"{VERDICTS[made.verdict]} {made.deadline_ms:g} ms: {made.unit_ms:.1f} ms a unit "
+                f"predicted{steps}")  # fmt: skip
     return (f"{made.bundle} {scheme} {VERDICTS[made.verdict]} {made.deadline_ms:g} ms on {made.board_title}: "
             f"{made.unit_ms:.1f} ms a unit predicted{steps}")  # fmt: skip
 
@@ -56,8 +60,13 @@ def limits(made: Plan) -> list[str]:
     if made.memory.build > made.memory.usable:
         lines.append(f"Building its largest engine takes some {size_text(made.memory.build)}, more than the board has: "
                      "build with swap, or on a larger board of the same kind.")  # fmt: skip
-    lines.append(f"holds: {MARGIN - 1:.0%} more time would still be within the unit, which is how far the predictor may"
-                 " err. Media, echo and screen are not in it.")  # fmt: skip
+    more = f"{MARGIN - 1:.0%} more time, which is how far the predictor may err,"
+    meant = {
+        "holds": f"holds: {more} would still be within the unit.",
+        "close": f"is close to: the prediction is within the unit, {more} would not be.",
+        "misses": "misses: the prediction is beyond the unit.",
+    }.get(made.verdict, "The times are of a board with more memory.")
+    lines.append(f"{meant} Media, echo and screen are not in it.")
     if made.assumed:
         named = ", ".join(made.assumed)
         lines.append(f"No published pass of many tokens tells how much of {BOARDS[made.board].title}'s arithmetic is "
@@ -78,12 +87,14 @@ def shape_headline(made: ShapePlan) -> str:
     what = f"{made.model} in {shape.precision} on {chosen.board_title}"
     if chosen.pass_ms is None or chosen.tokens_per_second is None:
         return f"{what}: the board does not compute it"
-    fits = "" if chosen.verdict == "holds" else ", and it does not fit the memory"
+    if chosen.verdict == "too large":
+        usable = size_text(BOARDS[chosen.board].usable_bytes)
+        return f"{what} does not fit: {size_text(made.memory_bytes)} of the {usable} that the board leaves"
     if shape.tokens == 1:
         rate = f"{chosen.tokens_per_second:.1f} tokens a second, {chosen.pass_ms:.1f} ms each"
     else:
         rate = f"{chosen.pass_ms:.1f} ms for {shape.tokens} tokens, {chosen.tokens_per_second:.0f} a second"
-    return f"{what}: {rate}, {shape.context} positions before; {size_text(made.memory_bytes)}{fits}"
+    return f"{what}: {rate}, {shape.context} positions before; {size_text(made.memory_bytes)}"
 
 
 def memory_rows(use: MemoryUse) -> tuple[tuple[str, float], ...]:

@@ -11,17 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from edge_streamer.runtime.bundle.shipped import bundle_path
 from edge_streamer.runtime.commands import cli
 from edge_streamer.runtime.commands import profile as command
 from edge_streamer.runtime.profile import ceilings as kept
+from edge_streamer.runtime.profile.compare import Comparison, Difference
 from edge_streamer.runtime.profile.limits import ROWS, Limits
 from edge_streamer.runtime.profile.report import Profile, read_profile
 from edge_streamer.runtime.profile.report_page import render
+from edge_streamer.runtime.profile.report_words import compared as compared_words
 from edge_streamer.runtime.profile.report_words import lines
-from edge_streamer.runtime.profile.statistics import Interval
+from edge_streamer.runtime.profile.statistics import Interval, spread
 
 DEMO = str(bundle_path(floats=True))
 LIMITS = Limits(
@@ -173,6 +176,9 @@ def test_a_budget_fails_the_run_a_line_for_each_bound(tmp_path: Path, capsys: py
         ("", "holds no bound"),
         ("engine = 3\n", "bounds engine, which is no number"),
         ("[cold]\ngraphs = 3\n", "bounds cold.graphs, which is no number"),
+        ("[verdict]\nx = 1\n", "but verdict has no parts"),
+        ('[sections."unit/camera".ms]\np98 = 1\n', "has no 'p98'; did you mean p9"),
+        ("[series_ms.unit]\nx = 1\n", "but series_ms.unit has no parts"),
     ],
 )
 def test_a_budget_that_bounds_nothing_is_refused(
@@ -189,8 +195,11 @@ def test_a_budget_that_bounds_nothing_is_refused(
 def test_a_section_that_nobody_has_is_named_after_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     budget = tmp_path / "budget.toml"
     budget.write_text('[sections."unit/camra".ms]\np50 = 1\n')
-    assert run(tmp_path / "out", "--budget", str(budget)) == 2
-    assert "sections has no 'unit/camra'; did you mean unit/camera?" in capsys.readouterr().err
+    assert run(tmp_path / "out", "--budget", str(budget)) == 1
+    line = (
+        'over budget: sections."unit/camra".ms.p50 was not measured (did you mean unit/camera?); at most 1 is allowed'
+    )
+    assert line in capsys.readouterr().err
     assert (tmp_path / "out" / "profile.json").is_file()  # what was measured stays
 
 
@@ -303,6 +312,48 @@ def test_for_how_long_is_told_from_the_drift(made: Path) -> None:
     assert "tells for good" not in first(Interval(1.0, -1.0, 3.0))
     assert "tells for good" in first(Interval(1.0, -1.0, 3.0), 60.0)
     assert "too short to tell" in first(None)
+    assert "too unsteady to tell whether it gets slower: +1.00 ms" in first(Interval(1.0, -90.0, 150.0))
+    assert "it got slower over 20 s" in (noise := first(Interval(6.0, 4.0, 8.0), 20.0))
+    assert "beyond" not in noise, "seconds do not tell what comes"
+
+
+def test_the_word_of_the_headline_is_explained(made: Path) -> None:
+    found = read_profile(made / "profile.json")
+    for verdict, says in (("holds", "holds: no unit was beyond"), ("close", "is close to: no unit was beyond, but 25%"),
+                          ("misses", "misses: a unit at least was longer")):  # fmt: skip
+        last = lines(msgspec.structs.replace(found, verdict=verdict))[-1]
+        assert last.startswith(says)
+        assert verdict == "holds" or "holds" not in last
+
+
+def test_what_is_surely_slower_is_named_beside_an_unsure_median(made: Path) -> None:
+    row = Difference(section="unit", figure="p50", before=45.0, after=52.7, interval=Interval(7.7, -1.0, 9.0),
+                     verdict="not to be told")  # fmt: skip
+    tail = msgspec.structs.replace(row, figure="p95", verdict="slower")
+    core = msgspec.structs.replace(row, section="unit/step/play/core at 9", verdict="slower")
+    said = compared_words(Comparison(before="a", after="b", apart=(), block=25, rows=(row, tail, core)))
+    assert said.startswith("no difference to be told between a and b in 45.00 ms to 52.70 ms (p50 of a unit)")
+    assert said.endswith("; surely so: unit (p95) slower, unit/step/play/core at 9 slower")
+
+
+def test_percentiles_are_the_same_on_the_page_and_in_a_comparison(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = changed(made, tmp_path / "a.json")
+    rows = compared(path, path, capsys)[0]["rows"]
+    row = np.array(read_profile(path).series_ms["unit"])
+    for figure in ("p50", "p95"):
+        (found,) = (one for one in rows if (one["section"], one["figure"]) == ("unit", figure))
+        assert found["before"] == getattr(spread(row), figure)
+
+
+def test_a_folder_stands_for_its_profile_and_a_place_that_takes_none_is_refused_first(
+    made: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli.main(["profile", "--compare", str(made), str(made / "profile.json")]) == 0
+    monkeypatch.setattr(command, "start", None)
+    assert run(Path("/proc/x")) == 2
+    assert "nothing can be made in /proc" in capsys.readouterr().err
 
 
 def test_a_page_of_a_few_units_stands(made: Path) -> None:

@@ -41,6 +41,7 @@ def changed(stamp: Stamp, **more: Any) -> Stamp:
         ({"recent": Recent(units=100, deadline_misses=2)}, Limits(misses=0.01), "at most 1% may be"),
         ({"answered": 9}, Limits(units=10), "9 units answered; wanted 10"),
         ({}, Limits(devices=True), "camera is not open: it was unplugged"),
+        ({"devices": {}}, Limits(devices=True), "it is not a live run"),
         ({"state": "ending"}, Limits(), "is ending"),
         ({"state": "stopped", "why": "the disk is full", "exit_status": 2}, Limits(), "stopped: the disk is full (exit "
          "status 2)"),

@@ -11,8 +11,10 @@ import onnxruntime as ort
 import pytest
 
 from edge_streamer.runtime.bundle.reader import Bundle
+from edge_streamer.runtime.bundle.shipped import bundle_path
 from edge_streamer.runtime.profile import limits
-from edge_streamer.runtime.profile.host import NODES, host_times
+from edge_streamer.runtime.profile.graphs import works
+from edge_streamer.runtime.profile.host import ATTEND, NODES, SMALL, host_time, host_times
 from edge_streamer.runtime.profile.limits import ROWS, Limits
 from edge_streamer.runtime.profile.small_graphs import Node, model
 
@@ -64,4 +66,24 @@ def test_a_run_on_this_machine_is_predicted_by_hand(ring: Path) -> None:
         bundle.manifest, {"only": Counter(Mul=1, ReduceSum=1, Identity=1)}, toy(4.0)
     ).items()
     assert (work.operations, work.moved_bytes) == (48, 200)
-    assert seconds == pytest.approx(48 / 4 + 200 / 1.0 + 3 * NODES * 0.5)
+    assert seconds == pytest.approx(48 / (4 * SMALL) + 200 / 1.0 + 3 * NODES * 0.5)
+
+
+def test_attention_has_a_ceiling_of_its_own() -> None:
+    demo = Bundle.open(bundle_path(floats=True), verify=False)
+    found, core = toy(1e12), next(work for work in works(demo.manifest) if work.name == "core at 9")
+    counted = {"core": Counter(MatMul=1)}
+    before = host_time(core, demo.manifest, counted, found).compute
+    found.attention.update({(True, rows): 1e10 for rows in ROWS})
+    after = host_time(core, demo.manifest, counted, found).compute
+    assert after - before == pytest.approx(core.attention / (1e10 * ATTEND) - core.attention / (5e11 * ATTEND))
+
+
+def test_a_machine_is_measured_at_every_number_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("TRIES", 1), ("CACHED", (8, 16, 2)), ("STREAMED", (8, 16, 2)), ("NEAR", (1, 8)),
+                        ("FAR", (2, 16)), ("COPY_BYTES", 4000), ("SIDE", 8), ("PLACES", 8), ("NODES", 4)):  # fmt: skip
+        monkeypatch.setattr(limits, name, value)
+    found = limits.measure()
+    assert len(found.products) == 4 * len(ROWS)
+    assert len(found.attention) == 2 * len(ROWS)
+    assert min(*found.products.values(), *found.attention.values(), found.large, found.bandwidth, found.node) > 0

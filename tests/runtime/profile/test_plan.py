@@ -37,7 +37,7 @@ from edge_streamer.runtime.profile.plan import Plan, ShapePlan, judge, plan, pla
 from edge_streamer.runtime.profile.schemes import numbers_of, stored
 from edge_streamer.runtime.profile.shape import Shape
 from edge_streamer.runtime.profile.vocabulary import AS_IT_IS, SCHEMES
-from edge_streamer.runtime.profile.words import duration, headline, limits
+from edge_streamer.runtime.profile.words import duration, headline, limits, shape_headline
 from tests.bundles import room_bundle
 
 ORIN, THOR = BOARDS["agx-orin-64gb"], BOARDS["thor-t5000"]
@@ -135,7 +135,17 @@ def test_every_image_of_the_board_is_asked(demo: Bundle, monkeypatch: pytest.Mon
     assert (some.builds, some.words[:38]) == (True, "jetpack7.2 and jetpack7.2.2 refuse not")
     assert "jetpack6.2: graph 'slot', node n" in some.words
     refused += ["jetpack7.2", "jetpack7.2.2"]
-    assert command.lint(demo, ORIN).builds is False
+    refusal = command.lint(demo, ORIN)
+    assert refusal.builds is False
+    made = msgspec.structs.replace(planned(demo), lint=refusal)
+    assert headline(made).startswith("wan-streamer-demo as it is does not build for Jetson AGX Orin 64 GB; in graphs")
+    assert "edge-streamer lint looks" in command.lint(demo, ORIN, "float32").words, "no scheme of quantize"
+
+
+def test_a_decoder_that_does_not_fit_says_so_first() -> None:
+    made = plan_shape(Shape(layers=80, width=8192, precision="fp16"), BOARDS["orin-nano-8gb"], "large")
+    assert re.fullmatch(r"large in fp16 on Jetson Orin Nano 8 GB does not fit: [\d.]+ GB of the 6.1 GB that the board "
+                        "leaves", shape_headline(made))  # fmt: skip
 
 
 @pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)

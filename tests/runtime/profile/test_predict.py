@@ -88,6 +88,10 @@ def test_a_config_of_hugging_face_is_a_shape(tmp_path: Path) -> None:
         layers=28, width=1024, heads=16, kv_heads=8, head_size=128, feed_forward=3072, vocabulary=151936, tied=True,
         precision="int4", runtime="vllm",
     )  # fmt: skip
+    for said, numbers in (("bfloat16", "bf16"), ("auto", "fp16")):
+        config.pop("precision", None)
+        file.write_text(json.dumps(config | {"torch_dtype": said}))
+        assert read_shape(file).precision == numbers
 
 
 @pytest.mark.parametrize(
