@@ -92,6 +92,25 @@ def test_a_private_key_is_its_owners_alone(tmp_path: Path) -> None:
         read_private(path)
 
 
+def test_what_is_no_private_key_is_told_before_its_mode(
+    device: Device, counter: Path, tmp_path: Path, capsys: Say
+) -> None:
+    public = device.public()
+    private = public.with_suffix("")
+    said = says(capsys, 2, "sign", str(counter), "--key", str(public))
+    assert f"is a public key, which signs nothing; name the private one: --key {private}\n" in said
+    alone, words = tmp_path / "alone.pub", tmp_path / "words.txt"
+    alone.write_bytes(public.read_bytes())
+    words.write_text("words\n")
+    assert "name the private one that was made with it" in says(capsys, 2, "sign", str(counter), "--key", str(alone))
+    for text in ("words\n", ""):
+        words.write_text(text)
+        said = says(capsys, 2, "sign", str(counter), "--key", str(words))
+        assert "words.txt is no private key; wanted one by 'edge-streamer keys make'" in said
+    private.chmod(0o644)
+    assert "run: chmod 600" in says(capsys, 2, "sign", str(counter), "--key", str(private))
+
+
 def test_a_passphrase_comes_from_a_file_or_a_terminal_and_is_wanted(
     device: Device, counter: Path, tmp_path: Path, capsys: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:
