@@ -19,6 +19,7 @@ What the package itself ships is known to it by its sum and needs no signature.
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -102,9 +103,11 @@ class Admission:
         try:
             self.signature = text = read_small(path, SIGNATURE_BYTES)
         except OSError as error:
+            thing = shlex.quote(path.name.removesuffix(SUFFIX))
             raise TrustError(
                 f"{self.path} is not signed ({path}: {error.strerror}), and this device uses only what was signed by "
-                "one of its keys (edge-streamer keys list); sign it: edge-streamer sign THING --key FILE"
+                "one of its keys (edge-streamer keys list); on the machine that has the private key: edge-streamer "
+                f"sign {thing} --key FILE; then copy {shlex.quote(path.name)} to here"
             ) from None
         payload, signatures = parse(text, path)
         ring = self._keyring()

@@ -44,7 +44,7 @@ def test_without_keys_nothing_is_asked(device: Device, counter: Path) -> None:
 
 def test_what_is_signed_opens_and_what_is_not_does_not(trusting: Device, counter: Path) -> None:
     text = refused(counter, "counter is not signed")
-    assert "edge-streamer sign THING --key FILE" in text
+    assert "on the machine that has the private key: edge-streamer sign counter --key FILE; then copy counter.sig" in text
     trusting.sign(counter)
     session = open_session(counter, engine="cpu")
     assert session.bundle.manifest.name == "counter"
