@@ -263,6 +263,14 @@ def test_a_file_in_place_of_the_folder_of_keys_is_not_passed_over(device: Device
         (["--jetpack", "5"], "wanted one of 6.1, 6.2"),
         (["--jetpack", "6.2", "--l4t", "36.4"], "say the same"),
         (["--board", "a board"], "is no name of a board"),
+        (
+            ["--board", "moon"],
+            "'moon' is no name of a board; wanted one of orin-nano-4gb, orin-nano-8gb, orin-nx-8gb, ",
+        ),
+        (["--board", "orin-nx-16g"], "'orin-nx-16g' is no name of a board (did you mean orin-nx-16gb?); wanted one of"),
+        (["--board", "p3767-00"], "or a module's number (p3767-0000)"),
+        (["--architecture", "arm64"], "'arm64' is no name of an architecture (did you mean aarch64?)"),
+        (["--architecture", "moon"], "'moon' is no name of an architecture; wanted aarch64 or x86_64"),
         (["--name", "a/b"], "give --name"),
         (["--release", "a/b"], "--release 'a/b'"),
     ],
@@ -277,8 +285,12 @@ def test_what_cannot_be_stated_is_one_line(
 
 def test_targets_by_name(device: Device, counter: Path, capsys: Say) -> None:
     key = str(device.public().with_suffix(""))
-    says(capsys, 0, "sign", str(counter), "--key", key, "--board", "orin-nano-8gb", "--board", "raspberrypi",
-         "--jetpack", "6.2.1", "--architecture", "aarch64")  # fmt: skip
+    said = says(capsys, 0, "sign", str(counter), "--key", key, "--board", "orin-nano-8gb", "--board", "raspberrypi",
+                "--jetpack", "6.2.1", "--architecture", "aarch64", "--not-before", "2020-01-01T00:00:00Z")  # fmt: skip
+    words = (
+        "for aarch64, the board orin-nano-8gb (p3767-0003, p3767-0005) or raspberrypi, Jetson Linux 36.4.4 to 36.4.7"
+    )
+    assert f", {words}, from 2020-01-01T00:00:00Z on, SHA-256 " in said
     said = says(capsys, 0, "verify", str(counter), "--key", f"{key}.pub", "--json")
     assert json.loads(said)["targets"] == {
         "architectures": ["aarch64"], "boards": ["p3767-0003", "p3767-0005", "raspberrypi"],
