@@ -6,11 +6,13 @@ import io
 import json
 import os
 import re
+import shutil
 import stat
 from pathlib import Path
 
 import pytest
 
+from edge_streamer.runtime.bundle.shipped import bundle_path
 from edge_streamer.runtime.commands import cli, passphrase
 from edge_streamer.runtime.errors import InputError, TrustError
 from edge_streamer.runtime.trust import ed25519
@@ -291,11 +293,29 @@ def test_targets_by_name(device: Device, counter: Path, capsys: Say) -> None:
         "for aarch64, the board orin-nano-8gb (p3767-0003, p3767-0005) or raspberrypi, Jetson Linux 36.4.4 to 36.4.7"
     )
     assert f", {words}, from 2020-01-01T00:00:00Z on, SHA-256 " in said
+    assert f", {words}, signed by SHA256:" in says(capsys, 0, "verify", str(counter), "--key", f"{key}.pub")
     said = says(capsys, 0, "verify", str(counter), "--key", f"{key}.pub", "--json")
     assert json.loads(said)["targets"] == {
         "architectures": ["aarch64"], "boards": ["p3767-0003", "p3767-0005", "raspberrypi"],
         "l4t_from": "36.4.4", "l4t_to": "36.4.7",
     }  # fmt: skip
+
+
+def test_a_signature_of_what_ships_is_told_too(trusting: Device, tmp_path: Path, capsys: Say) -> None:
+    demo = Path(shutil.copytree(bundle_path(), tmp_path / "my"))
+    said = says(capsys, 0, "verify", str(demo))
+    assert "my: good, it ships with this package, bundle 'wan-streamer-demo', without a signature, and it needs" in said
+    assert json.loads(says(capsys, 0, "verify", str(demo), "--json"))["ships"] is True
+    trusting.sign(demo, version=7)
+    said = says(capsys, 0, "verify", str(demo))
+    assert "it ships with this package, and it is signed: bundle 'wan-streamer-demo', version 7, of " in said
+    assert f", for every machine, signed by {read_public(trusting.public()).fingerprint}\n" in said
+    stated = json.loads(says(capsys, 0, "verify", str(demo), "--json"))
+    assert (stated["version"], stated["ships"]) == (7, True)
+    trusting.sign(demo, "other")
+    said = says(capsys, 0, "verify", str(demo))
+    assert "the signature beside it, which it does not need, is not good: " in said
+    assert "this device does not trust" in said
 
 
 @pytest.mark.parametrize("thing", ["nothing", "empty", "file.txt", "both"])
