@@ -104,10 +104,11 @@ class Admission:
             self.signature = text = read_small(path, SIGNATURE_BYTES)
         except OSError as error:
             thing = shlex.quote(path.name.removesuffix(SUFFIX))
+            rule = ", and this device uses only what was signed by one of its keys (edge-streamer keys list)"
             raise TrustError(
-                f"{self.path} is not signed ({path}: {error.strerror}), and this device uses only what was signed by "
-                "one of its keys (edge-streamer keys list); on the machine that has the private key: edge-streamer "
-                f"sign {thing} --key FILE; then copy {shlex.quote(path.name)} to here"
+                f"{self.path} is not signed ({path}: {error.strerror}){'' if self._elsewhere else rule}; on the "
+                f"machine that has the private key: edge-streamer sign {thing} --key FILE; then copy "
+                f"{shlex.quote(path.name)} beside it"
             ) from None
         payload, signatures = parse(text, path)
         ring = self._keyring()

@@ -69,7 +69,7 @@ def in_words(targets: Targets) -> str:
 def _too(option: str, name: str) -> str:
     """What to do where somebody left this machine out."""
     this = f"--{option} {name} beside what it has, or " if name else ""
-    return f"; to use it here too, sign it anew with {this}no --{option}, for every one"
+    return f"; to use it here too, sign it anew with {this}no --{option}, for every machine"
 
 
 def _boards(boards: Sequence[str]) -> list[str]:

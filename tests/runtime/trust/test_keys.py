@@ -43,6 +43,9 @@ def test_from_a_key_to_a_signed_bundle_by_commands_alone(
     assert "runs what is not signed too" in says(capsys, 0, "keys", "list")
     assert "keep it off every device" in says(capsys, 0, "keys", "make", key)
     assert "has no keys to verify with" in says(capsys, 2, "verify", str(counter))
+    said = says(capsys, 2, "verify", str(counter), "--key", f"{key}.pub")
+    assert "is not signed" in said
+    assert "this device" not in said
     assert "bundle 'counter', version 2" in says(capsys, 0, "sign", str(counter), "--key", key)
     assert "good, bundle 'counter'" in says(capsys, 0, "verify", str(counter), "--key", f"{key}.pub")
     assert "is trusted; what this device's keys did not sign is refused" in says(
