@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from edge_streamer.devices.jetson.flash.rootfs import Owners
     from edge_streamer.devices.jetson.flash.tree import Tree
     from edge_streamer.devices.jetson.flash.usb import Port
+    from edge_streamer.devices.jetson.line import Line
     from edge_streamer.devices.jetson.system import System
 
 GO_ON = "stopped; put the board into recovery mode again and run the same command: it goes on with what is done"
@@ -50,41 +51,97 @@ def main(args: argparse.Namespace, machine: Machine | None = None) -> int:
 
     here = machine or Machine(System())
     system, owners = here.system, here.owners
-    _check_words(args)
-    found = _sdk_tree(args.jetpack) if args.sdkmanager else tree.read(args.l4t.absolute(), here.uid)
-    ports = usb.found(system)
-    wanted = _wanted(args, found, ports[0])
+    try:
+        if apart := [*_apart(args)]:
+            raise InputError("; ".join(apart))
+        found = _sdk_tree(args.jetpack) if args.sdkmanager else tree.read(args.l4t.absolute(), here.uid)
+        ports = usb.found(system)
+        wanted = _wanted(args, found, ports[0])
+    except InputError as error:
+        raise InputError("; ".join((str(error), *_wrong(args)))) from None
     read = host.read(system, found.path, architecture=here.architecture, root=os.geteuid() == here.uid)
-    lines = preflight.lines(read, found, ports, wanted, args.allow)
-    doctor.show(lines)
-    wrong = preflight.failed(lines)
-    if wrong and not (args.dry_run and wanted.board and (found.unpacked or args.sdkmanager)):
-        raise InputError(f"{len(wrong)} in the way ({', '.join(line.name for line in wrong)}); nothing was changed")
+    options = _options(args, found, wanted)
+    looked = preflight.lines(read, found, ports, wanted, args.allow)
+    doctor.show([*options, *looked])
+    wrong = preflight.failed([*options, *looked])
+    unknown = _unknown(found, wanted, preflight.failed(options))
+    if wrong and (unknown or not args.dry_run):
+        raise InputError(_in_the_way(wrong, unknown))
     try:
         if args.sdkmanager:
             status = _by_sdkmanager(args, wanted.board)
         else:
             status = _by_scripts(args, found, wanted, ports[0], owners)
+        if wrong:
+            print(f"{_named(wrong)}; nothing was run")
         return status or (2 if wrong else 0)
     except KeyboardInterrupt as stop:
         print(f"edge-streamer: {GO_ON}", file=sys.stderr)
         return 128 + (stop.number if isinstance(stop, Stopped) else 2)
 
 
-def _check_words(args: argparse.Namespace) -> None:
-    """What argparse cannot see."""
+def _wrong(args: argparse.Namespace, rootfs: Path | None = None, board: str = "") -> list[str]:
+    """Everything that is wrong with what the device is to be. ``rootfs``: None where there is none to ask."""
+    from edge_streamer.devices.jetson.flash.routes import BOARDS
+    from edge_streamer.runtime.commands.flash_settings import faults
+
+    return [] if args.sdkmanager else faults(args, rootfs, BOARDS[board].modules if board else ())
+
+
+def _options(args: argparse.Namespace, tree: Tree, wanted: Wanted) -> list[Line]:
+    """A line for each of it, beside those of the preflight."""
+    from edge_streamer.devices.jetson.line import fail, warn
+    from edge_streamer.runtime.commands.flash_settings import asked_for
+
+    parts = [fault.partition("; ") for fault in _wrong(args, tree.rootfs if tree.unpacked else None, wanted.board)]
+    lines = [fail("options", found, mend) for found, _, mend in parts]
+    typed = [] if args.sdkmanager else asked_for(args)
+    if typed and args.dry_run and not sys.stdin.isatty():
+        lines.append(warn("options", f"to be typed, and nobody is here who could: {', '.join(typed)}",
+                          "without --dry-run: at a terminal, or --password-file, --wifi-password-file"))  # fmt: skip
+    return lines
+
+
+def _unknown(tree: Tree, wanted: Wanted, options: Sequence[Line]) -> str:
+    """What the commands wait for; empty where they are known."""
+    from edge_streamer.devices.jetson.flash.routes import storages_of
+
+    unpacked = wanted.sdkmanager or (tree.unpacked and tree.release)
+    fits = wanted.sdkmanager or not (wanted.board and tree.release) or (
+        wanted.storage in storages_of(wanted.board, tree.series)
+    )  # fmt: skip
+    waits = {
+        "the options are right": options, "a board is there or named": not wanted.board,
+        "Linux_for_Tegra and its rootfs are unpacked": not unpacked, "its release is for this board": not fits,
+    }  # fmt: skip
+    return ", ".join(what for what, waiting in waits.items() if waiting)
+
+
+def _in_the_way(wrong: Sequence[Line], unknown: str) -> str:
+    if all(line.name == "options" for line in wrong):
+        return "; ".join(f"{line.found}; {line.mend}" if line.mend else line.found for line in wrong)
+    printed = f"once {unknown}" if unknown else "by --dry-run already"
+    return f"{_named(wrong)}; nothing was changed; every command is printed {printed}"
+
+
+def _named(wrong: Sequence[Line]) -> str:
+    return f"{len(wrong)} in the way ({', '.join(dict.fromkeys(line.name for line in wrong))})"
+
+
+def _apart(args: argparse.Namespace) -> Iterator[str]:
+    """What does not go together, which argparse cannot see: without it nobody knows what to look at."""
     if args.sdkmanager:
         if args.l4t or args.image_only or args.massflash or args.user or args.bundle or args.wifi or args.hostname:
-            raise InputError("SDK Manager brings its own root file system and flashes one board: leave away --l4t, "
-                             "--image-only, --massflash and what the device is to be; or --sdkmanager")  # fmt: skip
+            yield ("SDK Manager brings its own root file system and flashes one board: leave away --l4t, --image-only, "
+                   "--massflash and what the device is to be; or --sdkmanager")  # fmt: skip
         if not args.jetpack:
-            raise InputError("which JetPack? --jetpack 7.2 and the like, as 'sdkmanager --query' lists them")
+            yield "which JetPack? --jetpack 7.2 and the like, as 'sdkmanager --query' lists them"
     elif args.l4t is None:
-        raise InputError("name NVIDIA's folder: --l4t .../Linux_for_Tegra; or flash by --sdkmanager")
+        yield "name NVIDIA's folder: --l4t .../Linux_for_Tegra; or flash by --sdkmanager"
     if (args.fab or args.revision or args.chip_sku) and not args.module:
-        raise InputError("--fab, --revision and --chip-sku say more of a --module; name it")
+        yield "--fab, --revision and --chip-sku say more of a --module; name it"
     if args.module and not (args.image_only or args.massflash):
-        raise InputError("--module is for images without a board: --image-only; else the board tells what it is")
+        yield "--module is for images without a board: --image-only; else the board tells what it is"
 
 
 def _sdk_tree(jetpack: str) -> Tree:
@@ -126,12 +183,7 @@ def _by_scripts(args: argparse.Namespace, tree: Tree, wanted: Wanted, waiting: S
     told = {"BOARDID": part, "BOARDSKU": sku, "FAB": args.fab, "BOARDREV": args.revision, "CHIP_SKU": args.chip_sku}
     wish = routes.Wish(wanted.config, args.erase_all, args.massflash,
                        tuple((name, value) for name, value in told.items() if value))  # fmt: skip
-    try:
-        row = routes.route(wanted.board, wanted.storage, tree.series)
-    except InputError:
-        if not args.dry_run:
-            raise
-        return 2  # a line has told it
+    row = routes.route(wanted.board, wanted.storage, tree.series)
     work = jobs.Job(
         tree, row, wish, settings_of(args, tree.rootfs, routes.BOARDS[wanted.board].modules), args.image_only,
         args.identify, tuple(port.port for port in waiting),

@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                       help="by SDK Manager, which brings its own root file system: it stays as it is")  # fmt: skip
     what.add_argument("--jetpack", metavar="VERSION", help="with --sdkmanager: which")
     how = parser.add_argument_group("how")
-    how.add_argument("--dry-run", action="store_true", help="look, and print every command; run and write nothing")
+    how.add_argument("--dry-run", action="store_true",
+                     help="look, and print every command, as far as board and NVIDIA's folder are there to know it "
+                          "from; run and write nothing")  # fmt: skip
     how.add_argument("--yes", action="store_true", help="do not ask before the first command")
     how.add_argument("--image-only", action="store_true", help="prepare, and make the images; no board is written")
     how.add_argument("--module", metavar="PART", help="with --image-only and no board: p3767-0005 and the like")

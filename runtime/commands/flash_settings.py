@@ -1,6 +1,7 @@
 """What the device is to be, from the words of ``edge-streamer flash``: files are read, passwords asked for.
 
-Receives arguments; hands on settings, or None where nothing is to be prepared. No password is ever a word of a command,
+Receives arguments; hands on everything that is wrong with them, before anybody is asked, and then settings, or None
+where nothing is to be prepared. No password is ever a word of a command,
 of ours or of another: it comes from a terminal or a file, and only its hash goes on.
 """
 
@@ -9,13 +10,16 @@ from __future__ import annotations
 import argparse
 import getpass
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from edge_streamer.devices.jetson.flash import prepare
 from edge_streamer.devices.jetson.flash.accounts import LOCKED, check_name
 from edge_streamer.devices.jetson.flash.rootfs import Rootfs
-from edge_streamer.devices.jetson.flash.settings import Settings, Wifi, hashed, keys_of, size_of
+from edge_streamer.devices.jetson.flash.settings import Settings, Wifi, check_password, hashed, keys_of, size_of
+from edge_streamer.devices.jetson.flash.settings import faults as settings_faults
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.files import read_small
 
@@ -24,40 +28,105 @@ TO_BE_ASKED = "*"
 """In place of a hash in a dry run, which asks nothing."""
 
 
+NOBODY = ("nobody is there to type it; give a file (--password-file, --wifi-password-file), or --no-password with an "
+          "--ssh-key")  # fmt: skip
+
+_Read = TypeVar("_Read")
+
+
+class _Wrong(list[str]):
+    """What is wrong, one after the other."""
+
+    def of(self, read: Callable[[], _Read], otherwise: _Read) -> _Read:
+        """What ``read`` gives; where it cannot, why is kept."""
+        try:
+            return read()
+        except InputError as error:
+            self.append(str(error))
+            return otherwise
+
+
+def faults(args: argparse.Namespace, rootfs: Path | None, modules: Sequence[str]) -> list[str]:
+    """Everything that is wrong with what the device is to be, a line each. ``rootfs``: None where none is unpacked
+    yet, by which some of it is told."""
+    wrong = _Wrong(_apart(args))
+    settings = _read(args, modules, wrong)
+    if settings is not None:
+        wrong += settings_faults(settings)
+    if settings is not None and rootfs is not None:
+        wrong += wrong.of(lambda: _impossible(rootfs, settings), [])
+    return list(dict.fromkeys(wrong))
+
+
+def asked_for(args: argparse.Namespace) -> list[str]:
+    """What somebody must type, as no file says it."""
+    user = args.user and not (args.no_password or args.password_file)
+    networks = () if args.wifi_password_file else args.wifi
+    return [f"Password of {args.user} on the device"] * bool(user) + [f"Password of the network {ssid}"
+                                                                       for ssid in networks]  # fmt: skip
+
+
 def settings_of(args: argparse.Namespace, rootfs: Path, modules: Sequence[str]) -> Settings | None:
-    """Raises InputError where a file cannot be read, or nobody is there to be asked."""
+    """Asks for what is to be typed. Raises InputError where a file cannot be read, or nobody is there to be asked."""
+    wrong = _Wrong(_apart(args))
+    settings = _read(args, modules, wrong)
+    if wrong:
+        raise InputError("; ".join(wrong))
+    if settings is None:
+        return None
+    files = args.wifi_password_file or [None] * len(args.wifi)
+    return replace(
+        settings, hashed=_hash(args, rootfs),
+        wifi=tuple(Wifi(ssid, _secret(ssid, path, args.dry_run)) for ssid, path in zip(args.wifi, files, strict=True)),
+    )  # fmt: skip
+
+
+def _read(args: argparse.Namespace, modules: Sequence[str], wrong: _Wrong) -> Settings | None:
+    """The settings, but for what is to be typed."""
     choices = (args.user, args.ssh_key, args.hostname, args.timezone, args.locale, args.wifi, args.power_mode,
                args.swap, args.bundle, args.wheels, args.desktop)  # fmt: skip
     if not any(choices):
         return None
-    if bool(args.bundle) != bool(args.wheels):
-        raise InputError("a bundle talks only with the packages that run it: name both --bundle and --wheels")
-    for path in (args.bundle, args.wheels):
-        if path is not None and not path.exists():
-            raise InputError(f"{path} does not exist")
-    if len(args.wifi_password_file) not in (0, len(args.wifi)):
-        raise InputError(
-            f"{len(args.wifi)} networks and {len(args.wifi_password_file)} files of passwords; wanted one each"
-        )
-    files = args.wifi_password_file or [None] * len(args.wifi)
+    if args.user:
+        wrong.of(lambda: check_name(args.user), "")
+    if args.password_file:
+        wrong.of(lambda: check_password(_line(args.password_file)), None)
+    keys = wrong.of(lambda: keys_of(_text(path, MOST_KEY) for path in args.ssh_key), None)
+    secrets = [wrong.of(lambda path=path: _line(path), "") for path in args.wifi_password_file]  # type: ignore[misc]
+    secrets += [""] * (len(args.wifi) - len(secrets))
     return Settings(
-        user=args.user or "", hashed=_hash(args, rootfs), sudo=not args.no_sudo,
-        keys=keys_of(_text(path, MOST_KEY) for path in args.ssh_key), hostname=args.hostname or "",
-        timezone=args.timezone or "", locale=args.locale or "",
-        wifi=tuple(Wifi(ssid, _secret(ssid, path, args.dry_run)) for ssid, path in zip(args.wifi, files, strict=True)),
-        power_mode=args.power_mode or "", modules=tuple(modules), headless=not args.desktop,
-        swap=size_of(args.swap) if args.swap else 0,
+        user=args.user or "", hashed=LOCKED if args.no_password and keys is not None else TO_BE_ASKED,
+        sudo=not args.no_sudo, keys=keys or (), hostname=args.hostname or "", timezone=args.timezone or "",
+        locale=args.locale or "", wifi=tuple(map(Wifi, args.wifi, secrets)), power_mode=args.power_mode or "",
+        modules=tuple(modules), headless=not args.desktop,
+        swap=wrong.of(lambda: size_of(args.swap), 0) if args.swap else 0,
         bundle=args.bundle and args.bundle.absolute(), wheels=args.wheels and args.wheels.absolute(),
     )  # fmt: skip
 
 
+def _apart(args: argparse.Namespace) -> Iterator[str]:
+    """What does not go together, or is not there."""
+    if bool(args.bundle) != bool(args.wheels):
+        yield "a bundle talks only with the packages that run it: name both --bundle and --wheels"
+    for option, path in (("--bundle", args.bundle), ("--wheels", args.wheels)):
+        if path is not None and not path.exists():
+            yield f"{option} {path} does not exist"
+    if len(args.wifi_password_file) not in (0, len(args.wifi)):
+        yield f"{len(args.wifi)} networks and {len(args.wifi_password_file)} files of passwords; wanted one each"
+    if not args.user and (args.password_file or args.no_password):
+        yield "a password is a user's; name one: --user NAME"
+    typed = asked_for(args)
+    if typed and not args.dry_run and not sys.stdin.isatty():
+        yield f"{', '.join(typed)}: {NOBODY}"
+
+
+def _impossible(rootfs: Path, settings: Settings) -> list[str]:
+    with Rootfs(rootfs, write=False) as root:
+        return list(prepare.impossible(root, settings))
+
+
 def _hash(args: argparse.Namespace, rootfs: Path) -> str:
-    if not args.user:
-        if args.password_file or args.no_password:
-            raise InputError("a password is a user's; name one: --user NAME")
-        return LOCKED
-    check_name(args.user)
-    if args.no_password:
+    if not args.user or args.no_password:
         return LOCKED
     before = ""
     try:
@@ -82,8 +151,7 @@ def _secret(ssid: str, path: Path | None, dry_run: bool) -> str:
 def _typed(what: str, *, empty: bool = False) -> str:
     """Twice, unseen."""
     if not sys.stdin.isatty():
-        raise InputError(f"{what}: nobody is there to type it; give a file (--password-file, --wifi-password-file), or "
-                         "--no-password with an --ssh-key")  # fmt: skip
+        raise InputError(f"{what}: {NOBODY}")
     typed = getpass.getpass(f"{what}: ")
     if not typed and not empty:
         raise InputError("an empty password lets nobody in; with an --ssh-key: --no-password")

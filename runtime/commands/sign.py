@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_streamer.runtime.commands.parser import nearest
 from edge_streamer.runtime.commands.passphrase import add_passphrase_file, asked, from_file
 from edge_streamer.runtime.errors import InputError
 
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     from edge_streamer.runtime.trust.statement import Targets
 
 
+ARCHITECTURES = {"aarch64": "aarch64", "x86_64": "x86_64", "arm64": "aarch64", "amd64": "x86_64"}
+"""As ``uname -m`` says them, and what others call them."""
+FAMILIES = ("raspberrypi", "tegra194", "tegra234", "tegra264")
+"""Words of a device tree's ``compatible`` that stand for more than one board."""
 THING = "a bundle's or release's folder or archive, a snapshot (.npz), a public key (.pub)"
 MOMENT = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -39,8 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     where = parser.add_argument_group("where it may be used", "everywhere, where nothing is said")
     where.add_argument("--architecture", action="append", default=[], metavar="NAME", help="aarch64, x86_64")
     where.add_argument("--board", action="append", default=[], metavar="NAME",
-                       help="orin-nx-16gb and the like, a module's number (p3767-0000), or any word of a device tree's "
-                            "'compatible'")  # fmt: skip
+                       help="orin-nx-16gb and the like, a module's number (p3767-0000), a chip (tegra234), raspberrypi"
+                       )  # fmt: skip
     where.add_argument("--l4t", metavar="FROM[..TO]", help="Jetson Linux: 36.4 or 36.4.3..36.5")
     where.add_argument("--jetpack", metavar="VERSION", help="the Jetson Linux of one JetPack: 6.2")
     where.add_argument("--not-before", default="", metavar="TIME", help="in UTC: 2026-12-01T00:00:00Z")
@@ -53,6 +59,7 @@ def _number(word: str) -> int:
 
 
 def main(args: argparse.Namespace) -> int:
+    from edge_streamer.runtime.trust.here import in_words
     from edge_streamer.runtime.trust.keyring import crypto
     from edge_streamer.runtime.trust.release import list_release
     from edge_streamer.runtime.trust.signing import state, write_signature
@@ -70,7 +77,9 @@ def main(args: argparse.Namespace) -> int:
     thing = look(args.thing)
     statement = state(thing, args.name or "", args.number, targets, not_before)
     out = write_signature(args.thing, statement, keys)
-    print(f"{out}: {statement.kind} {statement.name!r}, version {statement.version}, SHA-256 {statement.content}")
+    since = f", from {not_before} on" if not_before else ""
+    print(f"{out}: {statement.kind} {statement.name!r}, version {statement.version}, {in_words(targets)}{since}, "
+          f"SHA-256 {statement.content}")  # fmt: skip
     return 0
 
 
@@ -88,26 +97,38 @@ def _keys(args: argparse.Namespace) -> list[Ed25519PrivateKey]:
 
 
 def _targets(args: argparse.Namespace) -> Targets:
-    from edge_streamer.runtime.trust.statement import Targets, is_name
+    from edge_streamer.runtime.trust.statement import Targets
 
     first, last = _l4t(args)
     boards = sorted({part for name in args.board for part in _parts(name)})
-    for word in (*boards, *args.architecture):
-        if not is_name(word):
-            raise InputError(
-                f"{word!r} is no name of a board or an architecture; wanted letters, digits, '.', '_', '-'"
-            )
+    for name in args.architecture:
+        if ARCHITECTURES.get(name) != name:
+            raise InputError(f"{name!r} is no name of an architecture{_meant(name, ARCHITECTURES)}; wanted aarch64 or "
+                             "x86_64")  # fmt: skip
     return Targets(
         architectures=tuple(sorted(set(args.architecture))), boards=tuple(boards), l4t_from=first, l4t_to=last
     )
 
 
+def _meant(word: str, names: Mapping[str, str]) -> str:
+    """A question after the nearest of the names, which stand for others."""
+    close = names.get(nearest(word, names) or "")
+    return f" (did you mean {close}?)" if close else ""
+
+
 def _parts(board: str) -> list[str]:
-    """The numbers of the modules that a board's name stands for: what its device tree says."""
+    """The numbers of the modules that a board's name stands for: what its device tree says. InputError for a word that
+    no device tree would ever say."""
     from edge_streamer.devices.jetson.known import MODULES
 
     named = board.removesuffix("-super")  # another mode of the same module
-    return [part for part, module in MODULES.items() if module.board == named] or [board]
+    if parts := [part for part, module in MODULES.items() if module.board == named]:
+        return parts
+    if board in FAMILIES or re.fullmatch(r"p\d{4}-\d{4}", board):
+        return [board]
+    known = {name: name for name in (*(module.board for module in MODULES.values()), *FAMILIES)}
+    raise InputError(f"{board!r} is no name of a board{_meant(board, known)}; wanted one of {', '.join(known)}, or a "
+                     "module's number (p3767-0000)")  # fmt: skip
 
 
 def _l4t(args: argparse.Namespace) -> tuple[str, str]:

@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_streamer.runtime.commands.sign import THING
 from edge_streamer.runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from edge_streamer.runtime.trust.gate import Admission
+    from edge_streamer.runtime.trust.thing import Thing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,8 +31,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    import msgspec
-
     from edge_streamer.runtime.trust.gate import Admission, device_keys
     from edge_streamer.runtime.trust.keyring import Keyring, has_keys, read_public
     from edge_streamer.runtime.trust.thing import kind_of, look
@@ -44,14 +48,45 @@ def main(args: argparse.Namespace) -> int:
                          "keys trust FILE.pub")  # fmt: skip
     thing = look(args.thing, gate)
     if gate.statement is None:
-        print(f"{args.thing}: good, it ships with this package")
-        return 0
+        return _ships(args, thing)
     if args.allow_downgrade:
         gate.finish(args.thing)
-    stated = gate.statement
     if args.json:
-        print(json.dumps({**msgspec.to_builtins(stated), "signed_by": gate.signed_by}, indent=2))
+        print(json.dumps(_stated(gate), indent=2))
     else:
-        print(f"{args.thing}: good, {thing.kind} {stated.name!r}, version {stated.version}, of {stated.created}, "
-              f"signed by {gate.signed_by}")  # fmt: skip
+        print(f"{args.thing}: good, {_said(gate)}")
     return 0
+
+
+def _ships(args: argparse.Namespace, thing: Thing) -> int:
+    """What the package ships passes by its sum; a signature that it has all the same is told."""
+    from edge_streamer.runtime.trust.gate import Admission, device_keys, signature_of
+
+    signature, gate = signature_of(args.thing), Admission(thing.kind, args.thing, device_keys, elsewhere=True)
+    said, stated = f"{thing.kind} {thing.name!r}, without a signature, and it needs none", thing._asdict()
+    if os.path.lexists(signature):
+        try:
+            gate(thing.content)
+            said, stated = f"and it is signed: {_said(gate)}", _stated(gate)
+        except InputError as error:
+            said = f"{thing.kind} {thing.name!r}; the signature beside it, which it does not need, is not good: {error}"
+    if args.json:
+        print(json.dumps({**stated, "ships": True}, indent=2))
+    else:
+        print(f"{args.thing}: good, it ships with this package, {said}")
+    return 0
+
+
+def _stated(gate: Admission) -> dict[str, object]:
+    import msgspec
+
+    return {**msgspec.to_builtins(gate.statement), "signed_by": gate.signed_by}
+
+
+def _said(gate: Admission) -> str:
+    from edge_streamer.runtime.trust.here import in_words
+
+    stated = gate.statement
+    assert stated is not None
+    return (f"{stated.kind} {stated.name!r}, version {stated.version}, of {stated.created}, "
+            f"{in_words(stated.targets)}, signed by {gate.signed_by}")  # fmt: skip

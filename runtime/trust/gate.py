@@ -19,6 +19,7 @@ What the package itself ships is known to it by its sum and needs no signature.
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -102,9 +103,12 @@ class Admission:
         try:
             self.signature = text = read_small(path, SIGNATURE_BYTES)
         except OSError as error:
+            thing = shlex.quote(path.name.removesuffix(SUFFIX))
+            rule = ", and this device uses only what was signed by one of its keys (edge-streamer keys list)"
             raise TrustError(
-                f"{self.path} is not signed ({path}: {error.strerror}), and this device uses only what was signed by "
-                "one of its keys (edge-streamer keys list); sign it: edge-streamer sign THING --key FILE"
+                f"{self.path} is not signed ({path}: {error.strerror}){'' if self._elsewhere else rule}; on the "
+                f"machine that has the private key: edge-streamer sign {thing} --key FILE; then copy "
+                f"{shlex.quote(path.name)} beside it"
             ) from None
         payload, signatures = parse(text, path)
         ring = self._keyring()

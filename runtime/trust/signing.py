@@ -44,17 +44,29 @@ def make_key(path: Path, passphrase: bytes | None) -> str:
 
 
 def read_private(path: Path) -> bytes:
-    """The text of a private key's file. InputError where others may read it."""
+    """The text of a private key's file. InputError where it is none, or others may read it."""
     try:
         text = read_small(path, KEY_BYTES)
         mode = path.stat().st_mode
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); wanted a private key by 'edge-streamer keys make'"
                          ) from None  # fmt: skip
+    if b"PRIVATE KEY-----" not in text:  # first: of another file the mode does not matter
+        raise InputError(_no_private(path, text))
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise InputError(f"{path} may be read by others (mode {stat.S_IMODE(mode):o}), as no private key may; run: "
                          f"chmod 600 {path}")  # fmt: skip
     return text
+
+
+def _no_private(path: Path, text: bytes) -> str:
+    if b"PUBLIC KEY-----" not in text and not text.lstrip().startswith((b"ssh-", b"ecdsa-", b"sk-")):
+        return f"{path} is no private key; wanted one by 'edge-streamer keys make'"
+    private = path.with_suffix("")
+    there = path.suffix == PUBLIC and private.is_file()
+    return f"{path} is a public key, which signs nothing; name the private one" + (
+        f": --key {private}" if there else " that was made with it, on the machine that has it"
+    )
 
 
 def state(

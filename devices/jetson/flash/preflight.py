@@ -121,13 +121,14 @@ def _host(host: Host, tree: Tree, wanted: Wanted) -> Iterator[Line]:
 
 
 def _packages(host: Host, tree: Tree) -> Line:
-    script = f"sudo ./{PREREQUISITES}"
+    script = f"in {tree.path}: sudo ./{PREREQUISITES}; or: " if tree.prerequisites else ""
     if host.packages is None:
-        return fail("packages", "no dpkg here: what is installed cannot be told", f"in {tree.path}: {script}")
+        return fail("packages", "no dpkg here: what is installed cannot be told",
+                    f"{script}flash from Ubuntu, where NVIDIA's script installs what it needs")  # fmt: skip
     lacks = [name for name in tree.packages if name not in host.packages]
     if lacks:
         return fail("packages", f"{len(lacks)} of {len(tree.packages)} missing: {', '.join(lacks)}",
-                    f"in {tree.path}: {script}; or: sudo apt-get install {' '.join(lacks)}")  # fmt: skip
+                    f"{script}sudo apt-get install {' '.join(lacks)}")  # fmt: skip
     return ok("packages", f"all {len(tree.packages)} of {PREREQUISITES}")
 
 
@@ -155,10 +156,13 @@ def _tree(host: Host, tree: Tree, wanted: Wanted) -> Iterator[Line]:
 def _there(tree: Tree) -> Line:
     if tree.there and re.search(r"\s", str(tree.path)):
         return fail("l4t", f"{tree.path}: a space in the path, at which NVIDIA's scripts split it", "rename the folder")
+    unpack = "unpack Jetson_Linux_R..._aarch64.tbz2 and name its folder: --l4t .../Linux_for_Tegra"
+    if tree.there and not tree.release:
+        return fail("l4t", f"{tree.path} tells no release: it is not all of a Linux_for_Tegra", unpack)
     if tree.there:
         return ok("l4t", str(tree.path))
-    return fail("l4t", f"{tree.path} is no Linux_for_Tegra",
-                "unpack Jetson_Linux_R..._aarch64.tbz2 and name its folder: --l4t .../Linux_for_Tegra")  # fmt: skip
+    inside = tree.path / "Linux_for_Tegra"
+    return fail("l4t", f"{tree.path} {tree.instead}", f"--l4t {inside}" if inside.is_dir() else unpack)
 
 
 def _release(tree: Tree, wanted: Wanted) -> Line:

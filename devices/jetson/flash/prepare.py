@@ -11,14 +11,15 @@ import json
 import re
 import stat
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 
 from edge_streamer.devices.jetson import power
 from edge_streamer.devices.jetson.flash import units
 from edge_streamer.devices.jetson.flash.accounts import Account, Lists, group_of, hash_of, with_user
 from edge_streamer.devices.jetson.flash.app import install_app
 from edge_streamer.devices.jetson.flash.rootfs import Rootfs
-from edge_streamer.devices.jetson.flash.settings import Settings, Wifi, check
+from edge_streamer.devices.jetson.flash.settings import ZONE, Settings, Wifi, faults
 from edge_streamer.runtime.errors import InputError
 
 NOTES = "etc/edge-streamer"
@@ -78,25 +79,40 @@ def prepare(rootfs: Rootfs, settings: Settings, told: Told = lambda _: None) -> 
 
 def possible(rootfs: Rootfs, settings: Settings) -> dict[str, str]:
     """The text of the files of power modes that will be written. Raises InputError where something wanted cannot be."""
-    check(settings)
-    _check_root(rootfs, settings)
+    for fault in chain(faults(settings), _faults_of_root(rootfs, settings)):
+        raise InputError(fault)
     return _power_files(rootfs, settings)
 
 
-def _check_root(rootfs: Rootfs, settings: Settings) -> None:
+def impossible(rootfs: Rootfs, settings: Settings) -> Iterator[str]:
+    """Everything that is wanted and cannot be in this root file system, a line each. Raises InputError where it cannot
+    be read."""
+    yield from _faults_of_root(rootfs, settings)
+    try:
+        _power_files(rootfs, settings)
+    except InputError as error:
+        yield str(error)
+
+
+def _faults_of_root(rootfs: Rootfs, settings: Settings) -> Iterator[str]:
     """What a root must have for what is wanted, all before the first byte."""
     if rootfs.read("etc/passwd") is None:
-        raise InputError(f"{rootfs.path} has no /etc/passwd: no root file system is unpacked there")
+        yield f"{rootfs.path} has no /etc/passwd: no root file system is unpacked there"
     zone = f"usr/share/zoneinfo/{settings.timezone}"
-    found = rootfs.look(zone, follow=True) if settings.timezone else None
-    if settings.timezone and (found is None or not stat.S_ISREG(found.st_mode)):
-        raise InputError(f"the root file system has no time zone {settings.timezone}; wanted a name of /{zone[:18]}")
+    named = ZONE.fullmatch(settings.timezone) is not None  # of what is none another line has told
+    found = rootfs.look(zone, follow=True) if named else None
+    if named and (found is None or not stat.S_ISREG(found.st_mode)):
+        yield f"the root file system has no time zone {settings.timezone}; wanted a name of /{zone[:18]}"
     if settings.wifi and rootfs.look("usr/sbin/NetworkManager", follow=True) is None:
-        raise InputError("the root file system has no NetworkManager, which joins Wi-Fi networks; leave --wifi away, "
-                         "or install network-manager there")  # fmt: skip
+        yield ("the root file system has no NetworkManager, which joins Wi-Fi networks; leave --wifi away, or install "
+               "network-manager there")  # fmt: skip
     if settings.user:
         # Without the lists that only root reads, so that a dry run needs none.
-        with_user(Lists(rootfs.text("etc/passwd"), "", rootfs.text("etc/group"), ""), settings.user, settings.hashed)
+        lists = Lists(rootfs.text("etc/passwd"), "", rootfs.text("etc/group"), "")
+        try:
+            with_user(lists, settings.user, settings.hashed)
+        except InputError as error:
+            yield str(error)
 
 
 def _lists(rootfs: Rootfs) -> Lists:

@@ -71,25 +71,31 @@ class Settings:
 
 def check(settings: Settings) -> None:
     """Raises InputError for the first value that cannot be meant."""
+    for fault in faults(settings):
+        raise InputError(fault)
+
+
+def faults(settings: Settings) -> Iterator[str]:
+    """Every value that cannot be meant, a line each."""
     if settings.hostname and not HOSTNAME.fullmatch(settings.hostname):
-        raise InputError(f"{settings.hostname!r} is no host's name; wanted letters, digits and -, at most 63")
+        yield f"{settings.hostname!r} is no host's name; wanted letters, digits and -, at most 63"
     if settings.timezone and not ZONE.fullmatch(settings.timezone):
-        raise InputError(f"{settings.timezone!r} is no time zone; wanted one like Europe/Berlin")
+        yield f"{settings.timezone!r} is no time zone; wanted one like Europe/Berlin"
     if settings.locale and not LOCALE.fullmatch(settings.locale):
-        raise InputError(f"{settings.locale!r} is no locale; wanted one like en_US.UTF-8")
+        yield f"{settings.locale!r} is no locale; wanted one like en_US.UTF-8"
     for ssid, secret in settings.wifi:
-        if not 1 <= len(ssid.encode()) <= 32:
-            raise InputError(f"the network's name {ssid[:40]!r} has {len(ssid.encode())} bytes; wanted 1 to 32")
+        if not 1 <= (size := len(ssid.encode())) <= 32:
+            yield f"the network's name {ssid[:40]!r} has {size} bytes; wanted 1 to 32"
         if secret and not re.fullmatch(r"[0-9a-fA-F]{64}|[\x20-\x7e]{8,63}", secret):
-            raise InputError(f"the passphrase of {ssid!r} is not one; wanted 8 to 63 printable ASCII characters")
+            yield f"the passphrase of {ssid!r} is not one; wanted 8 to 63 printable ASCII characters"
     for key in settings.keys:
         if not KEY.fullmatch(key):
-            raise InputError(f"{key[:40]!r}... is no public SSH key; wanted a line like 'ssh-ed25519 AAAA... name'")
+            yield f"{key[:40]!r}... is no public SSH key; wanted a line like 'ssh-ed25519 AAAA... name'"
     if not settings.user and (settings.keys or settings.bundle or settings.wheels):
-        raise InputError("a key, a bundle and wheels belong to a user; name one: --user NAME")
+        yield "a key, a bundle and wheels belong to a user; name one: --user NAME"
     if settings.user and settings.hashed == LOCKED and not settings.keys:
-        raise InputError(f"nobody could log in as {settings.user}: give a password (--password-file, or type one) or "
-                         "an SSH key (--ssh-key FILE)")  # fmt: skip
+        yield (f"nobody could log in as {settings.user}: give a password (--password-file, or type one) or an SSH key "
+               "(--ssh-key FILE)")  # fmt: skip
 
 
 def size_of(word: str) -> int:
@@ -107,11 +113,16 @@ def keys_of(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
 
 
+def check_password(password: str) -> None:
+    """Raises InputError where it is none."""
+    if not password or "\n" in password or "\0" in password:
+        raise InputError("an empty password, or one of several lines, cannot be set")
+
+
 def hashed(password: str, before: str = "") -> str:
     """A password as crypt has it (SHA-512), by openssl, which hears it through a pipe. Where ``before`` is of the same
     password, it stays, so that the same wish is the same twice. Raises InputError where there is no openssl."""
-    if not password or "\n" in password or "\0" in password:
-        raise InputError("an empty password, or one of several lines, cannot be set")
+    check_password(password)
     salt = _HASH.fullmatch(before)
     words = ["openssl", "passwd", "-6", "-stdin", *(("-salt", salt[1]) if salt else ())]
     try:

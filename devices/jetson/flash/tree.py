@@ -42,6 +42,10 @@ class Tree:
     """``36.4.3``; empty where nothing tells."""
     packages: tuple[str, ...] = PACKAGES
     """What its own list wants of the host."""
+    prerequisites: bool = False
+    """Whether NVIDIA's script that installs them lies in it."""
+    instead: str = ""
+    """What is there where it is none."""
     unpacked: bool = False
     """Whether the root file system lies in it."""
     root_owned: bool = False
@@ -66,14 +70,29 @@ def read(path: Path, uid: int = 0) -> Tree:
     system = System(path)
     there = system.there("/flash.sh") and system.there("/bootloader")
     if not there:
-        return Tree(path)
+        return Tree(path, instead=_instead(path))
     passwd = path / "rootfs/etc/passwd"
     status = installed(system.text("/rootfs/var/lib/dpkg/status", MOST_STATUS))
     return Tree(
-        path, there, _release(system), _packages(system), os.path.lexists(passwd), _owned(passwd, uid),
+        path, there, _release(system), _packages(system), system.there(f"/{PREREQUISITES}"), "",
+        os.path.lexists(passwd), _owned(passwd, uid),
         system.there("/rootfs/etc/nv_tegra_release") or "nvidia-l4t-core" in status, _driver(system, status),
         frozenset(name.rpartition("/")[2].removesuffix(".conf") for name in system.names("/*.conf")),
     )  # fmt: skip
+
+
+def _instead(path: Path) -> str:
+    """In words, what a path leads to that is no Linux_for_Tegra."""
+    try:
+        if not os.path.lexists(path):
+            return "does not exist"
+        if not path.is_dir():
+            return "is a file" if path.exists() else "is a link to nothing"
+        if not os.listdir(path):
+            return "is an empty folder"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return "is no Linux_for_Tegra: a folder without its flash.sh and bootloader"
 
 
 def _release(system: System) -> str:

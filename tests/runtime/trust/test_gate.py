@@ -44,7 +44,9 @@ def test_without_keys_nothing_is_asked(device: Device, counter: Path) -> None:
 
 def test_what_is_signed_opens_and_what_is_not_does_not(trusting: Device, counter: Path) -> None:
     text = refused(counter, "counter is not signed")
-    assert "edge-streamer sign THING --key FILE" in text
+    assert (
+        "on the machine that has the private key: edge-streamer sign counter --key FILE; then copy counter.sig" in text
+    )
     trusting.sign(counter)
     session = open_session(counter, engine="cpu")
     assert session.bundle.manifest.name == "counter"
@@ -121,9 +123,11 @@ def test_the_signature_of_another_bundle_or_of_another_kind_is_refused(
     [
         (
             Targets(boards=("p3767-0000", "p3701-0005")),
-            "is for the board p3767-0000 or p3701-0005; this one is nvidia,",
+            "is for the board orin-nx-16gb (p3767-0000) or agx-orin-64gb (p3701-0005); this one is orin-nano-8gb (",
         ),
-        (Targets(boards=("3767-0005",)), "for the board"),
+        (Targets(boards=("p3767-0000",)), "sign it anew with --board orin-nano-8gb beside what it has, or no --board"),
+        (Targets(architectures=("x86_64",)), "with --architecture aarch64 beside what it has, or no --architecture"),
+        (Targets(boards=("3767-0005",)), "for the board 3767-0005; this one is"),
         (Targets(boards=("p3767-000",)), "for the board"),
         (Targets(architectures=("x86_64",)), "is for x86_64; this machine is aarch64"),
         (Targets(l4t_from="36.5"), "is for Jetson Linux 36.5 to any newer; here is 36.4.3"),
@@ -146,7 +150,7 @@ def test_a_machine_that_says_nothing_of_itself_is_not_the_one_that_is_wanted(
 ) -> None:
     monkeypatch.setattr(gate, "read_here", lambda: Here("aarch64", "", ""))
     trusting.sign(counter, targets=Targets(boards=("p3767-0005",)))
-    refused(counter, "this one is none that says its name")
+    refused(counter, "none that says its name; to use it here too, sign it anew with no --board, for every machine")
     trusting.sign(counter, targets=Targets(l4t_from="36.4"))
     refused(counter, "here is none")
 
@@ -319,3 +323,14 @@ def test_this_machine_is_read_below_a_root(tmp_path: Path) -> None:
     assert (here.compatible, here.l4t) == ("nvidia,p3767-0005 tegra234", known.l4t_of(line))
     assert read_here(tmp_path / "nothing")[1:] == ("", "")
     assert HERE.l4t == here.l4t
+
+
+def test_boards_are_called_as_elsewhere() -> None:
+    from edge_streamer.devices.jetson import known
+    from edge_streamer.runtime.trust.here import NAMES, in_words
+
+    assert {part: module.board for part, module in known.MODULES.items()} == NAMES
+    several = Targets(boards=("p3767-0003", "p3767-0005", "raspberrypi"), l4t_from="36.4", l4t_to="36.4")
+    assert in_words(several) == "for the board orin-nano-8gb (p3767-0003, p3767-0005) or raspberrypi, Jetson Linux 36.4"
+    assert in_words(Targets(architectures=("aarch64",), l4t_to="36.5")) == "for aarch64, Jetson Linux any to 36.5"
+    assert in_words(Targets()) == "for every machine"

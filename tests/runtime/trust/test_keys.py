@@ -6,11 +6,13 @@ import io
 import json
 import os
 import re
+import shutil
 import stat
 from pathlib import Path
 
 import pytest
 
+from edge_streamer.runtime.bundle.shipped import bundle_path
 from edge_streamer.runtime.commands import cli, passphrase
 from edge_streamer.runtime.errors import InputError, TrustError
 from edge_streamer.runtime.trust import ed25519
@@ -41,6 +43,9 @@ def test_from_a_key_to_a_signed_bundle_by_commands_alone(
     assert "runs what is not signed too" in says(capsys, 0, "keys", "list")
     assert "keep it off every device" in says(capsys, 0, "keys", "make", key)
     assert "has no keys to verify with" in says(capsys, 2, "verify", str(counter))
+    said = says(capsys, 2, "verify", str(counter), "--key", f"{key}.pub")
+    assert "is not signed" in said
+    assert "this device" not in said
     assert "bundle 'counter', version 2" in says(capsys, 0, "sign", str(counter), "--key", key)
     assert "good, bundle 'counter'" in says(capsys, 0, "verify", str(counter), "--key", f"{key}.pub")
     assert "is trusted; what this device's keys did not sign is refused" in says(
@@ -90,6 +95,25 @@ def test_a_private_key_is_its_owners_alone(tmp_path: Path) -> None:
     path.chmod(0o640)
     with pytest.raises(InputError, match=r"may be read by others \(mode 640\), as no private key may; run: chmod 600"):
         read_private(path)
+
+
+def test_what_is_no_private_key_is_told_before_its_mode(
+    device: Device, counter: Path, tmp_path: Path, capsys: Say
+) -> None:
+    public = device.public()
+    private = public.with_suffix("")
+    said = says(capsys, 2, "sign", str(counter), "--key", str(public))
+    assert f"is a public key, which signs nothing; name the private one: --key {private}\n" in said
+    alone, words = tmp_path / "alone.pub", tmp_path / "words.txt"
+    alone.write_bytes(public.read_bytes())
+    words.write_text("words\n")
+    assert "name the private one that was made with it" in says(capsys, 2, "sign", str(counter), "--key", str(alone))
+    for text in ("words\n", ""):
+        words.write_text(text)
+        said = says(capsys, 2, "sign", str(counter), "--key", str(words))
+        assert "words.txt is no private key; wanted one by 'edge-streamer keys make'" in said
+    private.chmod(0o644)
+    assert "run: chmod 600" in says(capsys, 2, "sign", str(counter), "--key", str(private))
 
 
 def test_a_passphrase_comes_from_a_file_or_a_terminal_and_is_wanted(
@@ -244,6 +268,14 @@ def test_a_file_in_place_of_the_folder_of_keys_is_not_passed_over(device: Device
         (["--jetpack", "5"], "wanted one of 6.1, 6.2"),
         (["--jetpack", "6.2", "--l4t", "36.4"], "say the same"),
         (["--board", "a board"], "is no name of a board"),
+        (
+            ["--board", "moon"],
+            "'moon' is no name of a board; wanted one of orin-nano-4gb, orin-nano-8gb, orin-nx-8gb, ",
+        ),
+        (["--board", "orin-nx-16g"], "'orin-nx-16g' is no name of a board (did you mean orin-nx-16gb?); wanted one of"),
+        (["--board", "p3767-00"], "or a module's number (p3767-0000)"),
+        (["--architecture", "arm64"], "'arm64' is no name of an architecture (did you mean aarch64?)"),
+        (["--architecture", "moon"], "'moon' is no name of an architecture; wanted aarch64 or x86_64"),
         (["--name", "a/b"], "give --name"),
         (["--release", "a/b"], "--release 'a/b'"),
     ],
@@ -258,13 +290,35 @@ def test_what_cannot_be_stated_is_one_line(
 
 def test_targets_by_name(device: Device, counter: Path, capsys: Say) -> None:
     key = str(device.public().with_suffix(""))
-    says(capsys, 0, "sign", str(counter), "--key", key, "--board", "orin-nano-8gb", "--board", "raspberrypi",
-         "--jetpack", "6.2.1", "--architecture", "aarch64")  # fmt: skip
+    said = says(capsys, 0, "sign", str(counter), "--key", key, "--board", "orin-nano-8gb", "--board", "raspberrypi",
+                "--jetpack", "6.2.1", "--architecture", "aarch64", "--not-before", "2020-01-01T00:00:00Z")  # fmt: skip
+    words = (
+        "for aarch64, the board orin-nano-8gb (p3767-0003, p3767-0005) or raspberrypi, Jetson Linux 36.4.4 to 36.4.7"
+    )
+    assert f", {words}, from 2020-01-01T00:00:00Z on, SHA-256 " in said
+    assert f", {words}, signed by SHA256:" in says(capsys, 0, "verify", str(counter), "--key", f"{key}.pub")
     said = says(capsys, 0, "verify", str(counter), "--key", f"{key}.pub", "--json")
     assert json.loads(said)["targets"] == {
         "architectures": ["aarch64"], "boards": ["p3767-0003", "p3767-0005", "raspberrypi"],
         "l4t_from": "36.4.4", "l4t_to": "36.4.7",
     }  # fmt: skip
+
+
+def test_a_signature_of_what_ships_is_told_too(trusting: Device, tmp_path: Path, capsys: Say) -> None:
+    demo = Path(shutil.copytree(bundle_path(), tmp_path / "my"))
+    said = says(capsys, 0, "verify", str(demo))
+    assert "my: good, it ships with this package, bundle 'wan-streamer-demo', without a signature, and it needs" in said
+    assert json.loads(says(capsys, 0, "verify", str(demo), "--json"))["ships"] is True
+    trusting.sign(demo, version=7)
+    said = says(capsys, 0, "verify", str(demo))
+    assert "it ships with this package, and it is signed: bundle 'wan-streamer-demo', version 7, of " in said
+    assert f", for every machine, signed by {read_public(trusting.public()).fingerprint}\n" in said
+    stated = json.loads(says(capsys, 0, "verify", str(demo), "--json"))
+    assert (stated["version"], stated["ships"]) == (7, True)
+    trusting.sign(demo, "other")
+    said = says(capsys, 0, "verify", str(demo))
+    assert "the signature beside it, which it does not need, is not good: " in said
+    assert "this device does not trust" in said
 
 
 @pytest.mark.parametrize("thing", ["nothing", "empty", "file.txt", "both"])

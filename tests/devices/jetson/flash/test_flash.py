@@ -356,3 +356,44 @@ def test_without_a_board_everything_else_is_told_too(bench: Bench, capsys: pytes
     assert "none in recovery mode, and none was named" in printed
     assert "--board orin-nano | orin-nx | agx-orin | thor | thor-t4000" in printed
     assert "ports sleep after 2 s" in printed
+
+
+def test_wrong_options_are_told_beside_what_is_in_the_way(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.make()
+    bench.system = l4t.host(bench.folder, l4t.board(), sys_vendor="QEMU\n")
+    words = "--dry-run --user Ada --wifi 'my net' --swap 8X --bundle . --timezone Mars --hostname a_b --power-mode 9W"
+    with pytest.raises(InputError, match="every command is printed once the options are right") as error:
+        bench.flash(words)
+    printed = capsys.readouterr().out
+    for said in ("'Ada' is no user's name", "'8X' is no size", "name both --bundle and --wheels", "no time zone Mars",
+                 "'a_b' is no host's name", "no power mode '9W'", "this is a virtual machine"):  # fmt: skip
+        assert printed.count(said) == 1, said
+    assert "nobody is here who could: Password of Ada on the device, Password of the network my net" in printed
+    assert "7 in the way (options, machine); nothing was changed" in str(error.value)
+    assert "sudo ./tools" not in printed
+
+
+def test_wrong_options_are_told_with_words_that_do_not_go_together(bench: Bench) -> None:
+    bench.make()
+    with pytest.raises(InputError, match=r"--super is for Orin Nano and NX.*; '8X' is no size of a swap file"):
+        bench.flash("--board thor --super --swap 8X")
+    with pytest.raises(InputError, match=r"nobody is there to type it.*'8X' is no size of a swap file"):
+        bench.flash("--user ada --swap 8X")
+
+
+def test_a_dry_run_says_what_its_commands_wait_for(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.make("36.4.3", {})
+    (bench.tegra / "rootfs/etc/passwd").unlink()
+    with pytest.raises(InputError, match="printed once a board is there or named, Linux_for_Tegra and its rootfs are"):
+        bench.flash("--dry-run")
+    with pytest.raises(InputError, match=r"every command is printed once Linux_for_Tegra and its rootfs are unpacked$"):
+        bench.flash("--dry-run --board orin-nano")
+    bench.system = l4t.host(bench.folder, l4t.board(), sys_vendor="QEMU\n")
+    l4t.root(bench.tegra / "again")
+    (bench.tegra / "rootfs/etc/passwd").write_text((bench.tegra / "again/etc/passwd").read_text())
+    with pytest.raises(InputError, match=r"every command is printed once its release is for this board$"):
+        bench.flash("--dry-run --storage emmc")
+    assert bench.flash("--dry-run") == 2
+    assert capsys.readouterr().out.endswith("1 in the way (machine); nothing was run\n")
+    with pytest.raises(InputError, match=r"every command is printed by --dry-run already$"):
+        bench.flash()

@@ -114,6 +114,29 @@ def test_the_tree(tegra: Path, tmp_path: Path, kind: str) -> None:
     assert all("\n" not in line for line in failed(lines))
 
 
+def test_what_is_there_in_place_of_the_tree_is_told(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "talk.wav").write_bytes(b"RIFF")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/x").touch()
+    l4t.make(tmp_path / "above")
+    (tmp_path / "hollow/bootloader").mkdir(parents=True)
+    for name in ("flash.sh", "apply_binaries.sh"):
+        (tmp_path / "hollow" / name).touch()
+    (tmp_path / "hollow/rootfs").mkdir()
+    cases = {
+        "nix": "nix does not exist -> unpack", "empty": "empty is an empty folder -> unpack",
+        "talk.wav": "talk.wav is a file -> unpack", "other": "other is no Linux_for_Tegra: a folder without its",
+        "above": f"-> --l4t {tmp_path}/above/Linux_for_Tegra", "hollow": "hollow tells no release: it is not all of",
+    }  # fmt: skip
+    system = l4t.host(tmp_path, l4t.board(), status=l4t.dpkg(l4t.PACKAGES[1:]))
+    for name, said in cases.items():
+        for wanted in (NANO, NANO._replace(board="")):
+            lines = {line.partition(":")[0]: line for line in failed(looked(tmp_path / name, system, wanted))}
+            assert said in lines["l4t"], lines
+            assert lines["packages"] == "packages: 1 of 33 missing: abootimg -> sudo apt-get install abootimg"
+
+
 def test_a_space_in_the_path_is_told(tmp_path: Path) -> None:
     tegra = l4t.make(tmp_path / "my board")
     assert "a space in the path" in failed(looked(tegra, l4t.host(tmp_path, l4t.board())))[0]
