@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from edge_streamer.runtime.commands.numbers import count, number
+
 BOARDS = ("orin-nano", "orin-nx", "agx-orin", "thor", "thor-t4000")
 STORAGES = ("nvme", "sd", "emmc")
 ALLOWED = ("host", "machine", "packages", "disk", "usb power", "automount", "network")
@@ -71,16 +73,8 @@ def _preparation(device: argparse._ArgumentGroup) -> None:
 
 
 def _boards(word: str) -> int:
-    if not word.isdecimal() or not 1 <= int(word) <= 10:
-        raise argparse.ArgumentTypeError(f"{word} boards at once; wanted 1 to 10")
-    return int(word)
+    return count(word, 1, 10, "1 to 10 boards at once")
 
 
 def _patience(word: str) -> float:
-    try:
-        number = float(word)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{word} is no number") from None
-    if not 0 < number <= 100:
-        raise argparse.ArgumentTypeError(f"{word} is out of range; wanted more than 0, to 100")
-    return number
+    return number(word, 100, above=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 
+from edge_streamer.runtime.commands.numbers import count, number
 from edge_streamer.runtime.health.places import Place
 
 
@@ -44,24 +45,12 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _seconds(word: str) -> float:
-    return _number(word, 1e9, "seconds")
+    return number(word, 1e9, "seconds")
 
 
 def _share(word: str) -> float:
-    return _number(word, 1.0, "a share from 0 to 1")
-
-
-def _number(word: str, most: float, wanted: str) -> float:
-    try:
-        number = float(word)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number <= most:
-        raise argparse.ArgumentTypeError(f"{word!r}; wanted {wanted}")
-    return number
+    return number(word, 1.0, "a share from 0 to 1")
 
 
 def _count(word: str) -> int:
-    if not (word.isascii() and word.isdigit() and len(word) < 10):
-        raise argparse.ArgumentTypeError(f"{word!r}; wanted a number of units")
-    return int(word)
+    return count(word, 0, 10**9, "a number of units")

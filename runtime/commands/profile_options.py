@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from edge_streamer.runtime.commands.engine_option import add_engine
 from edge_streamer.runtime.commands.named_bundle import add_bundle
+from edge_streamer.runtime.commands.numbers import count, number
 from edge_streamer.runtime.commands.options import ENDS, add_conversation, add_ends, live_ends, option
 from edge_streamer.runtime.errors import InputError
 
@@ -73,20 +74,8 @@ def live_plan(args: argparse.Namespace, bundle: Path, knobs: Knobs) -> LivePlan 
 
 
 def _count(word: str) -> int:
-    try:
-        count = int(word)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{word} is no whole number") from None
-    if not 1 <= count <= 10**7:
-        raise argparse.ArgumentTypeError(f"{word} is out of range; wanted 1 to 10000000")
-    return count
+    return count(word, 1, 10**7)
 
 
 def _minutes(word: str) -> float:
-    try:
-        minutes = float(word)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{word} is no number") from None
-    if not 0 < minutes <= 100_000:
-        raise argparse.ArgumentTypeError(f"{word} is out of range; wanted more than 0, to 100000")
-    return minutes
+    return number(word, 100_000, above=True)

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_streamer.runtime.commands.numbers import count, number
 from edge_streamer.runtime.commands.parser import Parser
 from edge_streamer.runtime.errors import InputError
 
@@ -245,28 +246,16 @@ def _when(seconds: float) -> str:
 
 
 def _count(word: str) -> int:
-    if not (word.isascii() and word.isdigit() and 0 < int(word) < 100_000):
-        raise argparse.ArgumentTypeError(f"{word!r}; wanted a number from 1 to 99999")
-    return int(word)
+    return count(word, 1, 99_999)
 
 
 def _count0(word: str) -> int:
-    return 0 if word == "0" else _count(word)
+    return count(word, 0, 99_999)
 
 
 def _seconds(word: str) -> float:
-    return _number(word, LONGEST_SECONDS)
+    return number(word, LONGEST_SECONDS)
 
 
 def _share(word: str) -> float:
-    return _number(word, 1.0)
-
-
-def _number(word: str, most: float) -> float:
-    try:
-        number = float(word)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number <= most:
-        raise argparse.ArgumentTypeError(f"{word!r}; wanted a number from 0 to {most:g}")
-    return number
+    return number(word, 1.0)
