@@ -159,9 +159,7 @@ def roofline(rows: Sequence[GraphRow], roof: Roof, colour_of: Mapping[str, str] 
         line = " ".join(f"{x(one):.1f},{y(other):.1f}" for one, other in corners)
         parts.append(f'<polyline points="{line}" fill="none" stroke="{QUIET}" stroke-width="1.5"/>'
                      + _text(label_x, y(rate) - 5, f"{name}: {rate:.0f} G/s", "end"))  # fmt: skip
-    given = dict(colour_of or {})
-    spare = [one for one in COLOURS if one not in given.values()] or list(COLOURS)
-    given |= {name: spare[n % len(spare)] for n, name in enumerate(r.graph for r in rows if r.graph not in given)}
+    given = _more_colours(colour_of or {}, [row.graph for row in rows])
     for row, (at, rate) in zip(rows, places, strict=True):
         colour, size = given[row.graph], 4 + 8 * math.sqrt(row.runs * row.run_ms / _longest(rows))
         parts.append(f'<circle cx="{x(at):.1f}" cy="{y(rate):.1f}" r="{size:.1f}" fill="{colour}" opacity="0.85">'
@@ -171,6 +169,12 @@ def roofline(rows: Sequence[GraphRow], roof: Roof, colour_of: Mapping[str, str] 
     told = (f"{names}<br>10<sup>9</sup> operations a second over operations a byte; the slope is {roof.bandwidth:.1f} "
             "GB/s; a larger circle takes more of a unit")  # fmt: skip
     return _figure(parts, told, high, told=True)
+
+
+def _more_colours(given: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
+    """``given``, and colours that are still free for the other names."""
+    spare = [one for one in COLOURS if one not in given.values()] or COLOURS
+    return {**given, **{name: spare[n % len(spare)] for n, name in enumerate(n for n in names if n not in given)}}
 
 
 def _longest(rows: Sequence[GraphRow]) -> float:
