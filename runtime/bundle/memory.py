@@ -36,7 +36,7 @@ def wanted_bytes(manifest: Manifest) -> int:
     NumPy has no numbers of."""
     states = 0
     for state in manifest.states:
-        states += (2 if isinstance(state, CarrySpec) else 1) * _bytes(state.dtype, state.shape)
+        states += (2 if isinstance(state, CarrySpec) else 1) * array_bytes(state.dtype, state.shape)
     return states + tensor_bytes(manifest)
 
 
@@ -47,11 +47,14 @@ def tensor_bytes(manifest: Manifest) -> int:
         longest = max(graph.lengths, default=1)
         for tensor in (*graph.inputs, *graph.outputs):
             if not tensor.name.startswith(("state.", "state_next.")):
-                total += PASSES * _bytes(tensor.dtype, (longest if isinstance(n, str) else n for n in tensor.shape))
+                total += PASSES * array_bytes(
+                    tensor.dtype, (longest if isinstance(n, str) else n for n in tensor.shape)
+                )
     return total
 
 
-def _bytes(dtype: str, shape: Iterable[int]) -> int:
+def array_bytes(dtype: str, shape: Iterable[int]) -> int:
+    """Of an array. BundleError as :func:`item_bytes`."""
     return item_bytes(dtype) * prod(shape)
 
 

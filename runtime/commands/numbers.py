@@ -24,6 +24,6 @@ def number(word: str, most: float, wanted: str = "", above: bool = False) -> flo
 
 def count(word: str, least: int, most: int, wanted: str = "") -> int:
     """A whole number from ``least`` to ``most``."""
-    if not re.fullmatch("[0-9]{1,12}", word) or not least <= int(word) <= most:
+    if not re.fullmatch("[0-9]{1,16}", word) or not least <= int(word) <= most:
         raise argparse.ArgumentTypeError(f"{word!r}; wanted {wanted or f'a whole number from {least} to {most}'}")
     return int(word)

@@ -18,6 +18,7 @@ from edge_streamer.runtime.commands.ends import NONE, End
 from edge_streamer.runtime.commands.ends import is_file as is_file
 from edge_streamer.runtime.commands.engine_option import add_engine
 from edge_streamer.runtime.commands.named_bundle import add_bundle, add_downgrade, chosen
+from edge_streamer.runtime.commands.numbers import count
 from edge_streamer.runtime.commands.parser import Each
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.health.places import Place, place_or_none
@@ -235,9 +236,7 @@ def _file_or_none(word: str) -> Path | None:
 
 
 def _channel(word: str) -> int:
-    if not re.fullmatch("[0-9]{1,4}", word) or int(word) < 1:
-        raise argparse.ArgumentTypeError(f"{word!r}; wanted the number of a channel, from 1")
-    return int(word)
+    return count(word, 1, 9999, "the number of a channel, from 1")
 
 
 def _buffer(word: str) -> float:

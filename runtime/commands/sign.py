@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_streamer.runtime.commands.numbers import count
 from edge_streamer.runtime.commands.parser import nearest
 from edge_streamer.runtime.commands.passphrase import add_passphrase_file, asked, from_file
 from edge_streamer.runtime.errors import InputError
@@ -53,9 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _number(word: str) -> int:
-    if not re.fullmatch("[0-9]{1,16}", word) or not 1 <= int(word) < 2**53:
-        raise argparse.ArgumentTypeError(f"{word!r}; wanted a whole number from 1 to {2**53 - 1}")
-    return int(word)
+    return count(word, 1, 2**53 - 1)
 
 
 def main(args: argparse.Namespace) -> int:

@@ -11,13 +11,12 @@ height of a build are reckoned, from what is said at each number; on a GPU none 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import prod
 
 import msgspec
 import numpy as np
 
 from edge_streamer.runtime.bundle.manifest import CarrySpec, EmbeddingSpec, GraphSpec, Manifest, RingSpec
-from edge_streamer.runtime.bundle.memory import item_bytes, tensor_bytes
+from edge_streamer.runtime.bundle.memory import array_bytes, tensor_bytes
 from edge_streamer.runtime.engines.board_memory import BOARDS, LIBRARY, SYSTEM
 from edge_streamer.runtime.engines.buffers import ALIGNMENT
 from edge_streamer.runtime.errors import BundleError, InputError
@@ -145,7 +144,7 @@ def _ring_bytes(ring: list[RingSpec], window: int | None = None) -> int:
     """Of all states of a ring, each aligned; with another window than its own."""
     total = 0
     for state in ring:
-        one = item_bytes(state.dtype) * prod(state.shape)
+        one = array_bytes(state.dtype, state.shape)
         if window is not None:
             one = one // (state.window_units + 1) * (window + 1)
         total += _aligned(one)
@@ -157,7 +156,7 @@ def _carries(manifest: Manifest) -> int:
     ends = dict[str, int]()
     for state in manifest.states:
         if isinstance(state, CarrySpec):
-            size = item_bytes(state.dtype) * prod(state.shape)
+            size = array_bytes(state.dtype, state.shape)
             ends[state.graph] = _aligned(ends.get(state.graph, 0)) + size
     return 2 * sum(ends.values())
 

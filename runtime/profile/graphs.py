@@ -16,14 +16,13 @@ import mmap
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
 
 import msgspec
 
 from edge_streamer.runtime.bundle.consistency import STATIC
 from edge_streamer.runtime.bundle.external import message_fields
 from edge_streamer.runtime.bundle.manifest import CarrySpec, GraphSpec, Manifest, RingSpec, StateSpec
-from edge_streamer.runtime.bundle.memory import item_bytes
+from edge_streamer.runtime.bundle.memory import array_bytes
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.engines import memory_plan
 from edge_streamer.runtime.errors import BundleError, InputError
@@ -159,14 +158,10 @@ def _rings(manifest: Manifest, graph: GraphSpec, window: int | None) -> float:
     read = {tensor.name for tensor in graph.inputs}
     share = _share(manifest, window)
     return sum(
-        _state_bytes(_remembering(state, share))
+        array_bytes(state.dtype, _remembering(state, share).shape)
         for state in manifest.states
         if isinstance(state, RingSpec) and f"state.{state.path}" in read
     )
-
-
-def _state_bytes(state: StateSpec) -> int:
-    return item_bytes(state.dtype) * prod(state.shape)
 
 
 def _share(manifest: Manifest, window: int | None) -> float:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edge_streamer.runtime.bundle.archive import BUNDLE_CONTENTS, check_archive, first_member
+from edge_streamer.runtime.bundle.checksums import digest
 from edge_streamer.runtime.bundle.listed import MANIFEST
 from edge_streamer.runtime.bundle.manifest import parse
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.errors import InputError
-from edge_streamer.runtime.files import open_regular
 from edge_streamer.runtime.trust.keyring import PUBLIC, content_of, read_public
 from edge_streamer.runtime.trust.release import RELEASE, check_release_archive, open_folder, parse_release
 from edge_streamer.runtime.trust.statement import Kind
@@ -91,11 +91,7 @@ def _admitted(content: str, admit: Admit | None) -> str:
 
 
 def _file_sum(path: Path) -> str:
-    found = hashlib.sha256()
     try:
-        with open_regular(path) as file:
-            while piece := file.read(1 << 20):
-                found.update(piece)
+        return digest(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); name a file that you may read") from None
-    return found.hexdigest()
