@@ -173,7 +173,7 @@ def main(words: Sequence[str] | None = None) -> int:
     args = parser.parse_args(words)
     with tempfile.TemporaryDirectory() as folder:
         kills = kill(Path(folder), args.times, args.seed, args.bundle)
-    print(f"{kills.kills} kills within {kills.seconds:.3f} s each; {kills.finished} came after the end, {kills.switched} "
+    print(f"{kills.kills} kills, each within {kills.seconds:.3f} s; {kills.finished} came too late, {kills.switched} "
           f"left another one current, {kills.left} something half-written until the next update, after "
           f"{kills.checked} golden units were replayed; harm: {len(kills.harm)}")  # fmt: skip
     for line in kills.harm:
