@@ -139,6 +139,11 @@ COMMANDS = {
         "bring up a blank Jetson by NVIDIA's own tools: look, prepare, flash",
         options="edge_streamer.runtime.commands.flash_options",
     ),
+    "deploy": _Entry(
+        "boards", "edge_streamer.runtime.commands.deploy",
+        "send a bundle to a running board over ssh, prove it there and switch to it",
+        options="edge_streamer.runtime.commands.deploy_options",
+    ),
     "export": _Entry(
         "make", "edge_streamer.export.command", "turn a streaming torch model into a bundle of chunk graphs",
         extra="export",

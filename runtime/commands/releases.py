@@ -7,6 +7,7 @@ release that was not switched to or was gone back from, 2 it cannot be done. See
 from __future__ import annotations
 
 import argparse
+import sys
 import syslog
 import time
 from pathlib import Path
@@ -143,9 +144,8 @@ def _add(root: Root, args: argparse.Namespace) -> int:
 
     if has_keys() or (args.folder / RELEASE).exists():  # signed, whole and for this machine, before it is copied
         open_release(args.folder, args.allow_downgrade, remember=False)
-    added = add(
-        root, args.folder, name=args.name, python=args.python, tell=lambda what: None if args.json else print(what)
-    )
+    told = sys.stderr if args.json else sys.stdout
+    added = add(root, args.folder, name=args.name, python=args.python, tell=lambda what: print(what, file=told))
     if args.json:
         print(to_json(added._asdict()).decode())
     elif added.new:
@@ -228,8 +228,6 @@ def _restarted(root: Root) -> bool:
 
 
 def _refused(text: str) -> int:
-    import sys
-
     _log(text)
     print(f"edge-streamer: {text}", file=sys.stderr)
     return 1

@@ -68,7 +68,7 @@ def main(args: argparse.Namespace) -> int:
     crypto()
     targets = _targets(args)
     not_before = _moment(args.not_before)
-    keys = _keys(args)
+    keys = keys_of(args)
     if args.release is not None:
         if not is_name(args.release):
             raise InputError(f"--release {args.release!r}: wanted letters, digits, '.', '_', '+' and '-'")

@@ -93,9 +93,14 @@ def state(
 
 def write_signature(path: Path, statement: Statement, keys: Sequence[Ed25519PrivateKey]) -> Path:
     """Sign and write the file beside ``path``, in place of one that is there; returns its path."""
+    out = signature_of(path)
+    write_file(out, signed(statement, keys))
+    return out
+
+
+def signed(statement: Statement, keys: Sequence[Ed25519PrivateKey]) -> bytes:
+    """The text of a signature's file."""
     ed25519 = crypto()
     payload = payload_of(statement)
     signatures = {ed25519.fingerprint(ed25519.public_of(key)): ed25519.sign(key, signed_bytes(payload)) for key in keys}
-    out = signature_of(path)
-    write_file(out, render(payload, signatures))
-    return out
+    return render(payload, signatures)
