@@ -44,8 +44,8 @@ def main(args: argparse.Namespace) -> int:
     if not 1 <= len(args.words) <= 2:
         raise InputError(f"{len(args.words)} words came; wanted [BUNDLE] USER@HOST")
     if args.wheels is None:
-        raise InputError("--wheels DIR is missing, the board's environment; make it: edge-streamer deploy --make-wheels "
-                         "DIR --python 3.10")  # fmt: skip
+        raise InputError("--wheels DIR is missing, the board's environment; make it: edge-streamer deploy "
+                         "--make-wheels DIR --python 3.10")  # fmt: skip
     path, host = Path(args.words[0]) if len(args.words) == 2 else bundle_path(), args.words[-1]
     bundle = Bundle.open(path)
     settings, said = _settings(args)

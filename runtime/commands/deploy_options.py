@@ -53,8 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--ssh-config", type=Path, metavar="FILE", help="in place of ~/.ssh/config")
     wheels = parser.add_argument_group("wheels for a board, without a board")
     wheels.add_argument("--make-wheels", type=Path, metavar="DIR", help="fill DIR by pip, and end")
-    wheels.add_argument("--python", type=_python, metavar="3.N", help="the board's: 3.10 of JetPack 6, 3.12 of JetPack 7"
-                        )  # fmt: skip
+    wheels.add_argument("--python", type=_python, metavar="3.N", help="the board's: 3.10 of JetPack 6, 3.12 of 7")
     wheels.add_argument("--architecture", default="aarch64", metavar="NAME",
                         help=f"aarch64 (default), x86_64; here it is {platform.machine()}")  # fmt: skip
     wheels.add_argument("--extra", action="append", metavar="NAME",

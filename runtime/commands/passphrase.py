@@ -15,7 +15,7 @@ from edge_streamer.runtime.errors import InputError
 PASSPHRASE_BYTES = 4096
 
 
-def add_passphrase_file(parser: argparse.ArgumentParser) -> None:
+def add_passphrase_file(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--passphrase-file", type=Path, metavar="FILE", help="the first line of it is the passphrase")
 
 

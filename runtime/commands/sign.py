@@ -82,7 +82,8 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _keys(args: argparse.Namespace) -> list[Ed25519PrivateKey]:
+def keys_of(args: argparse.Namespace) -> list[Ed25519PrivateKey]:
+    """The private keys of ``--key``, a passphrase typed or read. InputError."""
     from edge_streamer.runtime.trust.keyring import crypto
     from edge_streamer.runtime.trust.signing import read_private
 

@@ -90,7 +90,8 @@ class Device:
             assert process.stdin is not None
             return self.answer(process)
 
-        return self._again(once)
+        reply: Reply = self._again(once)
+        return reply
 
     def step(
         self, name: str, words: Sequence[str], *, env: Mapping[str, str] | None = None,
@@ -128,7 +129,9 @@ class Device:
 
     def answer(self, process: subprocess.Popen[bytes], line: Callable[[bytes], None] | None = None) -> Reply:
         """The end of a call. Dropped; InputError where the device refuses."""
-        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
         reply: Reply | None = None
         try:
             with suppress(BrokenPipeError):

@@ -1,4 +1,4 @@
-"""What is done on the board before anything of ours is there: sent along with every call, run by the board's own Python.
+"""What is done on the board before anything of ours is there: sent with every call, run by the board's own Python.
 
 Receives one JSON object on standard input, for two of the calls with bytes after it; hands on one line of JSON behind
 ``MARK``. Standard library of Python 3.10 alone, and no other file of ours.
@@ -62,8 +62,10 @@ def main(root: str, name: str, stream: BinaryIO) -> None:
 def _told(root: Path, error: OSError) -> str:
     at = f" ({error.filename})" if error.filename else ""
     if error.errno in FULL:
-        return (f"the device's {FULL[error.errno]}: {_free(root) / 1e6:.1f} MB are free below {root}; make room there "
-                "(edge-streamer releases prune), then run the same command: it goes on with what has arrived")  # fmt: skip
+        return (
+            f"the device's {FULL[error.errno]}: {_free(root) / 1e6:.1f} MB are free below {root}; make room there "
+            "(edge-streamer releases prune), then run the same command: it goes on with what has arrived"
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return (
             f"nothing can be written below {root} on the device: {error.strerror}{at}; name another place: --root DIR"
@@ -135,7 +137,8 @@ def receive(root: Path, request: Answer, stream: BinaryIO) -> Answer:
     """Files, each a line of JSON and then its bytes from ``offset`` on. Compared whole before it counts."""
     for name in ("store", "partial"):
         _folder(root, name)
-    done, damaged = [], []
+    done: list[str] = []
+    damaged: list[str] = []
     with _alone(root / "incoming/.sending"):
         while line := stream.readline():
             one = json.loads(line)

@@ -19,7 +19,7 @@ from edge_streamer.devices.jetson.releases.adding import BUNDLE, SETTINGS, WHEEL
 from edge_streamer.devices.jetson.releases.contents import sha256
 from edge_streamer.runtime.errors import InputError
 
-TOOLS = ("edge_streamer", "msgspec", "tomli", "rich", "pygments", "markdown_it_py", "mdurl", "cryptography", "cffi",
+TOOLS = ("edge_streamer", "numpy", "msgspec", "tomli", "rich", "pygments", "markdown_it_py", "mdurl", "cryptography", "cffi",
          "pycparser", "typing_extensions")  # fmt: skip
 """Distributions that `releases`, `service` and signatures need: unpacked beside the releases, before one is there."""
 WHEEL = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)(-\d[^-]*)?-(?P<python>[^-]+)-(?P<abi>[^-]+)-(?P<platform>[^-]+)"
@@ -113,8 +113,13 @@ def wheels_in(folder: Path) -> list[Path]:
 
 
 def distribution(path: str) -> str:
-    """A wheel's distribution, as names are compared."""
-    return re.sub(r"[-_.]+", "_", path.rpartition("/")[2].partition("-")[0]).lower()
+    """A wheel's distribution."""
+    return canonical(path.rpartition("/")[2].partition("-")[0])
+
+
+def canonical(name: str) -> str:
+    """As names of distributions are compared."""
+    return re.sub(r"[-_.]+", "_", name).lower()
 
 
 def fits(name: str, architecture: str, python: str) -> bool:

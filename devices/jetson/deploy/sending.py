@@ -53,6 +53,7 @@ def send(device: Device, payload: Payload, tell: Tell) -> int:
             assert process.stdin is not None
             try:
                 for sha, offset in lacks.offsets.items():
+                    process.stdin.write(_head(payload.by_sum[sha], offset))
                     for block in _bytes(payload.by_sum[sha], offset):
                         process.stdin.write(block)
                         sent += len(block)
@@ -75,9 +76,13 @@ def send(device: Device, payload: Payload, tell: Tell) -> int:
     return sent
 
 
+def _head(file: File, offset: int) -> bytes:
+    """The line that says which file comes."""
+    return json.dumps({"sha256": file.sha256, "size": file.size, "offset": offset}).encode() + b"\n"
+
+
 def _bytes(file: File, offset: int) -> Iterator[bytes]:
-    """Of one file, after a line that says which. InputError."""
-    yield json.dumps({"sha256": file.sha256, "size": file.size, "offset": offset}).encode() + b"\n"
+    """The rest of one file. InputError."""
     left = file.size - offset
     with file.open() as source:
         source.seek(offset)

@@ -1,4 +1,4 @@
-"""A deployment from its first look to the verdict: each step says what it does, and what is done already is passed over.
+"""A deployment from its first look to the verdict: each step says what it does; what is done already is passed over.
 
 Receives a :class:`~.device.Device`, a payload and wishes; hands on a :class:`Result`. The release that talks is left
 alone until `releases activate`, which goes back by itself where the new one does not hold.
@@ -7,6 +7,7 @@ alone until `releases activate`, which goes back by itself where the new one doe
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 import time
@@ -159,7 +160,8 @@ class Deployment:
         device, payload = self._device, self._payload
         folder = device.ask("compose", plan=plan, signature=self._signature,
                             files=[[file.path, file.sha256] for file in payload.files])["folder"]  # fmt: skip
-        tools = device.ask("tools", name=plan, wheels=payload.tools)["folder"]
+        named = hashlib.sha256("".join(payload.tools).encode()).hexdigest()[:16]
+        tools = device.ask("tools", name=named, wheels=payload.tools)["folder"]
         self._say("making the release there: environment, sums, disk; minutes on a card")
         words = [device.python, "-B", "-m", "edge_streamer", "releases", "add", folder, "--root", device.root,
                  "--name", self._wishes.name, "--python", device.python, "--json"]  # fmt: skip

@@ -9,25 +9,30 @@ loads for another one. So they are judged here, and what is still wanted is aske
 from __future__ import annotations
 
 import email.parser
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edge_streamer.devices.jetson.deploy.payload import distribution, fits, wheels_in
+from edge_streamer.devices.jetson.deploy.payload import canonical, distribution, fits, wheels_in
 from edge_streamer.runtime.errors import InputError
 
 NEWEST_GLIBC = {"3.10": 35, "3.12": 39}
-"""glibc 2.x of the boards that have this Python: Ubuntu 22.04 (JetPack 6) and 24.04 (JetPack 7); others as the oldest."""
+"""glibc 2.x of the boards that have this Python: Ubuntu 22.04 (JetPack 6), 24.04 (JetPack 7); others as the oldest."""
 OLDEST_GLIBC = 17
 NO_WHEELS = ("pyaudio",)
 """Built on the board, once: `pip wheel pyaudio`, and the wheel put into the folder."""
 PIP_SECONDS = 3600
+TREE = ("src", "devices", "export", "quantization", "runtime")
 ROUNDS = 10
+SAME_BYTES = {"SOURCE_DATE_EPOCH": "315532800"}
+"""A wheel of the same files is the same wheel, and is not sent again."""
 SOURCE = Path(__file__).resolve().parents[3]
 
 
@@ -100,12 +105,24 @@ def _own_wheel(folder: Path, own: Path | None) -> None:
 
     with tempfile.TemporaryDirectory() as build:
         if (SOURCE / "pyproject.toml").is_file() and (SOURCE / "setup.py").is_file():
-            words = ["wheel", "--no-deps", "--wheel-dir", build, str(SOURCE)]
+            words = ["wheel", "--no-deps", "--wheel-dir", build, str(_copied(Path(build, "source")))]
         else:
             words = ["download", "--no-deps", "--only-binary=:all:", "--dest", build, f"edge-streamer=={__version__}"]
         _pip(words, "our own wheel cannot be made; give one by --own-wheel FILE")
         for path in Path(build).glob("*.whl"):
             (folder / path.name).write_bytes(path.read_bytes())
+
+
+def _copied(folder: Path) -> Path:
+    """The source tree: a build leaves its own files in it, and would take up those of an earlier one."""
+    unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*")
+    for path in SOURCE.iterdir():
+        if path.is_dir() and path.name in TREE:
+            shutil.copytree(path, folder / path.name, symlinks=True, ignore=unwanted)
+        elif path.is_file() and not path.name.startswith("."):
+            folder.mkdir(exist_ok=True)
+            shutil.copy2(path, folder / path.name)
+    return folder
 
 
 def _missing(folder: Path, goal: Goal) -> list[str]:
@@ -122,15 +139,15 @@ def _missing(folder: Path, goal: Goal) -> list[str]:
         grown = False
         for name, need in requirements:
             if need.extras and _holds(need, goal, extras.get(name, ())):
-                mine = extras.setdefault(distribution(need.name), set())
+                mine = extras.setdefault(canonical(need.name), set())
                 grown |= not need.extras <= mine
                 mine |= need.extras
     for name, need in requirements:
-        if _holds(need, goal, extras.get(name, ())) and distribution(need.name) not in NO_WHEELS:
-            version = there.get(distribution(need.name))
-            if version is None or not need.specifier.contains(version, prereleases=True):
-                if version is not None:
-                    raise InputError(f"{folder} holds {need.name} {version}, and {name} wants {need.specifier}; remove "
+        if _holds(need, goal, extras.get(name, ())) and canonical(need.name) not in NO_WHEELS:
+            held = there.get(canonical(need.name))
+            if held is None or not need.specifier.contains(held, prereleases=True):
+                if held is not None:
+                    raise InputError(f"{folder} holds {need.name} {held}, and {name} wants {need.specifier}; remove "
                                      "that wheel and try again")  # fmt: skip
                 wanted[f"{need.name}{f'[{chr(44).join(sorted(need.extras))}]' if need.extras else ''}"
                        f"{need.specifier}"] = None  # fmt: skip
@@ -153,8 +170,8 @@ def _metadata(wheel: Path) -> tuple[str, str, list[Any]]:
             text = archive.read(name).decode("utf-8", "replace")
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(f"{wheel} is damaged: {error}; remove it and try again") from None
-    said: Mapping[str, Any] = email.parser.Parser().parsestr(text, headersonly=True)
-    needs = said.get_all("Requires-Dist", [])  # type: ignore[attr-defined]
+    said = email.parser.Parser().parsestr(text, headersonly=True)
+    needs = said.get_all("Requires-Dist", [])
     return distribution(wheel.name), str(said["Version"]), [parse(need) for need in needs]
 
 
@@ -171,7 +188,8 @@ def _requirements() -> Any:
 def _pip(words: Sequence[str], failed: str) -> None:
     call = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", *words]
     try:
-        done = subprocess.run(call, stdin=subprocess.DEVNULL, capture_output=True, timeout=PIP_SECONDS, check=False)
+        done = subprocess.run(call, stdin=subprocess.DEVNULL, capture_output=True, timeout=PIP_SECONDS, check=False,
+                              env={**os.environ, **SAME_BYTES})  # fmt: skip
     except (OSError, subprocess.SubprocessError) as error:
         raise InputError(f"{failed}: {error}") from None
     if done.returncode:
