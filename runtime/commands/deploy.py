@@ -15,6 +15,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge_streamer.runtime.ending import Stopped
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.files import read_small
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from edge_streamer.devices.jetson.deploy.stages import Result, Wishes
     from edge_streamer.runtime.bundle.reader import Bundle
 
+GO_ON = "stopped; what has arrived is kept, a trial goes on by itself: run the same command again to go on"
 EXTRAS = ("audio", "screen", "trust")
 SETTINGS_BYTES = 1_000_000
 WAIT_SECONDS = 1800.0
@@ -30,8 +32,14 @@ WAIT_SECONDS = 1800.0
 
 
 def main(args: argparse.Namespace) -> int:
-    if args.make_wheels is not None:
-        return _make_wheels(args)
+    try:
+        return _make_wheels(args) if args.make_wheels is not None else _deploy(args)
+    except KeyboardInterrupt as stop:
+        print(f"edge-streamer: {GO_ON}", file=sys.stderr)
+        return 128 + (stop.number if isinstance(stop, Stopped) else 2)
+
+
+def _deploy(args: argparse.Namespace) -> int:
     from edge_streamer.devices.jetson.deploy.device import Device
     from edge_streamer.devices.jetson.deploy.link import Link, Target
     from edge_streamer.devices.jetson.deploy.payload import payload, wheels_in

@@ -11,6 +11,7 @@ import secrets
 import shlex
 import subprocess
 import time
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -25,7 +26,9 @@ TRIES = 6
 """In a row without progress: 1 + 2 + 4 + 8 + 16 s of waiting between them."""
 FIRST_TRIES = 2
 """Of the first one: a wrong name is not waited for."""
-STARTER = 'import sys;exec(compile(sys.stdin.buffer.read(int(sys.argv[1])),"deploy helper","exec"))'
+STARTER = (
+    "import sys,zlib;exec(compile(zlib.decompress(sys.stdin.buffer.read(int(sys.argv[1]))),'deploy helper','exec'))"
+)
 HELPER = Path(__file__).with_name("helper.py")
 FIRST = """case $1 in
 "") if [ "$(id -u)" = 0 ] || [ "$3" = system ]; then root=/opt/edge-streamer
@@ -57,7 +60,7 @@ class Device:
         self._link, self.python, self._system, self._say, self._wait = link, python, system, say, wait
         self._before: tuple[str, ...] = ()
         self._token = secrets.token_hex(8)
-        self._source = HELPER.read_bytes()
+        self._source = zlib.compress(HELPER.read_bytes(), 9)
         self.root = ""
 
     def reach(self, root: str) -> None:

@@ -66,7 +66,7 @@ def _told(root: Path, error: OSError) -> str:
             f"the device's {FULL[error.errno]}: {_free(root) / 1e6:.1f} MB are free below {root}; make room there "
             "(edge-streamer releases prune), then run the same command: it goes on with what has arrived"
         )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT):
         return (
             f"nothing can be written below {root} on the device: {error.strerror}{at}; name another place: --root DIR"
         )

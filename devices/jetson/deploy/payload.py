@@ -19,8 +19,8 @@ from edge_streamer.devices.jetson.releases.adding import BUNDLE, SETTINGS, WHEEL
 from edge_streamer.devices.jetson.releases.contents import sha256
 from edge_streamer.runtime.errors import InputError
 
-TOOLS = ("edge_streamer", "numpy", "msgspec", "tomli", "rich", "pygments", "markdown_it_py", "mdurl", "cryptography", "cffi",
-         "pycparser", "typing_extensions")  # fmt: skip
+TOOLS = ("edge_streamer", "numpy", "msgspec", "tomli", "rich", "pygments", "markdown_it_py", "mdurl", "cryptography",
+         "cffi", "pycparser", "typing_extensions")  # fmt: skip
 """Distributions that `releases`, `service` and signatures need: unpacked beside the releases, before one is there."""
 WHEEL = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)(-\d[^-]*)?-(?P<python>[^-]+)-(?P<abi>[^-]+)-(?P<platform>[^-]+)"
                    r"\.whl")  # fmt: skip

@@ -25,9 +25,14 @@ def make_environment(folder: Path, wheels: Path, python: str) -> None:
     found = sorted(str(path) for path in wheels.glob("*.whl"))
     if not any(Path(name).name.startswith("edge_streamer-") for name in found):
         raise InputError(f"{wheels} holds no wheel of edge_streamer; put it and all that it needs there")
-    _run([python, "-m", "venv", "--system-site-packages", str(folder)], f"{python} makes no virtual environment")
+    # Boards often lack Debian's python3-venv, without which an environment gets no pip: a wheel of it runs as it is.
+    pip = [name for name in found if Path(name).name.startswith("pip-")]
+    _run([python, "-m", "venv", "--system-site-packages", *(["--without-pip"] if pip else []), str(folder)],
+         f"{python} makes no virtual environment")  # fmt: skip
     own = str(folder / "bin/python")
-    _run([own, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-compile", "--ignore-installed",
+    installer = [f"{pip[0]}/pip"] if pip else ["-m", "pip"]
+    found = [name for name in found if name not in pip]  # it is needed here alone
+    _run([own, *installer, "install", "--quiet", "--no-index", "--no-deps", "--no-compile", "--ignore-installed",
           "--disable-pip-version-check", *found], f"the wheels in {wheels} cannot be installed")  # fmt: skip
     _make_movable(folder)
     _run([own, "-B", "-m", "edge_streamer", "--version"], f"what the wheels in {wheels} hold does not start")

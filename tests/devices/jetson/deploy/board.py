@@ -61,6 +61,7 @@ class Proxy:
         self.cut_after: list[int] = []
         """Bytes of the connections to come, each cut after so many; the later ones hold."""
         self.cuts = 0
+        self._ends: list[socket.socket] = []
         self._to = port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
@@ -68,6 +69,14 @@ class Proxy:
 
     def close(self) -> None:
         self._listener.close()
+        self.cut()
+
+    def cut(self) -> None:
+        """All connections that are open."""
+        for end in self._ends:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        self._ends.clear()
 
     def _accept(self) -> None:
         with suppress(OSError):
@@ -75,8 +84,16 @@ class Proxy:
                 near, _ = self._listener.accept()
                 limit = self.cut_after.pop(0) if self.cut_after else None
                 far = socket.create_connection(("127.0.0.1", self._to))
-                for one, other, counts in ((near, far, True), (far, near, False)):
-                    threading.Thread(target=self._pass, args=(one, other, counts, limit), daemon=True).start()
+                self._ends += [near, far]
+                threading.Thread(target=self._serve, args=(near, far, limit), daemon=True).start()
+
+    def _serve(self, near: socket.socket, far: socket.socket, limit: int | None) -> None:
+        back = threading.Thread(target=self._pass, args=(far, near, False, None), daemon=True)
+        back.start()
+        self._pass(near, far, True, limit)
+        back.join()
+        near.close()
+        far.close()
 
     def _pass(self, one: socket.socket, other: socket.socket, counts: bool, limit: int | None) -> None:
         went = 0
@@ -101,20 +118,28 @@ class Board:
         self.host = f"{getpass.getuser()}@127.0.0.1"
         for name in ("bin", "home"):
             (folder / name).mkdir(parents=True)
-        self.script("python3", f'exec {python} "$@"')
+        self._python = python
         self._port = free_port()
-        self._public = make_key(folder / "host")
+        make_key(folder / "host")
         (folder / "authorized").write_text(make_key(folder / "user"))
         (folder / "sshd_config").write_text(CONFIG.format(folder=folder, port=self._port))
         (folder / "ssh_config").write_text(CLIENT.format(folder=folder))
         self.proxy = Proxy(self._port)
-        self.know(self._public)
+        self.restore()
 
     def script(self, name: str, text: str) -> None:
         """A program that the board finds first."""
         path = self.folder / "bin" / name
         path.write_text(f"#!/bin/sh\n{text}\n")
         path.chmod(0o755)
+
+    def restore(self) -> None:
+        """As it was at first."""
+        for path in (self.folder / "bin").iterdir():
+            path.unlink()
+        self.script("python3", f'exec {self._python} "$@"')
+        if (self.folder / "host.pub").exists():
+            self.know((self.folder / "host.pub").read_text())
 
     def know(self, public: str) -> None:
         """What this side takes for the board's key."""
@@ -137,7 +162,8 @@ class Board:
             with suppress(OSError):
                 socket.create_connection(("127.0.0.1", self._port)).close()
                 return self
-            assert time.monotonic() < ends and self._sshd.poll() is None, (self.folder / "sshd.log").read_text()
+            if time.monotonic() > ends or self._sshd.poll() is not None:
+                raise AssertionError((self.folder / "sshd.log").read_text())
             time.sleep(0.05)
 
     def __exit__(self, *unused: object) -> None:
