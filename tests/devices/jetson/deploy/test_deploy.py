@@ -200,7 +200,8 @@ def test_stopped_by_ctrl_c_the_next_run_goes_on(site: Site, capsys: pytest.Captu
     run = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     ends = time.monotonic() + 60
     while not any((site.board.root / "incoming/store").glob("*")):
-        assert time.monotonic() < ends and run.poll() is None, run.communicate()
+        assert run.poll() is None, run.communicate()
+        assert time.monotonic() < ends
         time.sleep(0.01)
     run.send_signal(signal.SIGINT)
     _, said = run.communicate(timeout=30)

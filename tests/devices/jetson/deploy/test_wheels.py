@@ -1,4 +1,4 @@
-"""The folder of wheels: which fit a board, and what is still missing, judged by the board's Python and not by this one."""
+"""The folder of wheels: which fit a board, and what is still missing, judged by the board's Python, not by this one."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Requires-Dist: torch; extra == "export\""""
     wheel(tmp_path, "py_webrtc_audio", {}, needs='Requires-Dist: exceptiongroup; python_version < "3.11"')
     assert "exceptiongroup" in _missing(tmp_path, OLD)
     wheel(tmp_path, "numpy", {})
-    with pytest.raises(InputError, match="holds numpy 1.0, and edge_streamer wants >=1.26; remove that wheel"):
+    with pytest.raises(InputError, match=r"holds numpy 1\.0, and edge_streamer wants >=1\.26; remove that wheel"):
         _missing(tmp_path, NEW)
 
 
