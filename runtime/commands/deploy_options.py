@@ -32,6 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_passphrase_file(what)
     what.add_argument("--allow-downgrade", action="store_true",
                       help="on a board with keys: an older version than it has used, on purpose")  # fmt: skip
+    _add_proof(parser)
+    _add_wheels(parser)
+    parser.add_argument("--dry-run", action="store_true", help="say what would be sent, and change nothing there")
+    parser.add_argument("--json", action="store_true", help="print what became of it as JSON; steps on standard error")
+
+
+def _add_proof(parser: argparse.ArgumentParser) -> None:
     how = parser.add_argument_group("before the switch, and after it")
     how.add_argument("--budget", type=Path, metavar="FILE.toml",
                      help="not switched to where a profile on the board breaks a bound of it")  # fmt: skip
@@ -51,6 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--port", type=_number, metavar="N")
     where.add_argument("--identity", type=Path, metavar="FILE", help="ssh's private key")
     where.add_argument("--ssh-config", type=Path, metavar="FILE", help="in place of ~/.ssh/config")
+
+
+def _add_wheels(parser: argparse.ArgumentParser) -> None:
     wheels = parser.add_argument_group("wheels for a board, without a board")
     wheels.add_argument("--make-wheels", type=Path, metavar="DIR", help="fill DIR by pip, and end")
     wheels.add_argument("--python", type=_python, metavar="3.N", help="the board's: 3.10 of JetPack 6, 3.12 of 7")
@@ -59,8 +69,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     wheels.add_argument("--extra", action="append", metavar="NAME",
                         help="of this package (default: audio, screen and trust)")  # fmt: skip
     wheels.add_argument("--own-wheel", type=Path, metavar="FILE", help="of this package (default: made here)")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be sent, and change nothing there")
-    parser.add_argument("--json", action="store_true", help="print what became of it as JSON; steps on standard error")
 
 
 def _number(word: str) -> int:
