@@ -167,6 +167,8 @@ class Deployment:
                  "--name", self._wishes.name, "--python", device.python, "--json"]  # fmt: skip
         words += ["--allow-downgrade"] if self._wishes.downgrade else []
         done = device.step("add", words, env={"PYTHONPATH": tools}, tell=self._say)
+        if done.status and not self._signature and "release.json cannot be read" in _why(done):
+            raise InputError("the device has keys, and the release is not signed; sign it by one of them: --key FILE")
         if done.status:
             raise InputError(_why(done))
         release = str(json.loads(done.out)["id"])

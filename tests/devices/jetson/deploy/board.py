@@ -31,7 +31,7 @@ KbdInteractiveAuthentication no
 PermitRootLogin yes
 PrintMotd no
 MaxStartups 100
-SetEnv PATH={folder}/bin:/usr/local/bin:/usr/bin:/bin HOME={folder}/home
+SetEnv PATH={folder}/bin:/usr/local/bin:/usr/bin:/bin XDG_CONFIG_HOME={folder}/home/c XDG_STATE_HOME={folder}/home/s
 """
 CLIENT = """Host *
     UserKnownHostsFile {folder}/known
