@@ -145,7 +145,7 @@ def _wishes(args: argparse.Namespace, bundle: Bundle, said: Mapping[str, Any]) -
         profile_units=args.profile_units, budget=_read(args.budget).decode() if args.budget else "",
         service=not args.no_service, system=args.system, terms=tuple(word for pair in terms for word in pair),
         downgrade=args.allow_downgrade, wait=float(args.wait or 0) if args.no_service else WAIT_SECONDS,
-        dry_run=args.dry_run,
+        dry_run=args.dry_run, serial=args.serial,
     )  # fmt: skip
 
 

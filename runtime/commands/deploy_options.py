@@ -55,6 +55,9 @@ def _add_proof(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--root", default="", metavar="DIR",
                        help="where releases lie there (default: as edge-streamer releases has it)")  # fmt: skip
     where.add_argument("--board-python", default="python3", metavar="NAME", help="the board's own (default: python3)")
+    where.add_argument("--serial", default="", metavar="NUMBER",
+                       help="of the board that is meant (/proc/device-tree/serial-number there): another is refused"
+                       )  # fmt: skip
     where.add_argument("--port", type=_number, metavar="N")
     where.add_argument("--identity", type=Path, metavar="FILE", help="ssh's private key")
     where.add_argument("--ssh-config", type=Path, metavar="FILE", help="in place of ~/.ssh/config")

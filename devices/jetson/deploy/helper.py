@@ -36,6 +36,7 @@ BLOCK = 1 << 18
 LOOK_SECONDS = 0.1
 FULL = {errno.ENOSPC: "disk is full", errno.EDQUOT: "disk quota is used up", errno.EFBIG: "file size is limited"}
 MOST_TEXT = 4_000_000
+SERIAL = "/proc/device-tree/serial-number"
 
 Answer = dict[str, Any]
 
@@ -81,6 +82,9 @@ def look(root: Path, request: Answer, stream: BinaryIO) -> Answer:
     l4t = ""
     with contextlib.suppress(OSError):
         l4t = Path("/etc/nv_tegra_release").read_text(errors="replace").splitlines()[0].strip("# ")
+    serial = ""
+    with contextlib.suppress(OSError):
+        serial = Path(SERIAL).read_text(errors="replace").strip("\0 \n")
     state: Any = {}
     with contextlib.suppress(OSError, ValueError):
         state = json.loads((root / "state.json").read_bytes())
@@ -94,8 +98,8 @@ def look(root: Path, request: Answer, stream: BinaryIO) -> Answer:
         current = os.path.basename(os.readlink(root / "current"))
     return {
         "architecture": platform.machine(), "python": "{}.{}".format(*sys.version_info),
-        "glibc": platform.libc_ver()[1], "l4t": l4t, "uid": os.geteuid(), "time": time.time(), "free": _free(root),
-        "writable": os.access(there, os.W_OK), "there": str(there),
+        "glibc": platform.libc_ver()[1], "l4t": l4t, "serial": serial, "uid": os.geteuid(), "time": time.time(),
+        "free": _free(root), "writable": os.access(there, os.W_OK), "there": str(there),
         "systemd": os.path.isdir("/run/systemd/system"), "releases": ids, "added": added,
         "current": current if current in ids else "", "state": state if isinstance(state, dict) else {},
     }  # fmt: skip

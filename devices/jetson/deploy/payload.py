@@ -25,6 +25,8 @@ TOOLS = ("edge_streamer", "numpy", "msgspec", "tomli", "rich", "pygments", "mark
 WHEEL = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)(-\d[^-]*)?-(?P<python>[^-]+)-(?P<abi>[^-]+)-(?P<platform>[^-]+)"
                    r"\.whl")  # fmt: skip
 
+LEGACY_GLIBC = {"manylinux1": 5, "manylinux2010": 12, "manylinux2014": 17}
+
 
 @dataclass(frozen=True)
 class File:
@@ -122,14 +124,26 @@ def canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "_", name).lower()
 
 
-def fits(name: str, architecture: str, python: str) -> bool:
-    """Whether a wheel is one of this architecture and Python (``3.10``), by its name."""
+def fits(name: str, architecture: str, python: str, glibc: str = "") -> bool:
+    """Whether a wheel is one of this architecture, Python (``3.10``) and glibc (``2.35``; empty: any), by its name."""
     match = WHEEL.fullmatch(name)
     if match is None:
         return False
     minor = int(python.partition(".")[2])
-    platform_fits = any(tag == "any" or tag.endswith(f"_{architecture}") for tag in match["platform"].split("."))
+    platform_fits = any(_runs_on(tag, architecture, glibc) for tag in match["platform"].split("."))
     tags, abis = match["python"].split("."), match["abi"].split(".")
     exact = f"cp3{minor}" in tags or "py3" in tags or f"py3{minor}" in tags
     stable = "abi3" in abis and any(re.fullmatch(r"cp3(\d+)", tag) and int(tag[3:]) <= minor for tag in tags)
     return platform_fits and (exact or stable)
+
+
+def _runs_on(tag: str, architecture: str, glibc: str) -> bool:
+    """A wheel's platform (PEP 600, and the older names of PEP 513, 571 and 599)."""
+    if tag == "any":
+        return True
+    if not tag.endswith(f"_{architecture}"):
+        return False
+    wanted = re.match(r"manylinux_2_(\d+)_", tag)
+    minor = int(wanted[1]) if wanted else LEGACY_GLIBC.get(tag.partition("_")[0], 0)
+    there = re.fullmatch(r"2\.(\d+)", glibc)
+    return there is None or minor <= int(there[1])

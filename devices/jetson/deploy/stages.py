@@ -51,6 +51,8 @@ class Wishes:
     wait: float = 0.0
     """Seconds for the verdict, where the service is somebody else's."""
     dry_run: bool = False
+    serial: str = ""
+    """Of the board that is meant; empty: whichever answers."""
 
 
 @dataclass
@@ -115,21 +117,28 @@ class Deployment:
         facts = self._device.ask("look")
         self.result.root = self._device.root
         self.result.device = {
-            name: facts[name] for name in ("architecture", "python", "glibc", "l4t", "free", "current")
+            name: facts[name] for name in ("architecture", "python", "glibc", "l4t", "serial", "free", "current")
         }
         l4t = f", {facts['l4t']}" if facts["l4t"] else ""
         runs = f"{facts['current']} of {len(facts['releases'])} releases is current" if facts["current"] else (
             "no release is current")  # fmt: skip
         self._say(f"{facts['architecture']}, Python {facts['python']}{l4t}; {size_text(facts['free'])} free below "
                   f"{self._device.root}; {runs}")  # fmt: skip
+        wanted = self._wishes.serial
+        if wanted and facts["serial"] != wanted:
+            has = f"has the serial number {facts['serial']}" if facts["serial"] else "tells no serial number"
+            raise InputError(f"the board at {self.result.host} {has}; wanted the one with {wanted}; nothing was sent: "
+                             "look for the board's address")  # fmt: skip
         if not facts["writable"]:
             raise InputError(f"nothing can be written to {facts['there']} on the device; name a place that is this "
                              "user's: --root DIR")  # fmt: skip
-        wrong = [file.path.rpartition("/")[2] for file in self._payload.wheels
-                 if not fits(file.path.rpartition("/")[2], facts["architecture"], facts["python"])]  # fmt: skip
+        there = facts["architecture"], facts["python"], facts["glibc"]
+        names = [file.path.rpartition("/")[2] for file in self._payload.wheels]
+        wrong = [name for name in names if not fits(name, *there)]
         if wrong:
             raise InputError(f"{wrong[0]}{f' and {len(wrong) - 1} more' if len(wrong) > 1 else ''} cannot be installed "
-                             f"there ({facts['architecture']}, Python {facts['python']}); make the wheels for it: "
+                             f"there ({facts['architecture']}, Python {facts['python']}, glibc {facts['glibc']}); make "
+                             "the wheels for it: "
                              f"edge-streamer deploy --make-wheels DIR --python {facts['python']} --architecture "
                              f"{facts['architecture']}")  # fmt: skip
         if self._wishes.service and not facts["systemd"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_streamer.devices.jetson.deploy import sending
+from edge_streamer.devices.jetson.deploy import helper, sending
 from edge_streamer.devices.jetson.deploy.device import Device
 from edge_streamer.devices.jetson.deploy.payload import Payload
 from edge_streamer.devices.jetson.releases.contents import verify
@@ -309,3 +310,14 @@ def test_no_systemd(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
         pytest.skip("systemd runs here")
     assert cli.main([word for word in site.words() if word != "--no-service"]) == 2
     assert "no systemd runs on the device" in one_line(capsys)
+
+
+def test_another_board_has_the_address(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert site.deploy("--serial", "1421022") == 2
+    assert "tells no serial number; wanted the one with 1421022; nothing was sent" in one_line(capsys)
+    assert not site.board.root.exists()
+    monkeypatch.setattr(helper, "SERIAL", str(tmp_path / "serial-number"))
+    (tmp_path / "serial-number").write_bytes(b"1421023044017\0")  # as a device tree has it
+    assert helper.look(tmp_path, {}, io.BytesIO())["serial"] == "1421023044017"

@@ -32,6 +32,16 @@ def test_which_wheels_fit(name: str, good: bool) -> None:
     assert fits(name, "aarch64", "3.10") is good
 
 
+@pytest.mark.parametrize(
+    ("platform", "good"),
+    [("manylinux_2_35_aarch64", True), ("manylinux_2_36_aarch64", False), ("manylinux2014_aarch64", True),
+     ("linux_aarch64", True), ("manylinux_2_39_aarch64.manylinux_2_28_aarch64", True), ("any", True)],
+)  # fmt: skip
+def test_wheels_of_a_newer_glibc_do_not_fit(platform: str, good: bool) -> None:
+    assert fits(f"one-1.0-py3-none-{platform}.whl", "aarch64", "3.10", "2.35") is good
+    assert fits("one-1.0-py3-none-manylinux_2_39_aarch64.whl", "aarch64", "3.10", "")
+
+
 def test_what_is_missing_is_judged_for_the_board(tmp_path: Path) -> None:
     needs = """Requires-Dist: numpy>=1.26
 Requires-Dist: tomli>=2.0; python_version < "3.11"
