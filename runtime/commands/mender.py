@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     made = actions.add_parser("artifact", help="where releases are made: write Mender's artifact of one",
                               description="Write Mender's artifact of a release, by mender-artifact.")  # fmt: skip
     made.add_argument("thing", type=Path, metavar="RELEASE",
-                      help="the folder that `releases add` takes, or an archive of it by `pack`; its .sig goes along"
+                      help="the folder that `releases add` takes, or a .tar of it by `pack`; its .sig goes along"
                       )  # fmt: skip
     made.add_argument("--name", required=True, help="the artifact's name: a new one for every release")
     made.add_argument("--device-type", action="append", required=True, metavar="TYPE",
@@ -103,6 +103,9 @@ def _payload(thing: Path, out: Path) -> list[Path]:
 
     signature = signature_of(thing)
     if thing.is_file():
+        if thing.suffix != ".tar":
+            raise InputError(f"{thing}: wanted a release's folder, or a .tar of it by edge-streamer pack; Mender "
+                             "compresses artifacts itself")  # fmt: skip
         check_release_archive(thing)
         return [thing, *([signature] if signature.is_file() else [])]
     if (thing / RELEASE).exists():

@@ -255,11 +255,11 @@ class Update:
 
 
 def unpack(folder: str, archive: str, signature: str = "") -> None:
-    """Write what the archive holds into the new folder: files, folders and links, each once, none outside of it and
-    none through a link."""
+    """Write what the archive holds into the new folder: files, folders and links, each once, none outside of it, none
+    through a link, and no more bytes than the archive has."""
     links: list[tuple[Path, str]] = []
     try:
-        with os.fdopen(int(archive), "rb") as file, tarfile.open(fileobj=file, mode="r|*") as tar:
+        with os.fdopen(int(archive), "rb") as file, tarfile.open(fileobj=file, mode="r|") as tar:
             os.makedirs(folder)
             for member in tar:
                 if PurePosixPath(member.name).is_absolute() or ".." in PurePosixPath(member.name).parts:
@@ -269,7 +269,7 @@ def unpack(folder: str, archive: str, signature: str = "") -> None:
                     links.append((path, member.linkname))
                 elif member.isdir():
                     path.mkdir(exist_ok=True, parents=True)
-                elif member.isreg() and (content := tar.extractfile(member)) is not None:
+                elif member.isreg() and not member.issparse() and (content := tar.extractfile(member)) is not None:
                     path.parent.mkdir(exist_ok=True, parents=True)
                     with path.open("xb") as out:
                         while block := content.read(1 << 20):

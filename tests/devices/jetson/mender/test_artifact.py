@@ -77,7 +77,8 @@ def test_the_same_folder_gives_the_same_payload(app: Path) -> None:
     [
         (["bin"], "bin has neither settings.toml"),
         (["none"], "none is no folder"),
-        (["asked"], "is no whole .tar"),
+        (["asked"], "asked: wanted a release's folder, or a .tar of it"),
+        (["asked.tar"], "is no whole .tar"),
         (["app", "--depends", "a"], "'a': wanted KEY:VALUE"),
         (["app", "--payload", "app.zip"], "wanted a name that ends in .tar"),
         (["app", "--out", "no/such.mender"], "there is no folder"),
@@ -89,6 +90,7 @@ def test_what_cannot_be_made_is_told_in_a_line(
     app: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("asked").write_text("nothing")
+    Path("asked.tar").write_text("nothing")
     Path("refuses").touch()
     changed = Path(shutil.copytree(app, "changed"))
     list_release(changed, "talker")

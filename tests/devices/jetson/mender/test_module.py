@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import pwd
 import shutil
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from io import BytesIO, StringIO
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -132,7 +135,7 @@ def test_a_release_that_proves_itself_is_committed(device: Device) -> None:
 
 def test_the_commit_waits_for_the_keeper(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     conf = Path(module.CONF)
-    conf.write_text(conf.read_text().replace("wait = 0", "wait = 9"))
+    conf.write_text(conf.read_text().replace("wait = 0", "wait = 900"))
     waits: list[float] = []
 
     def sleep(seconds: float) -> None:
@@ -140,9 +143,9 @@ def test_the_commit_waits_for_the_keeper(device: Device, monkeypatch: pytest.Mon
         if len(waits) == 3:
             prove(device.root)
 
-    monkeypatch.setattr(module.time, "sleep", sleep)
+    monkeypatch.setattr(module, "time", SimpleNamespace(sleep=sleep, monotonic=time.monotonic))  # its own alone
     device.keeper = lambda: None
-    assert device.client.deploy("new", [device.payload("new")]) == "success"
+    assert device.client.deploy("new", [device.payload("new")]) == "success", device.said
     assert waits == [module.LOOK_SECONDS] * 3
 
 
@@ -174,8 +177,9 @@ def test_a_trial_without_an_end_fails_the_commit(device: Device) -> None:
         (lambda device: [device.payload("one"), device.payload("two")], "the artifact holds one.tar, two.tar; wanted"),
         (lambda device: [write(device, "no.tar", {"notes": b""})], "has neither settings.toml"),
         (lambda device: [cut_off(device.payload("new"))], "what came is no whole archive: "),
+        (lambda device: [packed(device.payload("new"))], "what came is no whole archive: "),
     ],
-    ids=["golden units", "empty", "two", "no release", "cut off"],
+    ids=["golden units", "empty", "two", "no release", "cut off", "compressed"],
 )
 def test_what_cannot_be_installed_changes_nothing(
     device: Device, make: Callable[[Device], list[Path]], said: str
@@ -199,6 +203,12 @@ def write(device: Device, name: str, files: dict[str, bytes], *links: tuple[str,
             member.size, member.type = len(data), kind or tarfile.REGTYPE
             archive.addfile(member, BytesIO(data))
     return device.folder / name
+
+
+def packed(path: Path) -> Path:
+    """It could hold far more than it is long."""
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    return path
 
 
 def cut_off(path: Path) -> Path:
@@ -235,7 +245,7 @@ def test_power_may_go_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     ended = set()
     for number in count(1):
         for done in (False, True):
-            for second in (0, 1, 2):
+            for second in (0, 1, 2) if number > 4 else (0,):  # the first four switch nothing
                 device = Device(tmp_path / f"{number}-{done}-{second}", monkeypatch)
                 device.cut = (number, done)
                 try:
