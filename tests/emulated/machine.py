@@ -2,9 +2,9 @@
 
 Receives a work folder; hands on :class:`Machine`. Its files are this machine's, with a disk above them that takes all
 that is written: an ext4 image where a loop device may be had, so that a power cut loses what was not forced out, as
-it does on a board (the file system is shut down without its journal being flushed, then mounted anew). It has processes,
-mounts, a network, cgroups and a name of its own. Needs root. Whatever becomes of the caller, all of it ends with it where
-the caller is the first process of a pid namespace with mounts of its own, as `.ci/service` makes it.
+it does on a board (the file system is shut down without its journal being flushed, then mounted anew). Processes,
+mounts, the network, cgroups and the name are its own. Needs root. Whatever becomes of the caller, all of it ends with
+it where the caller is the first process of a pid namespace with mounts of its own, as `.ci/service` makes it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,9 +29,12 @@ SCRIPT = Path(__file__).with_name("machine.sh")
 
 
 class Machine:
-    """``work`` is a folder of its own, on a file system that overlays may be written on."""
+    """``work`` is a folder of its own, on a file system that overlays may be written on; every user in there may read
+    what is below ``shared``."""
 
-    def __init__(self, work: Path) -> None:
+    def __init__(self, work: Path, shared: Sequence[Path] = ()) -> None:
+        folders = {folder for path in shared for folder in (path, *path.parents)}
+        self._shared = sorted(str(folder) for folder in folders if folder != Path("/"))
         self.disk, self._root, self._image = work / "disk", work / "root", work / "image"
         self._cgroup = work / "cgroup"
         for folder in (self.disk, self._root, self._cgroup):
@@ -62,7 +67,7 @@ class Machine:
         self._cgroup.mkdir(exist_ok=True)
         words = ["unshare", "--pid", "--mount", "--cgroup", "--ipc", "--uts", "--net", "--fork", "--kill-child"]
         self._outer = subprocess.Popen(
-            [*words, "bash", str(SCRIPT), str(self.disk), str(self._root)], preexec_fn=self._enter
+            [*words, "bash", str(SCRIPT), str(self.disk), str(self._root), *self._shared], preexec_fn=self._enter
         )
         ends = time.monotonic() + BOOT_SECONDS
         while not self._up():
@@ -89,7 +94,7 @@ class Machine:
         enter = ["nsenter", f"--target={self.first}", "--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup",
                  "env", "-i", "--chdir=/", "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LANG=C.UTF-8",
                  "HOME=/root", "SYSTEMD_PAGER="]  # fmt: skip
-        return [*enter, "su", "--login", user, "--command", " ".join(words)] if user else [*enter, *words]
+        return [*enter, "su", "--login", user, "--command", shlex.join(words)] if user else [*enter, *words]
 
     def run(self, *words: str, user: str = "") -> str:
         """What a program in there printed, on both of its ways."""

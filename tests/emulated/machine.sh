@@ -1,15 +1,18 @@
 # Becomes the first process of a machine that shares the kernel and the files of this one, and keeps what it writes on a
 # disk of its own: systemd, in the namespaces that tests/emulated/machine.py made. Not to be run by itself.
 #
-#   machine.sh DISK ROOT      a folder for all that is written, and one to mount the machine's files on
+#   machine.sh DISK ROOT FOLDER ...   a folder for all that is written, one to mount the machine's files on, and
+#                                     those that every user in there may enter
 #
 # What no namespace holds is out of reach: /proc/sys and /sys are read-only, devices are the harmless ones, and the
 # capabilities that set the clock, load modules or reach hardware are dropped.
 set -eu
 disk=$1 root=$2
+shift 2
 mkdir -p "$disk"/{upper,work,opt,units}
 mount -t overlay overlay -o "lowerdir=/,upperdir=$disk/upper,workdir=$disk/work" "$root"
 cd "$root"
+for folder; do chmod a+rx ".$folder"; done
 mount -t proc -o nosuid,nodev,noexec proc proc
 mount --bind proc/sys proc/sys
 mount -o remount,bind,ro proc/sys
@@ -23,9 +26,8 @@ mkdir dev/{pts,shm}
 mount -t devpts -o newinstance,ptmxmode=666 devpts dev/pts
 mount -t tmpfs -o mode=1777 tmpfs dev/shm
 for node in "null 1 3" "zero 1 5" "full 1 7" "random 1 8" "urandom 1 9" "tty 5 0" "fuse 10 229"; do
-    # shellcheck disable=SC2086 # three words
-    set -- $node
-    mknod -m 666 "dev/$1" c "$2" "$3"
+    read -r name major minor <<<"$node"
+    mknod -m 666 "dev/$name" c "$major" "$minor"
 done
 ln -s pts/ptmx dev/ptmx
 ln -s /proc/self/fd dev/fd
@@ -35,7 +37,6 @@ mount --bind "$disk/units" etc/systemd/system
 mkdir -p opt/edge-streamer var/log/journal
 mount --bind "$disk/opt" opt/edge-streamer
 : >etc/fstab
-chmod 755 root # where this Python lies, maybe
 for unit in proc-sys-fs-binfmt_misc.automount systemd-binfmt.service dev-hugepages.mount dev-mqueue.mount \
     sys-fs-fuse-connections.mount sys-kernel-config.mount sys-kernel-debug.mount sys-kernel-tracing.mount \
     kmod-static-nodes.service systemd-modules-load.service systemd-random-seed.service systemd-sysctl.service \
