@@ -28,6 +28,43 @@ SHUT_DOWN = 0x8004587D
 SCRIPT = Path(__file__).with_name("machine.sh")
 
 
+class Disk:
+    """Mounted at ``folder``, with its image beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._image = folder, folder.with_name(f"{folder.name}.image")
+        folder.mkdir()
+        with open(self._image, "wb") as file:
+            file.truncate(DISK_BYTES)
+        subprocess.run(["mkfs.ext4", "-q", "-F", self._image], check=True)
+        self.loses_power = self._mount()
+        """Whether a cut loses what was not forced out; else, without a loop device, it loses nothing."""
+
+    def _mount(self) -> bool:
+        words = ["mount", "-o", "loop", self._image, self.folder]
+        return subprocess.run(words, check=False, capture_output=True).returncode == 0
+
+    def shut_down(self) -> None:
+        """Nothing reaches it from now on, the journal neither."""
+        if self.loses_power:
+            handle = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.ioctl(handle, SHUT_DOWN, ctypes.c_uint32(2))
+            finally:
+                os.close(handle)
+
+    def mount_again(self) -> None:
+        """As the next start of a machine does."""
+        if self.loses_power:
+            subprocess.run(["umount", self.folder], check=True)
+            if not self._mount():
+                raise RuntimeError("the disk cannot be mounted again")
+
+    def end(self) -> None:
+        subprocess.run(["umount", self.folder], check=False, capture_output=True)
+        self._image.unlink()
+
+
 class Machine:
     """``work`` is a folder of its own, on a file system that overlays may be written on; every user in there may read
     what is below ``shared``."""
@@ -35,39 +72,22 @@ class Machine:
     def __init__(self, work: Path, shared: Sequence[Path] = ()) -> None:
         folders = {folder for path in shared for folder in (path, *path.parents)}
         self._shared = sorted(str(folder) for folder in folders if folder != Path("/"))
-        self.disk, self._root, self._image = work / "disk", work / "root", work / "image"
-        self._cgroup = work / "cgroup"
-        for folder in (self.disk, self._root, self._cgroup):
+        self._work, self._root, self._cgroup = work, work / "root", work / "cgroup"
+        for folder in (self._root, self._cgroup):
             folder.mkdir()
         subprocess.run(["mount", "-t", "cgroup2", "cgroup2", self._cgroup], check=True)
         self._cgroup /= f"edge-streamer-test-{os.getpid()}-{time.monotonic_ns()}"
-        self._mounted = self._make_disk()
+        self.disk = Disk(work / "disk")
         self._outer: subprocess.Popen[bytes] | None = None
         self.first = 0
         """The process of systemd, seen from here."""
-
-    @property
-    def loses_power(self) -> bool:
-        """Whether a cut loses what was not forced out; else only processes are killed."""
-        return self._mounted
-
-    def _make_disk(self) -> bool:
-        with open(self._image, "wb") as file:
-            file.truncate(DISK_BYTES)
-        if subprocess.run(["mkfs.ext4", "-q", "-F", self._image], check=False).returncode:
-            return False
-        return self._mount()
-
-    def _mount(self) -> bool:
-        done = subprocess.run(["mount", "-o", "loop", self._image, self.disk], check=False, capture_output=True)
-        return done.returncode == 0
 
     def boot(self) -> None:
         """Until systemd is up; what it starts comes later."""
         self._cgroup.mkdir(exist_ok=True)
         words = ["unshare", "--pid", "--mount", "--cgroup", "--ipc", "--uts", "--net", "--fork", "--kill-child"]
         self._outer = subprocess.Popen(
-            [*words, "bash", str(SCRIPT), str(self.disk), str(self._root), *self._shared], preexec_fn=self._enter
+            [*words, "bash", str(SCRIPT), str(self.disk.folder), str(self._root), *self._shared], preexec_fn=self._enter
         )
         ends = time.monotonic() + BOOT_SECONDS
         while not self._up():
@@ -124,18 +144,10 @@ class Machine:
 
     def cut(self) -> None:
         """The power goes; nothing is stopped and nothing more is written. :meth:`boot` begins anew."""
-        if self._mounted:
-            handle = os.open(self.disk, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                fcntl.ioctl(handle, SHUT_DOWN, ctypes.c_uint32(2))
-            finally:
-                os.close(handle)
+        self.disk.shut_down()
         self._kill()
         self._gone()
-        if self._mounted:
-            subprocess.run(["umount", self.disk], check=True)
-            if not self._mount():
-                raise RuntimeError("the disk cannot be mounted again")
+        self.disk.mount_again()
 
     def _kill(self) -> None:
         with suppress(OSError):
@@ -166,6 +178,6 @@ class Machine:
             self._kill()
             with suppress(subprocess.TimeoutExpired):
                 self._gone()
-        for folder in (self.disk, self._cgroup.parent):
-            subprocess.run(["umount", folder], check=False, capture_output=True)
-        shutil.rmtree(self._image.parent, ignore_errors=True)
+        self.disk.end()
+        subprocess.run(["umount", self._cgroup.parent], check=False, capture_output=True)
+        shutil.rmtree(self._work, ignore_errors=True)

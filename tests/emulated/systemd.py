@@ -29,6 +29,7 @@ from edge_streamer.devices.jetson.releases.unit import NAME
 from tests.devices.jetson.releases.made import SOUND, source
 from tests.devices.jetson.releases.test_trial import CRASHES, SLOW
 from tests.emulated.machine import Machine
+from tests.emulated.power_cuts import disk_cuts
 from tests.emulated.probe import LIMITS, PROBE, SYSTEM, USER
 
 PATIENCE_SECONDS = float(os.environ.get("PATIENCE", "300"))
@@ -42,6 +43,8 @@ PYTHON = [sys.executable, "-B", "-m", "edge_streamer"]
 HANGS = "def spoil():\n    import time\n    time.sleep(100_000)"
 HEALTHY = ["--no-check", "--units", "5", "--within", "200", "--misses", "1"]
 WHO = "somebody"
+CUTS_OF_DISK = 6
+"""For one of a whole machine."""
 SERVER = Path("/usr/lib/systemd/user/pulseaudio.service")
 
 
@@ -113,10 +116,13 @@ class Side:
 
     def health(self) -> Mapping[str, Any]:
         """Of the process that runs now; else empty."""
+        found = self.record()
+        return found if found and str(found["pid"]) == self.shown("MainPID") else {}
+
+    def record(self) -> Mapping[str, Any]:
+        """The newest of this boot, without asking the user's systemd, which is a login; else empty."""
         with suppress(OSError, ValueError):
-            found = json.loads(self.there("health.json").read_bytes())
-            if str(found["pid"]) == self.shown("MainPID"):
-                return dict(found)
+            return dict(json.loads(self.there("health.json").read_bytes()))
         return {}
 
     def talks(self) -> bool:
@@ -221,8 +227,10 @@ class Side:
         began = time.monotonic()
         self.systemctl("stop", NAME)
         took = time.monotonic() - began
+        time.sleep(1)  # for the journal
         self.check(f"it stops by itself ({took:.1f} s), {self.shown('Result')}", self.shown("Result") == "success")
-        self.check("what ran last was completed", "Killing process" not in self.journal(), self.journal())
+        said = self.journal().rpartition(f"Stopping {NAME}")[2]
+        self.check("the unit in progress was completed, and told", " answered" in said and "Killing" not in said)
 
 
 def trial_across_boots(side: Side, good: str) -> None:
@@ -263,12 +271,15 @@ def power_cuts(side: Side, times: int, chance: random.Random) -> None:
         raise Failed(f"an update does not go through\n{side.journal()[-3000:]}")
     whole = time.monotonic() - began
     switched = on_trial = half = 0
-    moments = [whole * (number + chance.random()) / times for number in range(times)]
-    for number, moment in enumerate(moments, 1):
+    longest = whole
+    for number in range(1, times + 1):
+        moment = longest * (number - chance.random()) / times
         before = side.current
         updating = begin(number)
         time.sleep(moment)
-        done += updating.poll() is not None
+        if updating.poll() is not None:
+            done += 1
+            longest *= 0.8  # the first one is slower
         machine.cut()
         updating.wait()
         machine.boot()
@@ -284,7 +295,9 @@ def power_cuts(side: Side, times: int, chance: random.Random) -> None:
         on_trial += watched
         half += any(path.name.startswith(".edge-streamer") for path in root.releases.iterdir())
         side.wait(f"power was cut {moment:.1f} s into an update: it talks", side.talks, tell=False)
-    how = "without flushing the disk" if machine.loses_power else "by ending all processes: there is no loop device"
+    how = (
+        "without flushing the disk" if machine.disk.loses_power else "by ending all processes: there is no loop device"
+    )
     side.check(f"cut {times} times within updates of {whole:.1f} s, {how}: it talks again from a complete release, "
                f"proven or on trial ({switched} were switched to, {on_trial} on trial, {half} left something "
                f"half-written, {done} had ended)", True)  # fmt: skip
@@ -309,7 +322,12 @@ def limits(machine: Machine) -> None:
 
 def main(bundle: Path, cuts: int, seed: int) -> None:
     began = time.monotonic()
-    machine = Machine(Path(tempfile.mkdtemp()), SHARED)
+    work = Path(tempfile.mkdtemp())
+    found, harm = disk_cuts(work / "cuts", CUTS_OF_DISK * cuts, seed)
+    if harm:
+        raise Failed(f"{found}: {harm}")
+    holds(found)
+    machine = Machine(work, SHARED)
     try:
         machine.boot()
         print(f"{machine.run('systemctl', '--version').split(chr(10))[0]}, booted in {time.monotonic() - began:.1f} s")
@@ -329,7 +347,9 @@ def main(bundle: Path, cuts: int, seed: int) -> None:
         before = user.shown("MainPID")
         machine.reboot()
         system.wait("after a reboot the current release talks", lambda: system.current == better and system.talks())
-        user.wait("after a reboot it talks, and nobody has logged in", lambda: user.health().get("answered", 0) > 3)
+        user.wait("after a reboot it talks", lambda: user.record().get("answered", 0) > 3)
+        sessions = machine.run("loginctl", "list-sessions", "--no-legend")
+        user.check("nobody has logged in", not sessions, sessions)
         user.stops()
         user.check("it is removed", "removed" in user.cli("service", "remove"), before)
         trial_across_boots(system, better)
