@@ -45,8 +45,9 @@ def disk_cuts(folder: Path, times: int, seed: int) -> tuple[str, list[str]]:
             cuts.settle()
         found = cuts.kills
         how = "what was not forced out is lost" if disk.loses_power else "there is no loop device, so nothing is lost"
-        return (f"power cut {times} times within updates of {found.seconds:.2f} s on ext4, {how}: what had ended "
-                f"has lasted, every release is complete, the current one proven or on trial ({found.switched} were "
-                f"switched to, {found.left} left something half-written, {found.finished} had ended)", found.harm)  # fmt: skip
+        told = (f"power cut {times} times within updates of {found.seconds:.2f} s on ext4, {how}: what had ended has "
+                f"lasted, every release is complete, the current one proven or on trial ({found.switched} were "
+                f"switched to, {found.left} left something half-written, {found.finished} had ended)")  # fmt: skip
+        return told, found.harm
     finally:
         disk.end()
