@@ -3,8 +3,9 @@
 Receives a work folder; hands on :class:`Machine`. Its files are this machine's, with a disk above them that takes all
 that is written: an ext4 image where a loop device may be had, so that a power cut loses what was not forced out, as
 it does on a board (the file system is shut down without its journal being flushed, then mounted anew). Processes,
-mounts, the network, cgroups and the name are its own. Needs root. Whatever becomes of the caller, all of it ends with
-it where the caller is the first process of a pid namespace with mounts of its own, as `.ci/service` makes it.
+mounts, the network, cgroups and the name are its own. Needs root. Where the caller is the first process of a pid
+namespace with mounts of its own, as `.ci/service` makes it, all of it ends with the caller, whatever becomes of that; a
+caller that is killed leaves its folder and an empty cgroup.
 """
 
 from __future__ import annotations
