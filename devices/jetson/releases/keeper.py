@@ -61,6 +61,7 @@ def say(text: str, level: int = 5) -> None:
 def begin(root: Root, env: Mapping[str, str]) -> int:
     """Before a start."""
     pause(env)
+    forget_health(env)
     with state_lock(root):
         state = known(root)
         trial, current = state.trial, root.led_to(root.current)
@@ -262,6 +263,13 @@ def told(env: Mapping[str, str]) -> str:
     error = health.get("last_error") or {}
     said = health.get("why") if health.get("state") == "stopped" else error.get("what")
     return f"({said})" if said else ""
+
+
+def forget_health(env: Mapping[str, str]) -> None:
+    """What the run before told: else a run that ends, or hangs, before it tells anything would be judged by it."""
+    with suppress(OSError):
+        if path := health_file(env):
+            path.unlink()
 
 
 def health_file(env: Mapping[str, str]) -> Path | None:

@@ -78,6 +78,25 @@ def test_a_start_that_is_never_ready_is_given_up_at_once(device: Device) -> None
     assert state.rollback.reason == "not ready in time (timeout killed TERM)"
 
 
+@pytest.mark.parametrize("before", [{"state": "running", "last_error": {"what": "no camera"}},
+                                    {"state": "stopped", "why": "ended by SIGTERM"}])  # fmt: skip
+def test_what_the_run_before_told_is_no_word_of_this_one(
+    device: Device, tmp_path: Path, before: Mapping[str, Any]
+) -> None:
+    env = {"RUNTIME_DIRECTORY": str(tmp_path)}
+    (tmp_path / keeper.HEALTH).write_text(json.dumps(before))
+    begin(device.root, env)
+    stopped(device.root, {**CRASHED, **env})
+    assert device.trial.last == "signal killed SEGV"
+    (tmp_path / keeper.HEALTH).write_text(json.dumps(before))
+    (tmp_path / "restarts.json").unlink()  # no pause
+    begin(device.root, env)
+    stopped(device.root, {**env, "SERVICE_RESULT": "timeout", "EXIT_CODE": "killed", "EXIT_STATUS": "TERM"})
+    rollback = read_state(device.root).rollback
+    assert rollback is not None
+    assert rollback.reason == "not ready in time (timeout killed TERM)"
+
+
 @pytest.mark.parametrize("cut", ["verdict", "switch"])
 def test_a_going_back_that_was_cut_short_is_completed(device: Device, cut: str) -> None:
     state = read_state(device.root)
