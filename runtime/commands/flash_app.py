@@ -35,7 +35,8 @@ def apart(args: argparse.Namespace) -> Iterator[str]:
     for option, path in (("--bundle", args.bundle), ("--wheels", args.wheels)):
         if path is not None and not path.exists():
             yield f"{option} {path} does not exist"
-    talks = {"--settings": args.settings, "--key": args.key, "--system-service": args.system_service}
+    talks = {"--settings": args.settings, "--key": args.key, "--system-service": args.system_service,
+             "--no-check": args.no_check}  # fmt: skip
     if not (args.bundle or args.wheels) and (named := [option for option, value in talks.items() if value]):
         yield f"{', '.join(named)}: of what talks, and nothing does; name --bundle and --wheels"
     if args.trust_key and args.bundle and not args.key:
@@ -49,11 +50,19 @@ def outline(args: argparse.Namespace) -> App | None:
         return None
     wheels = wheels_in(args.wheels)
     run_settings(args.settings)
-    _bundle(args, verify=False)
+    bundle = _bundle(args, verify=False)
+    if not (args.no_check or bundle.manifest.golden):
+        raise InputError(f"bundle {bundle.manifest.name!r} carries no golden units, by which the first start proves "
+                         "it; give it some, or --no-check")  # fmt: skip
     if args.trust_key and not any(distribution(path.name) == "cryptography" for path in wheels):
         raise InputError(f"{args.wheels} holds no wheel of cryptography, without which a device with a key runs "
                          "nothing; make them with the extra trust: edge-streamer deploy --make-wheels DIR")  # fmt: skip
-    return App(Payload(tuple(File(f"{WHEELS}/{path.name}", "", 0, path) for path in wheels)), b"", args.system_service)
+    return App(
+        Payload(tuple(File(f"{WHEELS}/{path.name}", "", 0, path) for path in wheels)),
+        b"",
+        args.system_service,
+        not args.no_check,
+    )
 
 
 def whole(args: argparse.Namespace, before: bytes) -> App | None:
@@ -68,7 +77,7 @@ def whole(args: argparse.Namespace, before: bytes) -> App | None:
         keys = keys_of(args)
         _check_trusted(args, keys)
         made, signature = sign_payload(made, bundle.manifest.name, keys, before)
-    return App(made, signature, args.system_service)
+    return App(made, signature, args.system_service, not args.no_check)
 
 
 def trusted(args: argparse.Namespace) -> tuple[Trusted, ...]:

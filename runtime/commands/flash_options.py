@@ -75,6 +75,7 @@ def _preparation(device: argparse._ArgumentGroup) -> None:
     device.add_argument("--system-service", action="store_true",
                         help="of the system, for a board with ALSA alone (default: of the user, beside the sound "
                              "server)")  # fmt: skip
+    device.add_argument("--no-check", action="store_true", help="do not replay the golden units at the first start")
     device.add_argument("--trust-key", type=Path, action="append", default=[], metavar="FILE.pub",
                         help="the device runs only what this key signed")  # fmt: skip
     device.add_argument("--key", type=Path, action="append", default=[], metavar="FILE",

@@ -36,10 +36,12 @@ class App:
     """Of the release; empty where it is not signed."""
     system: bool = False
     """Whether the service is the system's instead of the user's."""
+    check: bool = True
+    """Whether the golden units are replayed at the first start, before it talks."""
 
     def said(self) -> list[object]:
         """Equal where the same would be written."""
-        return [self.payload.plan(""), self.signature.hex(), self.system]
+        return [self.payload.plan(""), self.signature.hex(), self.system, self.check]
 
 
 def faults(rootfs: Rootfs, app: App) -> Iterator[str]:
@@ -76,18 +78,17 @@ def install_app(rootfs: Rootfs, user: str, account: Account | None, app: App) ->
     _drop_service(rootfs, account, app)
     if app.system or account is None:
         there = [group for group in GROUPS if re.search(rf"^{group}:", rootfs.text("etc/group"), re.MULTILINE)]
-        _service(
-            rootfs, Service(SYSTEM_ROOT, True, units.PYTHON, groups=there), str(SYSTEM_UNITS), "multi-user", (0, 0)
-        )
+        service = Service(SYSTEM_ROOT, True, units.PYTHON, groups=there)
+        _service(rootfs, service, str(SYSTEM_UNITS), "multi-user", (0, 0), app)
         return
     owner = account.uid, account.gid
     service = Service(Path(f"{account.home}/{USER_ROOT}"), python=units.PYTHON)
-    _service(rootfs, service, f"{account.home}/{USER_UNITS}", "default", owner)
+    _service(rootfs, service, f"{account.home}/{USER_UNITS}", "default", owner, app)
     rootfs.folder(LINGER)
     rootfs.write(f"{LINGER}/{user}", b"")
 
 
-def _service(rootfs: Rootfs, service: Service, at: str, target: str, owner: tuple[int, int]) -> None:
+def _service(rootfs: Rootfs, service: Service, at: str, target: str, owner: tuple[int, int], app: App) -> None:
     """The keeper, the unit, and what makes the first release."""
     _folders(rootfs, str(service.root), owner)
     for name, text in keeper_files().items():
@@ -96,7 +97,7 @@ def _service(rootfs: Rootfs, service: Service, at: str, target: str, owner: tupl
     dropin = f"{at}/{NAME}.d/{units.DROPIN}"
     for folder in (f"{at}/{target}.target.wants", f"{at}/{NAME}.d"):
         _folders(rootfs, folder, owner)
-    rootfs.write(dropin, units.first_start(str(service.root), dropin).encode(), 0o644, owner)
+    rootfs.write(dropin, units.first_start(str(service.root), dropin, app.check).encode(), 0o644, owner)
     rootfs.write(f"{at}/{NAME}", service.text().encode(), 0o644, owner)
     rootfs.link(f"{at}/{target}.target.wants/{NAME}", f"../{NAME}")
 

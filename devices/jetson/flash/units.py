@@ -18,12 +18,12 @@ FIRST_SECONDS = 7200
 SWAP_FILE, SWAP_UNIT, SWAP_MAKER = "/swapfile", "swapfile.swap", "edge-streamer-swap.service"
 
 
-def first_start(root: str, dropin: str) -> str:
+def first_start(root: str, dropin: str, check: bool = True) -> str:
     """What is added to the service's unit until a release is current. Outside of the sandbox, as it makes what the talk
     never writes to; what systemd repeats waits longer each time, as any start that failed."""
     return f"""# Makes the first release, of {FLASHED}, and then removes this file.
 [Service]
-ExecStartPre=+{PYTHON} -I -B {FIRST_START} {quoted(root)} {FLASHED} {quoted(dropin)}
+ExecStartPre=+{PYTHON} -I -B {FIRST_START} {quoted(root)} {FLASHED} {quoted(dropin)}{"" if check else " --no-check"}
 TimeoutStartSec={FIRST_SECONDS}
 """
 

@@ -3,7 +3,7 @@
 Receives the releases' root, that folder, and the file by which systemd runs this before a start, which goes at the end;
 hands on exit status 0 where a release is current, 1 where none is, which the service manager repeats::
 
-    ExecStartPre=  first.py ROOT FOLDER DROPIN
+    ExecStartPre=  first.py ROOT FOLDER DROPIN [--no-check]
 
 Is copied onto the device and run there before anything of ours is installed: Python's own library alone, and no other
 file of ours. What adds releases is unpacked from its wheels first, as by a deployment. Every step is the same twice: a
@@ -53,8 +53,8 @@ def say(text: str, level: int = 5) -> None:
     print(f"{before}edge-streamer first start: {text}", file=sys.stderr, flush=True)
 
 
-def make(root: Path, folder: Path) -> None:
-    """Have a release be current. Failed."""
+def make(root: Path, folder: Path, more: Sequence[str] = ()) -> None:
+    """Have a release be current. ``more``: words for `releases activate`. Failed."""
     work = root / WORK
     shutil.rmtree(work, ignore_errors=True)
     say(f"making the first release of {folder}; minutes on a card")
@@ -70,7 +70,7 @@ def make(root: Path, folder: Path) -> None:
         raise Failed(f"releases add told no id: {out[:200]!r}") from None
     say(f"switching to {made}")
     python = root / "releases" / made / "env/bin/python"
-    ran(str(python), ["releases", "activate", made, "--root", str(root), "--no-restart"], own, work)
+    ran(str(python), ["releases", "activate", made, "--root", str(root), "--no-restart", *more], own, work)
     if not current(root):
         raise Failed(f"{made} was made, but {root}/current leads to no release")
     say(f"{made} is current")
@@ -117,14 +117,14 @@ def ran(python: str, words: Sequence[str], env: Mapping[str, str], where: Path) 
 
 
 def main(words: Sequence[str]) -> int:
-    if len(words) != 3:
-        print("usage: first.py ROOT FOLDER DROPIN", file=sys.stderr)
+    if len(words) < 3:
+        print("usage: first.py ROOT FOLDER DROPIN [--no-check]", file=sys.stderr)
         return 2
-    root, folder, dropin = map(Path, words)
+    root, folder, dropin = map(Path, words[:3])
     os.umask(0o022)
     try:
         if not current(root):
-            make(root, folder)
+            make(root, folder, words[3:])
     except (Failed, OSError) as error:
         say(f"there is no release yet: {error}; tried again", 3)
         return 1
