@@ -72,17 +72,13 @@ def sign_payload(
 ) -> tuple[Payload, bytes]:
     """The payload with its list of files, and what stands beside the release. ``before``: a signature that stays where
     it is of the same list and keys, so that the same wish is the same twice."""
-    import msgspec
-
     from edge_streamer.devices.jetson.deploy.payload import Payload, text_file
-    from edge_streamer.runtime.bundle.manifest import FileSpec
-    from edge_streamer.runtime.trust.release import RELEASE, ReleaseManifest
+    from edge_streamer.runtime.release.contents import RELEASE, Entry, ReleaseManifest, text_of
     from edge_streamer.runtime.trust.signing import same, signed, state
     from edge_streamer.runtime.trust.thing import Thing
 
-    files = tuple(FileSpec(path=file.path, sha256=file.sha256, size=file.size) for file in made.files)
-    text = msgspec.json.format(msgspec.json.encode(ReleaseManifest(format=1, name=name, files=files)), indent=1)
-    listed = text_file(RELEASE, text)
+    entries = tuple(Entry(path=file.path, sha256=file.sha256, size=file.size) for file in made.files)
+    listed = text_file(RELEASE, text_of(ReleaseManifest(name=name, entries=entries)))
     thing = Thing("release", name, listed.sha256)
     signature = before if before and same(before, thing, keys) else signed(state(thing), keys)
     return Payload((*made.files, listed)), signature

@@ -92,8 +92,8 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _list(root: Root, args: argparse.Namespace) -> int:
-    from edge_streamer.devices.jetson.releases.contents import verify
     from edge_streamer.devices.jetson.releases.switching import standing
+    from edge_streamer.runtime.release.contents import verify
 
     rows, state = standing(root)
     damaged: dict[str, str] = {}
@@ -138,9 +138,9 @@ def _show(root: Root, rows: list[Row], state: State, damaged: dict[str, str]) ->
 def _add(root: Root, args: argparse.Namespace) -> int:
     from edge_streamer.devices.jetson.releases.adding import add
     from edge_streamer.runtime.files import size_text, to_json
+    from edge_streamer.runtime.release.contents import RELEASE
     from edge_streamer.runtime.trust.keyring import has_keys
     from edge_streamer.runtime.trust.opening import open_release
-    from edge_streamer.runtime.trust.release import RELEASE
 
     if has_keys() or (args.folder / RELEASE).exists():  # signed, whole and for this machine, before it is copied
         open_release(args.folder, args.allow_downgrade, remember=False)

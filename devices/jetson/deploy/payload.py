@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from edge_streamer.devices.jetson.releases.adding import BUNDLE, SETTINGS, WHEELS
-from edge_streamer.devices.jetson.releases.contents import sha256
 from edge_streamer.devices.jetson.releases.first import TOOLS, distribution
 from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.files import digest
 
 WHEEL = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)(-\d[^-]*)?-(?P<python>[^-]+)-(?P<abi>[^-]+)-(?P<platform>[^-]+)"
                    r"\.whl")  # fmt: skip
@@ -73,7 +73,7 @@ def text_file(path: str, data: bytes) -> File:
 
 def _disk_file(path: str, source: Path) -> File:
     try:
-        return File(path, sha256(source), source.stat().st_size, source)
+        return File(path, digest(source), source.stat().st_size, source)
     except OSError as error:
         raise InputError(f"{source} cannot be read: {error.strerror}") from None
 

@@ -17,23 +17,22 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from edge_streamer.devices.jetson.releases.contents import (
-    BLOCK_BYTES,
-    MANIFEST,
-    Contents,
-    Entry,
-    entries_of,
-    id_of,
-    read_contents,
-    sha256,
-    text_of,
-    verify,
-)
 from edge_streamer.devices.jetson.releases.disk import updating
 from edge_streamer.devices.jetson.releases.environment import make_environment
 from edge_streamer.devices.jetson.releases.places import Root
 from edge_streamer.runtime.claims import Claim, give_names, remove, sweep, sync
 from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.files import digest
+from edge_streamer.runtime.release.contents import (
+    RELEASE,
+    Entry,
+    ReleaseManifest,
+    entries_of,
+    id_of,
+    read_contents,
+    text_of,
+    verify,
+)
 
 ENVIRONMENT, WHEELS, SETTINGS, BUNDLE = "env", "wheels", "settings.toml", "bundle"
 READABLE, RUNNABLE = 0o444, 0o555
@@ -129,7 +128,7 @@ def _fill(
         different = min(entry.path for entry in missing)
         raise InputError(f"{source / different} changed while it was added, or the disk does not keep what is written; "
                          "add it again")  # fmt: skip
-    _write_synced(partial / MANIFEST, text_of(Contents(id=found, name=name, entries=every)))
+    _write_synced(partial / RELEASE, text_of(ReleaseManifest(id=found, name=name, entries=every)))
     for at, _, _ in os.walk(partial, topdown=False):
         sync(Path(at))
     return Added(found, True, linked, written)
@@ -155,7 +154,7 @@ def _link(known: Known, entry: Entry, target: Path) -> bool:
         return False
     fresh = target.with_name(f".{entry.sha256[:16]}.link")
     try:
-        if earlier.is_symlink() or sha256(earlier) != entry.sha256:
+        if earlier.is_symlink() or digest(earlier) != entry.sha256:
             return False
         os.link(earlier, fresh)
         os.replace(fresh, target)
@@ -169,7 +168,7 @@ def _link(known: Known, entry: Entry, target: Path) -> bool:
 def _copy(source: Path, target: Path, entry: Entry) -> None:
     handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with source.open("rb") as reading, open(handle, "wb") as writing:
-        while block := reading.read(BLOCK_BYTES):
+        while block := reading.read(1 << 20):
             writing.write(block)
         _seal(writing.fileno(), entry.executable)
         writing.flush()

@@ -20,11 +20,11 @@ from edge_streamer.devices.jetson.flash.app import App
 from edge_streamer.devices.jetson.flash.rootfs import Rootfs
 from edge_streamer.devices.jetson.flash.settings import Settings
 from edge_streamer.devices.jetson.releases import first, keeper
-from edge_streamer.devices.jetson.releases.contents import verify
 from edge_streamer.devices.jetson.releases.places import Root, read_state
 from edge_streamer.devices.jetson.releases.unit import Service
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.commands.release_parts import put_together, run_settings
+from edge_streamer.runtime.release.contents import verify
 from tests.devices.jetson.deploy.made import SETTINGS, wheels
 from tests.devices.jetson.flash import l4t
 from tests.devices.jetson.releases.supervisor import Supervisor
