@@ -60,8 +60,8 @@ def parse_release(text: bytes) -> ReleaseManifest:
     try:
         manifest = msgspec.json.decode(text, type=ReleaseManifest)
     except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
-        raise BundleError(f"{RELEASE} is none by edge-streamer, or damaged ({' '.join(str(error).split())[:200]}); make "
-                          "it again") from None  # fmt: skip
+        why = " ".join(str(error).split())[:200]
+        raise BundleError(f"{RELEASE} is none by edge-streamer, or damaged ({why}); make it again") from None
     kinds = {entry.path: entry.kind for entry in manifest.entries}
     if len(kinds) < len(manifest.entries):
         raise BundleError(f"{RELEASE} lists a path twice; make it again")

@@ -44,8 +44,8 @@ def _files(folder: Path, text: bytes) -> Sequence[FileSpec]:
     """The files of a release that travels. BundleError where it could not."""
     manifest = parse_release(text)
     if not is_name(manifest.name):
-        raise BundleError(f"{RELEASE} is none by edge-streamer sign: it calls the release {manifest.name[:100]!r}; wanted letters, digits, '.', '_', '+' "
-                          "and '-'")  # fmt: skip
+        raise BundleError(f"{RELEASE} is none by edge-streamer sign: it calls the release {manifest.name[:100]!r}; "
+                          "wanted letters, digits, '.', '_', '+' and '-'")  # fmt: skip
     if links := [entry.path for entry in manifest.entries if entry.kind == "link"]:
         raise BundleError(f"{RELEASE} lists the link {links[0][:200]!r}; {NO_LINKS}")
     files = [FileSpec(path=entry.path, sha256=entry.sha256, size=entry.size)

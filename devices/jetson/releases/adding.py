@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from edge_streamer.devices.jetson.releases.disk import updating
+from edge_streamer.devices.jetson.releases.disk import telling, updating
 from edge_streamer.devices.jetson.releases.environment import make_environment
 from edge_streamer.devices.jetson.releases.places import Root
 from edge_streamer.runtime.claims import Claim, give_names, remove, sweep, sync
@@ -81,6 +81,20 @@ def add(
         finally:
             claim.release()
         return added
+
+
+@contextmanager
+def unpacking(root: Root) -> Iterator[Path]:
+    """An empty folder beside the releases, on the same disk, which goes at the end, or with the next change where this
+    process is killed."""
+    with telling(root):
+        root.releases.mkdir(parents=True, exist_ok=True)
+        claim = Claim(root.releases)
+        try:
+            claim.partial.mkdir(0o755)
+            yield claim.partial
+        finally:
+            claim.release()
 
 
 def _check_source(source: Path) -> None:

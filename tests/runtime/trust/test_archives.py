@@ -271,11 +271,11 @@ def test_a_release_file_of_another_form_is_refused(device: Device, tmp_path: Pat
 def test_a_release_holds_no_links_and_no_devices(device: Device, tmp_path: Path) -> None:
     (tmp_path / "r").mkdir()
     (tmp_path / "r/link").symlink_to("/etc/passwd")
-    with pytest.raises(EdgeStreamerError, match="is a link; .* wheels in place of an environment"):
+    with pytest.raises(EdgeStreamerError, match=r"is a link; .* wheels in place of an environment"):
         list_release(tmp_path / "r", "r")
     text = '{"format":1,"name":"r","entries":[{"path":"link","kind":"link","target":"/etc/passwd"}]}'
     (tmp_path / "r/release.json").write_text(text)
-    with pytest.raises(EdgeStreamerError, match="lists the link 'link'; .* wheels in place of an environment"):
+    with pytest.raises(EdgeStreamerError, match=r"lists the link 'link'; .* wheels in place of an environment"):
         open_release(tmp_path / "r")
     (tmp_path / "r/link").unlink()
     os.mkfifo(tmp_path / "r/pipe")
@@ -292,7 +292,7 @@ def test_a_list_that_contradicts_itself_is_refused(device: Device, tmp_path: Pat
     }[form]  # fmt: skip
     (tmp_path / "r").mkdir()
     (tmp_path / "r/release.json").write_text(json.dumps({"format": 1, "name": "r", "entries": entries}))
-    with pytest.raises(EdgeStreamerError, match="without what belongs|twice|as a folder|lists itself"):
+    with pytest.raises(EdgeStreamerError, match=r"without what belongs|twice|as a folder|lists itself"):
         open_release(tmp_path / "r")
 
 
