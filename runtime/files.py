@@ -11,6 +11,7 @@ fills is the user's to solve, so it becomes an InputError; every other fault of 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 import stat
@@ -205,24 +206,29 @@ def _texts(value: object) -> object:
     return [_texts(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
+def check_path(relative: str, deepest: int = DEEPEST) -> None:
+    """Raise BundleError where ``relative`` is no path with forward slashes that stays below where it begins."""
+    parts = relative.split("/")
+    if not relative.isprintable() or "\\" in relative or any(part in ("", ".", "..") for part in parts):
+        raise BundleError(
+            f"path {relative[:300]!r} is not allowed in a bundle or release; wanted a relative path with forward "
+            "slashes, letters that can be printed and no '..'"
+        )
+    if len(parts) > deepest or any(len(part.encode()) > LONGEST_NAME for part in parts):
+        raise BundleError(
+            f"path {relative[:300]!r} is not allowed in a bundle or release; wanted at most {deepest} names of at most "
+            f"{LONGEST_NAME} bytes"
+        )
+
+
 def inside(root: Path, relative: str) -> Path:
     """The path of ``relative`` (forward slashes) below ``root``. Raises BundleError where it could leave ``root``.
 
     Links may lead to places below ``root`` and, where ``root`` is a snapshot in Hugging Face's cache, to that model's
     blobs, which is how the cache keeps every file.
     """
-    parts = relative.split("/")
-    if not relative.isprintable() or "\\" in relative or any(part in ("", ".", "..") for part in parts):
-        raise BundleError(
-            f"path {relative[:300]!r} is not allowed in a bundle; wanted a relative path with forward slashes and no "
-            "'..'"
-        )
-    if len(parts) > DEEPEST or any(len(part.encode()) > LONGEST_NAME for part in parts):
-        raise BundleError(
-            f"path {relative[:300]!r} is not allowed in a bundle; wanted at most {DEEPEST} names of at most "
-            f"{LONGEST_NAME} bytes"
-        )
-    path = root.joinpath(*parts)
+    check_path(relative)
+    path = root.joinpath(*relative.split("/"))
     try:
         target, home = path.resolve(), root.resolve()
         stays = target.is_relative_to(home) or target.parent in _blobs(home)
@@ -266,6 +272,15 @@ def read_small(path: Path, most: int) -> bytes:
     if len(data) > most:
         raise OSError(errno.EFBIG, f"it is larger than {size_text(most)}", str(path))
     return data
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of the bytes of a regular file, in hexadecimal. Raises OSError."""
+    whole = hashlib.sha256()
+    with open_regular(path) as file:
+        while block := file.read(1 << 20):
+            whole.update(block)
+    return whole.hexdigest()
 
 
 def _file_target(path: Path) -> Path:

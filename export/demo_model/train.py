@@ -50,14 +50,13 @@ from edge_streamer.export.demo_model.words import others
 from edge_streamer.export.wan_streamer.config import DEMO, Config
 from edge_streamer.export.wan_streamer.model import WanStreamer, build
 from edge_streamer.export.wan_streamer.weights import save_weights
-from edge_streamer.runtime.bundle.checksums import digest
 from edge_streamer.runtime.child import python_m
 from edge_streamer.runtime.commands.parser import Parser
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.evaluation.world.avatar import IDENTITIES
 from edge_streamer.runtime.evaluation.world.scene import Scene, World
 from edge_streamer.runtime.evaluation.world.table import SHIPPED, read_table
-from edge_streamer.runtime.files import write_file
+from edge_streamer.runtime.files import digest, write_file
 from edge_streamer.runtime.outputs import check_outputs
 
 CLIPS = {"short": (1600, 36), "long": (500, 72)}

@@ -5,7 +5,6 @@ Receives paths; hands on SHA-256, of large files remembered by path, size, times
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from contextlib import suppress
@@ -16,7 +15,7 @@ import msgspec
 
 from edge_streamer.runtime.claims import sweep
 from edge_streamer.runtime.errors import InputError
-from edge_streamer.runtime.files import open_regular, read_small, write_file
+from edge_streamer.runtime.files import digest, read_small, write_file
 
 REMEMBERED_BYTES = 1_000_000
 """Smaller files are hashed every time: a megabyte takes about a millisecond."""
@@ -96,15 +95,6 @@ class Checksums:
             self._memory.parent.mkdir(parents=True, exist_ok=True)
             write_file(self._memory, msgspec.json.encode(newest))
             self._changed = False
-
-
-def digest(path: Path) -> str:
-    """The SHA-256 of the bytes of ``path``, in hexadecimal."""
-    whole = hashlib.sha256()
-    with open_regular(path) as file:
-        while block := file.read(1 << 20):
-            whole.update(block)
-    return whole.hexdigest()
 
 
 def _identity(status: os.stat_result) -> tuple[int, int, int, int]:

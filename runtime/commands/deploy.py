@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -17,16 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from edge_streamer.runtime.ending import Stopped
 from edge_streamer.runtime.errors import InputError
-from edge_streamer.runtime.files import read_small
 
 if TYPE_CHECKING:
-    from edge_streamer.devices.jetson.deploy.payload import Payload
     from edge_streamer.devices.jetson.deploy.stages import Result, Wishes
     from edge_streamer.runtime.bundle.reader import Bundle
 
 GO_ON = "stopped; what has arrived is kept, a trial goes on by itself: run the same command again to go on"
 EXTRAS = ("audio", "screen", "trust")
-SETTINGS_BYTES = 1_000_000
 WAIT_SECONDS = 1800.0
 """For a verdict that the device has not told by itself."""
 
@@ -42,12 +38,12 @@ def main(args: argparse.Namespace) -> int:
 def _deploy(args: argparse.Namespace) -> int:
     from edge_streamer.devices.jetson.deploy.device import Device
     from edge_streamer.devices.jetson.deploy.link import Link, Target
-    from edge_streamer.devices.jetson.deploy.payload import payload, wheels_in
     from edge_streamer.devices.jetson.deploy.stages import Deployment
     from edge_streamer.runtime.bundle.reader import Bundle
     from edge_streamer.runtime.bundle.shipped import bundle_path
+    from edge_streamer.runtime.commands.release_parts import put_together, run_settings, sign_payload
+    from edge_streamer.runtime.commands.sign import keys_of
     from edge_streamer.runtime.pages.terminal import bars
-    from edge_streamer.runtime.trust.gate import signature_of
 
     if not 1 <= len(args.words) <= 2:
         raise InputError(f"{len(args.words)} words came; wanted [BUNDLE] USER@HOST")
@@ -56,12 +52,10 @@ def _deploy(args: argparse.Namespace) -> int:
                          "--make-wheels DIR --python 3.10")  # fmt: skip
     path, host = Path(args.words[0]) if len(args.words) == 2 else bundle_path(), args.words[-1]
     bundle = Bundle.open(path)
-    settings, said = _settings(args)
+    settings, said = run_settings(args.settings, args.engine)
     wishes = _wishes(args, bundle, said)
-    signature = signature_of(path)
-    made = payload(path, _listed(path, bundle), signature if signature.exists() else None, settings,
-                   wheels_in(args.wheels))  # fmt: skip
-    made, signed = _signed(args, made, wishes.name) if args.key else (made, b"")
+    made = put_together(path, bundle, settings, args.wheels)
+    made, signed = sign_payload(made, wishes.name, keys_of(args)) if args.key else (made, b"")
 
     def say(text: str) -> None:
         print(text, file=sys.stderr if args.json else sys.stdout, flush=True)
@@ -95,41 +89,9 @@ def _make_wheels(args: argparse.Namespace) -> int:
     return 0
 
 
-def _listed(path: Path, bundle: Bundle) -> list[tuple[str, str, int]]:
-    """The files of a bundle's folder; none where it is an archive, which goes as it is."""
-    from edge_streamer.runtime.bundle.listed import MANIFEST
-
-    if path.is_file():
-        return []
-    text = read_small(path / MANIFEST, SETTINGS_BYTES * 16)
-    head = (MANIFEST, hashlib.sha256(text).hexdigest(), len(text))
-    return [head, *((file.path, file.sha256, file.size) for file in bundle.manifest.files)]
-
-
-def _settings(args: argparse.Namespace) -> tuple[bytes | None, Mapping[str, Any]]:
-    """The text of settings.toml, and what it says. InputError."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    if args.settings is None:
-        text = f'bundle = "bundle"\nengine = "{args.engine}"\n' if args.engine else ""
-        return (text.encode() if text else None), ({"engine": args.engine} if args.engine else {})
-    data = _read(args.settings)
-    try:
-        said = tomllib.loads(data.decode())
-    except ValueError as error:
-        raise InputError(f"{args.settings} is no TOML: {error}") from None
-    if said.get("bundle") != "bundle":
-        raise InputError(f"{args.settings} names the bundle {said.get('bundle')!r}; wanted bundle = \"bundle\", which "
-                         "is where it lies in a release")  # fmt: skip
-    if args.engine and said.get("engine", args.engine) != args.engine:
-        raise InputError(f"--engine {args.engine}, and {args.settings} says {said['engine']!r}; leave one of them out")
-    return data, said
-
-
 def _wishes(args: argparse.Namespace, bundle: Bundle, said: Mapping[str, Any]) -> Wishes:
     from edge_streamer.devices.jetson.deploy.stages import Wishes
+    from edge_streamer.runtime.commands.release_parts import read_file
     from edge_streamer.runtime.profile.budget import read_budget
 
     if args.no_service and args.system:
@@ -142,36 +104,11 @@ def _wishes(args: argparse.Namespace, bundle: Bundle, said: Mapping[str, Any]) -
              if getattr(args, name) is not None]  # fmt: skip
     return Wishes(
         name=args.name or bundle.manifest.name, engine=str(said.get("engine") or ""), check=not args.no_check,
-        profile_units=args.profile_units, budget=_read(args.budget).decode() if args.budget else "",
+        profile_units=args.profile_units, budget=read_file(args.budget).decode() if args.budget else "",
         service=not args.no_service, system=args.system, terms=tuple(word for pair in terms for word in pair),
         downgrade=args.allow_downgrade, wait=float(args.wait or 0) if args.no_service else WAIT_SECONDS,
         dry_run=args.dry_run, serial=args.serial,
     )  # fmt: skip
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return read_small(path, SETTINGS_BYTES)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
-
-
-def _signed(args: argparse.Namespace, made: Payload, name: str) -> tuple[Payload, bytes]:
-    """The payload with its list of files, and what stands beside the release."""
-    import msgspec
-
-    from edge_streamer.devices.jetson.deploy.payload import Payload, text_file
-    from edge_streamer.runtime.bundle.manifest import FileSpec
-    from edge_streamer.runtime.commands.sign import keys_of
-    from edge_streamer.runtime.trust.release import RELEASE, ReleaseManifest
-    from edge_streamer.runtime.trust.signing import signed, state
-    from edge_streamer.runtime.trust.thing import Thing
-
-    files = tuple(FileSpec(path=file.path, sha256=file.sha256, size=file.size) for file in made.files)
-    text = msgspec.json.format(msgspec.json.encode(ReleaseManifest(format=1, name=name, files=files)), indent=1)
-    listed = text_file(RELEASE, text)
-    statement = state(Thing("release", name, listed.sha256))
-    return Payload((*made.files, listed)), signed(statement, keys_of(args))
 
 
 def _show(args: argparse.Namespace, result: Result) -> None:

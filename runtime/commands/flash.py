@@ -131,7 +131,14 @@ def _named(wrong: Sequence[Line]) -> str:
 def _apart(args: argparse.Namespace) -> Iterator[str]:
     """What does not go together, which argparse cannot see: without it nobody knows what to look at."""
     if args.sdkmanager:
-        if args.l4t or args.image_only or args.massflash or args.user or args.bundle or args.wifi or args.hostname:
+        if (
+            args.l4t
+            or args.image_only
+            or args.massflash
+            or args.user
+            or args.bundle
+            or (args.wifi or args.hostname or args.trust_key)
+        ):
             yield ("SDK Manager brings its own root file system and flashes one board: leave away --l4t, --image-only, "
                    "--massflash and what the device is to be; or --sdkmanager")  # fmt: skip
         if not args.jetpack:
@@ -224,10 +231,20 @@ def _listed(work: Job) -> str:
         "user": settings.user, "host": settings.hostname, "time zone": settings.timezone, "locale": settings.locale,
         "Wi-Fi": ", ".join(network.ssid for network in settings.wifi), "power mode": settings.power_mode,
         "start": "no desktop" if settings.headless else "desktop",
-        "swap": f"{settings.swap >> 20} MiB" if settings.swap else "", "bundle": str(settings.bundle or ""),
-        "wheels": str(settings.wheels or ""),
+        "swap": f"{settings.swap >> 20} MiB" if settings.swap else "",
+        "keys that it trusts": ", ".join(key.name for key in settings.trust), "talks": _talks(work),
     }  # fmt: skip
     return "; ".join(f"{name} {value}" for name, value in named.items() if value)
+
+
+def _talks(work: Job) -> str:
+    from edge_streamer.runtime.files import size_text
+
+    app = work.settings.app if work.settings else None
+    if app is None:
+        return ""
+    return (f"{len(app.payload.files)} files, {size_text(app.payload.size)}, {'signed, ' if app.signature else ''}"
+            f"{'system' if app.system else 'user'}'s service")  # fmt: skip
 
 
 def _asked() -> bool:

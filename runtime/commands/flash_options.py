@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 from edge_streamer.runtime.commands.numbers import count, number
+from edge_streamer.runtime.commands.passphrase import add_passphrase_file
 
 BOARDS = ("orin-nano", "orin-nx", "agx-orin", "thor", "thor-t4000")
 STORAGES = ("nvme", "sd", "emmc")
@@ -67,9 +68,19 @@ def _preparation(device: argparse._ArgumentGroup) -> None:
     device.add_argument("--desktop", action="store_true", help="let the desktop start; it takes up to 0.9 GB")
     device.add_argument("--swap", metavar="SIZE", help="a swap file of 8G and the like, made at the first start")
     device.add_argument("--bundle", type=Path, metavar="BUNDLE", help="talks from the first start (needs --wheels)")
-    device.add_argument(
-        "--wheels", type=Path, metavar="DIR", help="edge_streamer's wheel and all it needs, for aarch64"
-    )
+    device.add_argument("--wheels", type=Path, metavar="DIR", help="its environment, by: deploy --make-wheels DIR")
+    device.add_argument("--settings", type=Path, metavar="FILE.toml",
+                        help="the words of run there, with bundle = \"bundle\" (default: that bundle, on its devices)"
+                        )  # fmt: skip
+    device.add_argument("--system-service", action="store_true",
+                        help="of the system, for a board with ALSA alone (default: of the user, beside the sound "
+                             "server)")  # fmt: skip
+    device.add_argument("--no-check", action="store_true", help="do not replay the golden units at the first start")
+    device.add_argument("--trust-key", type=Path, action="append", default=[], metavar="FILE.pub",
+                        help="the device runs only what this key signed")  # fmt: skip
+    device.add_argument("--key", type=Path, action="append", default=[], metavar="FILE",
+                        help="sign what is flashed with this private key")  # fmt: skip
+    add_passphrase_file(device)
 
 
 def _boards(word: str) -> int:

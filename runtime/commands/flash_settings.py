@@ -11,15 +11,18 @@ import argparse
 import getpass
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from edge_streamer.devices.jetson.flash import prepare
 from edge_streamer.devices.jetson.flash.accounts import LOCKED, check_name
+from edge_streamer.devices.jetson.flash.app import SIGNATURE
 from edge_streamer.devices.jetson.flash.rootfs import Rootfs
 from edge_streamer.devices.jetson.flash.settings import Settings, Wifi, check_password, hashed, keys_of, size_of
 from edge_streamer.devices.jetson.flash.settings import faults as settings_faults
+from edge_streamer.runtime.commands import flash_app
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.files import read_small
 
@@ -76,7 +79,7 @@ def settings_of(args: argparse.Namespace, rootfs: Path, modules: Sequence[str]) 
         return None
     files = args.wifi_password_file or [None] * len(args.wifi)
     return replace(
-        settings, hashed=_hash(args, rootfs),
+        settings, hashed=_hash(args, rootfs), app=flash_app.whole(args, _signature(rootfs)),
         wifi=tuple(Wifi(ssid, _secret(ssid, path, args.dry_run)) for ssid, path in zip(args.wifi, files, strict=True)),
     )  # fmt: skip
 
@@ -84,7 +87,7 @@ def settings_of(args: argparse.Namespace, rootfs: Path, modules: Sequence[str]) 
 def _read(args: argparse.Namespace, modules: Sequence[str], wrong: _Wrong) -> Settings | None:
     """The settings, but for what is to be typed."""
     choices = (args.user, args.ssh_key, args.hostname, args.timezone, args.locale, args.wifi, args.power_mode,
-               args.swap, args.bundle, args.wheels, args.desktop)  # fmt: skip
+               args.swap, args.bundle, args.wheels, args.desktop, args.trust_key)  # fmt: skip
     if not any(choices):
         return None
     if args.user:
@@ -100,17 +103,13 @@ def _read(args: argparse.Namespace, modules: Sequence[str], wrong: _Wrong) -> Se
         locale=args.locale or "", wifi=tuple(map(Wifi, args.wifi, secrets)), power_mode=args.power_mode or "",
         modules=tuple(modules), headless=not args.desktop,
         swap=wrong.of(lambda: size_of(args.swap), 0) if args.swap else 0,
-        bundle=args.bundle and args.bundle.absolute(), wheels=args.wheels and args.wheels.absolute(),
+        app=wrong.of(lambda: flash_app.outline(args), None), trust=wrong.of(lambda: flash_app.trusted(args), ()),
     )  # fmt: skip
 
 
 def _apart(args: argparse.Namespace) -> Iterator[str]:
     """What does not go together, or is not there."""
-    if bool(args.bundle) != bool(args.wheels):
-        yield "a bundle talks only with the packages that run it: name both --bundle and --wheels"
-    for option, path in (("--bundle", args.bundle), ("--wheels", args.wheels)):
-        if path is not None and not path.exists():
-            yield f"{option} {path} does not exist"
+    yield from flash_app.apart(args)
     if len(args.wifi_password_file) not in (0, len(args.wifi)):
         yield f"{len(args.wifi)} networks and {len(args.wifi_password_file)} files of passwords; wanted one each"
     if not args.user and (args.password_file or args.no_password):
@@ -118,6 +117,13 @@ def _apart(args: argparse.Namespace) -> Iterator[str]:
     typed = asked_for(args)
     if typed and not args.dry_run and not sys.stdin.isatty():
         yield f"{', '.join(typed)}: {NOBODY}"
+
+
+def _signature(rootfs: Path) -> bytes:
+    """Of the release that the root has."""
+    with suppress(InputError), Rootfs(rootfs, write=False) as root:
+        return root.read(SIGNATURE) or b""
+    return b""
 
 
 def _impossible(rootfs: Path, settings: Settings) -> list[str]:

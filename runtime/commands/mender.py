@@ -97,8 +97,9 @@ def _payload(thing: Path, out: Path) -> list[Path]:
     """The payload's files: the archive, and its signature where it is signed. What is listed is compared first."""
     from edge_streamer.devices.jetson.mender.artifact import write_payload
     from edge_streamer.runtime.files import read_small, write_file
+    from edge_streamer.runtime.release.contents import RELEASE
     from edge_streamer.runtime.trust.gate import signature_of
-    from edge_streamer.runtime.trust.release import RELEASE, check_release_archive, open_folder
+    from edge_streamer.runtime.trust.release import check_release_archive, open_folder
     from edge_streamer.runtime.trust.statement import SIGNATURE_BYTES
 
     signature = signature_of(thing)

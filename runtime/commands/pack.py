@@ -24,15 +24,16 @@ def main(args: argparse.Namespace) -> int:
     from edge_streamer.runtime.bundle.reader import Bundle
     from edge_streamer.runtime.files import read_small, size_text, write_file
     from edge_streamer.runtime.pages.terminal import next_command
+    from edge_streamer.runtime.release.contents import RELEASE
     from edge_streamer.runtime.trust.gate import signature_of
-    from edge_streamer.runtime.trust.release import RELEASE, open_folder, pack_release
+    from edge_streamer.runtime.trust.release import open_folder, pack_release
     from edge_streamer.runtime.trust.statement import SIGNATURE_BYTES
 
     folder = Path(args.bundle)
     if (folder / RELEASE).is_file():
         release = open_folder(folder)
         pack_release(release, args.out)
-        files, following = len(release.manifest.files), "verify"
+        files, following = len(release.files), "verify"
     else:
         bundle = Bundle.open(args.bundle)
         pack(bundle, args.out)

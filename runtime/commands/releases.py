@@ -36,9 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     listed = action("list", "show the releases that are here, which runs, and why the newest rollback was")
     listed.add_argument("--verify", action="store_true", help="compare every file of each with its manifest")
-    added = action("add", "add what a folder holds as a release, without switching to it")
-    added.add_argument("folder", type=Path, metavar="FOLDER",
-                       help="with bundle, settings.toml (the words of run), and wheels or env")  # fmt: skip
+    added = action("add", "add what a folder or an archive holds as a release, without switching to it")
+    added.add_argument("folder", type=Path, metavar="FOLDER|ARCHIVE",
+                       help="with bundle, settings.toml (the words of run), and wheels or env; or one packed by "
+                            "edge-streamer sign --release and pack")  # fmt: skip
     added.add_argument("--name", default="", help="what to call it, beside its id")
     added.add_argument("--python", default="", metavar="FILE", help="makes the environment (default: this one)")
     for one in (added, listed):
@@ -92,8 +93,8 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _list(root: Root, args: argparse.Namespace) -> int:
-    from edge_streamer.devices.jetson.releases.contents import verify
     from edge_streamer.devices.jetson.releases.switching import standing
+    from edge_streamer.runtime.release.contents import verify
 
     rows, state = standing(root)
     damaged: dict[str, str] = {}
@@ -136,16 +137,29 @@ def _show(root: Root, rows: list[Row], state: State, damaged: dict[str, str]) ->
 
 
 def _add(root: Root, args: argparse.Namespace) -> int:
+    from edge_streamer.devices.jetson.releases.adding import unpacking
+    from edge_streamer.runtime.release.contents import RELEASE
+    from edge_streamer.runtime.trust.keyring import has_keys
+    from edge_streamer.runtime.trust.opening import admit_archive, open_release, unpack_for_use
+
+    name = args.name
+    if args.folder.is_file():
+        admit_archive(args.folder, args.allow_downgrade)
+        with unpacking(root) as folder:
+            made = unpack_for_use(args.folder, folder, args.allow_downgrade)
+            return _add_folder(root, args, folder, name or made.manifest.name)
+    if has_keys() or (args.folder / RELEASE).exists():  # signed, whole and for this machine, before it is copied
+        listed = open_release(args.folder, args.allow_downgrade).manifest.name
+        name = name or listed
+    return _add_folder(root, args, args.folder, name)
+
+
+def _add_folder(root: Root, args: argparse.Namespace, folder: Path, name: str) -> int:
     from edge_streamer.devices.jetson.releases.adding import add
     from edge_streamer.runtime.files import size_text, to_json
-    from edge_streamer.runtime.trust.keyring import has_keys
-    from edge_streamer.runtime.trust.opening import open_release
-    from edge_streamer.runtime.trust.release import RELEASE
 
-    if has_keys() or (args.folder / RELEASE).exists():  # signed, whole and for this machine, before it is copied
-        open_release(args.folder, args.allow_downgrade, remember=False)
     told = sys.stderr if args.json else sys.stdout
-    added = add(root, args.folder, name=args.name, python=args.python, tell=lambda what: print(what, file=told))
+    added = add(root, folder, name=name, python=args.python, tell=lambda what: print(what, file=told))
     if args.json:
         print(to_json(added._asdict()).decode())
     elif added.new:

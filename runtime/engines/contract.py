@@ -27,11 +27,11 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from edge_streamer.runtime.bundle.arrays import Array
-from edge_streamer.runtime.bundle.checksums import digest
 from edge_streamer.runtime.bundle.external import external_locations
 from edge_streamer.runtime.bundle.manifest import EmbeddingSpec, GraphSpec
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.errors import BundleError
+from edge_streamer.runtime.files import digest
 from edge_streamer.runtime.streams import as_text
 from edge_streamer.runtime.timing import Tell
 

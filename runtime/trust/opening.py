@@ -7,12 +7,15 @@ snapshot or switches to a release comes through here; those that only look at on
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
 
+from edge_streamer.runtime.bundle.archive import first_member
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.files import new_folder, replacing_all
+from edge_streamer.runtime.release.contents import RELEASE
 from edge_streamer.runtime.trust import release as releases
 from edge_streamer.runtime.trust.gate import admission, signature_of
 from edge_streamer.runtime.trust.release import Release
@@ -56,3 +59,21 @@ def unpack_release(archive: Path, folder: Path, allow_downgrade: bool = False) -
             made = releases.unpack_into(archive, partial, gate)
             signature.write_bytes(gate.signature)
     return replace(made, path=folder)
+
+
+def unpack_for_use(archive: Path, folder: Path, allow_downgrade: bool = False) -> Release:
+    """Unpack the release's ``archive`` into ``folder``, which is there and empty, to use it; on a device with keys only
+    what one of them signed, decided before anything is written, and its version is remembered."""
+    gate = admission("release", archive, allow_downgrade)
+    made = releases.unpack_into(archive, folder, gate)
+    if gate is not None:
+        gate.finish(folder)
+    return made
+
+
+def admit_archive(archive: Path, allow_downgrade: bool = False) -> None:
+    """Refuse now what ``unpack_for_use`` would refuse before it unpacks: by the list that the archive begins with."""
+    _, text = first_member(archive, (RELEASE,))
+    gate = admission("release", archive, allow_downgrade)
+    if gate is not None:
+        gate(hashlib.sha256(text).hexdigest())

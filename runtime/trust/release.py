@@ -4,7 +4,8 @@ Receives a folder and a name; hands on ``release.json`` in it, a :class:`Release
 and a folder from an archive. What a release holds (bundles, wheels, a service file) is its maker's; a bundle in it may
 have its own signature beside it, as anywhere.
 
-It is a bundle's list of files without the model: the same rules for paths, the same sums, the same archive.
+Its list is that of a release that is installed (runtime/release/contents.py), without links, which could lead anywhere;
+sums, paths and archive are a bundle's. Modes are told and not compared: a card or an archive may not keep them.
 """
 
 from __future__ import annotations
@@ -14,30 +15,18 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
-
-import msgspec
-from msgspec import Meta
 
 from edge_streamer.runtime.bundle.archive import Admit, Contents, check_archive, unpack, write_archive
-from edge_streamer.runtime.bundle.checksums import Checksums
-from edge_streamer.runtime.bundle.listed import check_files, check_paths, check_sums, found, read_manifest
+from edge_streamer.runtime.bundle.listed import check_files, check_paths, check_sums, read_manifest
 from edge_streamer.runtime.bundle.manifest import FileSpec
 from edge_streamer.runtime.errors import BundleError, InputError
 from edge_streamer.runtime.files import inside, write_file
-from edge_streamer.runtime.trust.statement import Name
+from edge_streamer.runtime.release.contents import RELEASE, ReleaseManifest, entries_of, parse_release, text_of
+from edge_streamer.runtime.trust.statement import is_name
 
-RELEASE = "release.json"
-MOST_FILES = 4096
-
-
-class ReleaseManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The text of ``release.json``."""
-
-    format: Literal[1]
-    name: Name
-    files: Annotated[tuple[FileSpec, ...], Meta(max_length=MOST_FILES)]
-    """Every file but this one, by its path within the folder."""
+NO_LINKS = (
+    "what is signed holds files and folders alone: put the file itself there, and wheels in place of an environment"
+)
 
 
 @dataclass(frozen=True)
@@ -48,26 +37,21 @@ class Release:
     manifest: ReleaseManifest
     hash: str
     """SHA-256 of ``release.json``."""
-
-
-def parse_release(text: bytes) -> ReleaseManifest:
-    """BundleError where the text is none."""
-    try:
-        return msgspec.json.decode(text, type=ReleaseManifest)
-    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
-        why = " ".join(str(error).split())[:200]
-        raise BundleError(f"{RELEASE} is none by edge-streamer sign ({why}); make it again") from None
+    files: tuple[FileSpec, ...]
 
 
 def _files(folder: Path, text: bytes) -> Sequence[FileSpec]:
+    """The files of a release that travels. BundleError where it could not."""
     manifest = parse_release(text)
-    names = [file.path for file in manifest.files]
-    if len(set(names)) < len(names):
-        raise BundleError(f"{RELEASE} lists a file twice; make it again")
-    if into := {name for name in (RELEASE, *names) if any(other.startswith(f"{name}/") for other in names)}:
-        raise BundleError(f"{RELEASE} has {min(into)!r} as a file and as a folder; make it again")
-    check_paths(folder, manifest.files, RELEASE)
-    return manifest.files
+    if not is_name(manifest.name):
+        raise BundleError(f"{RELEASE} is none by edge-streamer sign: it calls the release {manifest.name[:100]!r}; "
+                          "wanted letters, digits, '.', '_', '+' and '-'")  # fmt: skip
+    if links := [entry.path for entry in manifest.entries if entry.kind == "link"]:
+        raise BundleError(f"{RELEASE} lists the link {links[0][:200]!r}; {NO_LINKS}")
+    files = [FileSpec(path=entry.path, sha256=entry.sha256, size=entry.size)
+             for entry in manifest.entries if entry.kind == "file"]  # fmt: skip
+    check_paths(folder, files, RELEASE)
+    return files
 
 
 RELEASE_CONTENTS = Contents(RELEASE, _files)
@@ -78,18 +62,10 @@ def list_release(folder: Path, name: str) -> Release:
     release may not (a link, a device); InputError where it cannot be written."""
     if not os.path.isdir(folder):
         raise InputError(f"{folder} is no folder; wanted one that holds a release's files")
-    checksums = Checksums()
-    paths = sorted(found(folder, RELEASE))
-    for path in paths:
-        if (folder / path).is_symlink() or not (folder / path).is_file():
-            raise BundleError(f"{folder / path} is a link or no regular file; put the file itself into the release")
-    files = tuple(
-        FileSpec(path=path, sha256=checksums.sha256(folder / path), size=(folder / path).stat().st_size)
-        for path in paths
-    )
-    checksums.save()
-    manifest = ReleaseManifest(format=1, name=name, files=files)
-    text = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
+    entries = entries_of(folder, but=())
+    if links := [entry.path for entry in entries if entry.kind == "link"]:
+        raise BundleError(f"{folder / links[0]} is a link; {NO_LINKS}")
+    text = text_of(ReleaseManifest(name=name, entries=tuple(sorted(entries, key=lambda entry: entry.path))))
     _files(folder, text)
     write_file(folder / RELEASE, text)
     return open_folder(folder)
@@ -109,16 +85,22 @@ def open_folder(folder: Path, admit: Admit | None = None) -> Release:
         if inside(folder, file.path).is_symlink():
             raise BundleError(f"{folder / file.path} is a link; a release holds files alone")
     check_sums(folder, files, RELEASE)
-    return Release(folder, parse_release(text), _sum(text))
+    return Release(folder, parse_release(text), _sum(text), tuple(files))
 
 
 def unpack_into(archive: Path, folder: Path, admit: Admit | None = None) -> Release:
     """Unpack a release's archive into ``folder``, which is there and empty, and compare all of it. BundleError."""
     unpack(archive, folder, RELEASE_CONTENTS, admit)
     try:
-        return open_folder(folder, admit)
+        made = open_folder(folder, admit)
     except BundleError as error:
         raise BundleError(f"{archive}: {str(error).replace(f'{folder}/', '')}") from None
+    for entry in made.manifest.entries:
+        if entry.kind == "folder":
+            (folder / entry.path).mkdir(parents=True, exist_ok=True)
+        elif entry.executable:  # archives of ours keep no modes
+            (folder / entry.path).chmod(0o755)
+    return made
 
 
 def check_release_archive(archive: Path, admit: Admit | None = None) -> bytes:
@@ -128,7 +110,7 @@ def check_release_archive(archive: Path, admit: Admit | None = None) -> bytes:
 
 def pack_release(release: Release, out: Path) -> None:
     """Write a release to the archive ``out``, whole or not at all."""
-    write_archive(out, release.path, RELEASE, release.manifest.files)
+    write_archive(out, release.path, RELEASE, release.files)
 
 
 def _sum(text: bytes) -> str:

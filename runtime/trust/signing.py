@@ -13,11 +13,20 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.errors import InputError, TrustError
 from edge_streamer.runtime.files import read_small, replacing_all, write_file
 from edge_streamer.runtime.trust.gate import signature_of
 from edge_streamer.runtime.trust.keyring import KEY_BYTES, PUBLIC, crypto
-from edge_streamer.runtime.trust.statement import Statement, Targets, is_name, payload_of, render, signed_bytes
+from edge_streamer.runtime.trust.statement import (
+    Statement,
+    Targets,
+    is_name,
+    parse,
+    payload_of,
+    read,
+    render,
+    signed_bytes,
+)
 from edge_streamer.runtime.trust.thing import Thing
 
 if TYPE_CHECKING:
@@ -104,3 +113,19 @@ def signed(statement: Statement, keys: Sequence[Ed25519PrivateKey]) -> bytes:
     payload = payload_of(statement)
     signatures = {ed25519.fingerprint(ed25519.public_of(key)): ed25519.sign(key, signed_bytes(payload)) for key in keys}
     return render(payload, signatures)
+
+
+def same(text: bytes, thing: Thing, keys: Sequence[Ed25519PrivateKey]) -> bool:
+    """Whether the text of a signature's file is by all of these keys, about this very thing."""
+    ed25519, where = crypto(), Path("the signature")
+    try:
+        payload, found = parse(text, where)
+        statement = read(payload, where)
+    except TrustError:
+        return False
+    publics = {ed25519.fingerprint(public): public for public in map(ed25519.public_of, keys)}
+    return (
+        (statement.kind, statement.name, statement.content) == tuple(thing)
+        and found.keys() == publics.keys()
+        and all(ed25519.good(public, found[one], signed_bytes(payload)) for one, public in publics.items())
+    )

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edge_streamer.runtime.bundle.archive import BUNDLE_CONTENTS, check_archive, first_member
-from edge_streamer.runtime.bundle.checksums import digest
 from edge_streamer.runtime.bundle.listed import MANIFEST
 from edge_streamer.runtime.bundle.manifest import parse
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.files import digest
+from edge_streamer.runtime.release.contents import RELEASE, parse_release
 from edge_streamer.runtime.trust.keyring import PUBLIC, content_of, read_public
-from edge_streamer.runtime.trust.release import RELEASE, check_release_archive, open_folder, parse_release
+from edge_streamer.runtime.trust.release import check_release_archive, open_folder
 from edge_streamer.runtime.trust.statement import Kind
 
 SNAPSHOT = ".npz"

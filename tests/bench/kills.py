@@ -26,11 +26,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Column, Table
 
-from edge_streamer.runtime.bundle.checksums import digest
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.bundle.shipped import MEDIA, bundle_path
 from edge_streamer.runtime.claims import remove
 from edge_streamer.runtime.errors import BundleError
+from edge_streamer.runtime.files import digest
 
 RUN = ("voice.wav", "film.mp4", "side.mp4", "words.txt", "report.json")
 State = Mapping[str, str]

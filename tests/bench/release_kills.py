@@ -23,10 +23,10 @@ from pathlib import Path
 
 from edge_streamer.devices.jetson.releases import keeper
 from edge_streamer.devices.jetson.releases.adding import add
-from edge_streamer.devices.jetson.releases.contents import verify
 from edge_streamer.devices.jetson.releases.places import Root, confirm, go_back, read_state, state_lock
 from edge_streamer.devices.jetson.releases.switching import Terms, activate, golden, prune
 from edge_streamer.runtime.errors import EdgeStreamerError
+from edge_streamer.runtime.release.contents import verify
 from tests.devices.jetson.releases.made import plain, source
 
 TERMS = Terms(crashes=2)

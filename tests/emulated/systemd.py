@@ -23,9 +23,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from edge_streamer.devices.jetson.releases.contents import verify
 from edge_streamer.devices.jetson.releases.places import Root, State, read_state
 from edge_streamer.devices.jetson.releases.unit import NAME
+from edge_streamer.runtime.release.contents import verify
 from tests.devices.jetson.releases.made import SOUND, source
 from tests.devices.jetson.releases.test_trial import CRASHES, SLOW
 from tests.emulated.machine import Machine

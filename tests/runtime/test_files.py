@@ -17,9 +17,9 @@ import pytest
 
 from edge_streamer.runtime import files
 from edge_streamer.runtime.bundle import checksums as checksumming
-from edge_streamer.runtime.bundle.checksums import Checksums, digest
+from edge_streamer.runtime.bundle.checksums import Checksums
 from edge_streamer.runtime.errors import BundleError, InputError
-from edge_streamer.runtime.files import check_new_folder, inside, new_folder, replacing, write_file
+from edge_streamer.runtime.files import check_new_folder, digest, inside, new_folder, replacing, write_file
 
 SMALL_DISK_BYTES = 1_000_000
 

@@ -14,13 +14,15 @@ WORDS = {ROOT_ROOM}
 BUNDLE = WORDS | {"bundle"}
 STATE = BUNDLE | {"engines", "state"}
 SESSION = STATE | {"programs", "session", "trust"}
+OTHERS = {"devices", "quantization"}
 
 MAY_IMPORT = {
     ROOT_ROOM: set[str](),
     "pages": WORDS,
     "health": WORDS,
     "bundle": WORDS,
-    "trust": BUNDLE,
+    "release": BUNDLE,
+    "trust": BUNDLE | {"release"},
     "engines": BUNDLE,
     "state": BUNDLE | {"engines"},
     "programs": STATE,
@@ -29,14 +31,14 @@ MAY_IMPORT = {
     "loop": BUNDLE | {"session", "health"},
     "evaluation": SESSION | {"compare", "pages"},
     "profile": SESSION | {"compare", "loop", "pages"},
-    "commands": SESSION | {"compare", "loop", "evaluation", "profile", "pages", "health", "devices", "quantization"},
+    "commands": SESSION | {"compare", "loop", "evaluation", "profile", "pages", "health", "release"} | OTHERS,
 }
 """Room of runtime/ -> the rooms that its files may import, besides its own. Only commands know devices."""
 
 DEVICES_MAY_IMPORT = {
     *("child", "claims", "errors", "extras", "files", "timing", "unit"),
     *("bundle.manifest", "loop.media", "loop.ports", "loop.request", "loop.report", "loop.sample_clock"),
-    *("loop.priorities", "loop.stand_ins"),
+    *("loop.priorities", "loop.stand_ins", "release.contents"),
 }
 """Of the runtime: the words, the media contract, the ports, and the tools of time that belong to no loop."""
 

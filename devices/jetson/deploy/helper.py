@@ -341,7 +341,7 @@ def settle(root: Path, request: Answer, stream: BinaryIO) -> Answer:
             if not (root / "releases" / old.read_text()).is_dir():
                 old.unlink()
     with contextlib.suppress(OSError, ValueError, KeyError):
-        for entry in json.loads((release / "manifest.json").read_bytes())["entries"]:
+        for entry in json.loads((release / "release.json").read_bytes())["entries"]:
             sha = entry.get("sha256", "")
             place = _store(root, sha)
             if sha in keep and not entry.get("executable") and not os.path.samefile(place, release / entry["path"]):

@@ -16,12 +16,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from edge_streamer.devices.jetson.releases.adding import BUNDLE, SETTINGS, WHEELS
-from edge_streamer.devices.jetson.releases.contents import sha256
+from edge_streamer.devices.jetson.releases.first import TOOLS, distribution
 from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.files import digest
 
-TOOLS = ("edge_streamer", "numpy", "msgspec", "tomli", "rich", "pygments", "markdown_it_py", "mdurl", "cryptography",
-         "cffi", "pycparser", "typing_extensions")  # fmt: skip
-"""Distributions that `releases`, `service` and signatures need: unpacked beside the releases, before one is there."""
 WHEEL = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)(-\d[^-]*)?-(?P<python>[^-]+)-(?P<abi>[^-]+)-(?P<platform>[^-]+)"
                    r"\.whl")  # fmt: skip
 
@@ -77,7 +75,7 @@ def text_file(path: str, data: bytes) -> File:
 
 def _disk_file(path: str, source: Path) -> File:
     try:
-        return File(path, sha256(source), source.stat().st_size, source)
+        return File(path, digest(source), source.stat().st_size, source)
     except OSError as error:
         raise InputError(f"{source} cannot be read: {error.strerror}") from None
 
@@ -112,16 +110,6 @@ def wheels_in(folder: Path) -> list[Path]:
         raise InputError(f"{folder} holds no wheel of edge_streamer; make it whole: edge-streamer deploy "
                          f"--make-wheels {folder}")  # fmt: skip
     return list(found.values())
-
-
-def distribution(path: str) -> str:
-    """A wheel's distribution."""
-    return canonical(path.rpartition("/")[2].partition("-")[0])
-
-
-def canonical(name: str) -> str:
-    """As names of distributions are compared."""
-    return re.sub(r"[-_.]+", "_", name).lower()
 
 
 def fits(name: str, architecture: str, python: str, glibc: str = "") -> bool:

@@ -20,7 +20,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edge_streamer.devices.jetson.deploy.payload import canonical, distribution, fits, wheels_in
+from edge_streamer.devices.jetson.deploy.payload import fits, wheels_in
+from edge_streamer.devices.jetson.releases.first import canonical, distribution
 from edge_streamer.runtime.errors import InputError
 
 NEWEST_GLIBC = {"3.10": 35, "3.12": 39}

@@ -15,14 +15,15 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 
 from edge_streamer.devices.jetson import power
-from edge_streamer.devices.jetson.flash import units
+from edge_streamer.devices.jetson.flash import app, units
 from edge_streamer.devices.jetson.flash.accounts import Account, Lists, group_of, hash_of, with_user
-from edge_streamer.devices.jetson.flash.app import install_app
 from edge_streamer.devices.jetson.flash.rootfs import Rootfs
 from edge_streamer.devices.jetson.flash.settings import ZONE, Settings, Wifi, faults
 from edge_streamer.runtime.errors import InputError
 
 NOTES = "etc/edge-streamer"
+KEYS = f"{NOTES}/keys.d"
+"""As runtime/trust/keyring.py has it; a test compares."""
 BEGUN, DONE = f"{NOTES}/preparing.json", f"{NOTES}/prepared.json"
 SYSTEM_UNITS = "etc/systemd/system"
 CONNECTIONS = "etc/NetworkManager/system-connections"
@@ -69,9 +70,13 @@ def prepare(rootfs: Rootfs, settings: Settings, told: Told = lambda _: None) -> 
         rootfs.write(name, text.encode("utf-8", "surrogateescape"), keep=True)
         told(f"power mode {settings.power_mode} in /{name}")
     _targets(rootfs, settings, told)
-    if account is not None and (settings.bundle or settings.wheels):
-        install_app(rootfs, settings.user, account, settings.bundle, settings.wheels)
-        told("bundle, wheels and service")
+    for key in settings.trust:
+        rootfs.folder(KEYS)
+        rootfs.write(f"{KEYS}/{key.name}.pub", key.line)
+        told(f"only what the key {key.name} signed is run")
+    if settings.app is not None:
+        app.install_app(rootfs, settings.user, account, settings.app)
+        told(f"bundle, wheels and the {'system' if settings.app.system else 'user'}'s service")
     rootfs.write(DONE, note, 0o600)
     rootfs.remove(BEGUN)
     return True
@@ -106,6 +111,8 @@ def _faults_of_root(rootfs: Rootfs, settings: Settings) -> Iterator[str]:
     if settings.wifi and rootfs.look("usr/sbin/NetworkManager", follow=True) is None:
         yield ("the root file system has no NetworkManager, which joins Wi-Fi networks; leave --wifi away, or install "
                "network-manager there")  # fmt: skip
+    if settings.app is not None:
+        yield from app.faults(rootfs, settings.app)
     if settings.user:
         # Without the lists that only root reads, so that a dry run needs none.
         lists = Lists(rootfs.text("etc/passwd"), "", rootfs.text("etc/group"), "")

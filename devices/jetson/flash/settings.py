@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import subprocess
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
 from edge_streamer.devices.jetson.flash.accounts import LOCKED
+from edge_streamer.devices.jetson.flash.app import App
 from edge_streamer.runtime.errors import InputError
 
 HOSTNAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)", re.IGNORECASE)
@@ -26,6 +25,14 @@ KEY = re.compile(r"(?:ssh-(?:ed25519|rsa)|ecdsa-sha2-nistp(?:256|384|521)|sk-(?:
 SIZES = {"M": 1 << 20, "G": 1 << 30}
 MOST_SWAP = 64 << 30
 _HASH = re.compile(r"\$6\$([^$\n]{1,16})\$[./A-Za-z0-9]{86}")
+
+
+class Trusted(NamedTuple):
+    """A public key."""
+
+    name: str
+    line: bytes
+    """As OpenSSH writes it."""
 
 
 class Wifi(NamedTuple):
@@ -57,13 +64,13 @@ class Settings:
     headless: bool = True
     swap: int = 0
     """Bytes."""
-    bundle: Path | None = None
-    wheels: Path | None = None
+    app: App | None = None
+    trust: tuple[Trusted, ...] = ()
+    """Keys whose signature the device asks for."""
 
     def fingerprint(self) -> str:
         """Equal where a preparation would write the same."""
-        said = asdict(self) | {name: list(_listed(path)) for name in ("bundle", "wheels")
-                               if (path := getattr(self, name))}  # fmt: skip
+        said = asdict(replace(self, app=None)) | ({"app": self.app.said()} if self.app else {})
         return hashlib.sha256(
             json.dumps(said, sort_keys=True, default=str).encode("utf-8", "surrogateescape")
         ).hexdigest()
@@ -91,8 +98,9 @@ def faults(settings: Settings) -> Iterator[str]:
     for key in settings.keys:
         if not KEY.fullmatch(key):
             yield f"{key[:40]!r}... is no public SSH key; wanted a line like 'ssh-ed25519 AAAA... name'"
-    if not settings.user and (settings.keys or settings.bundle or settings.wheels):
-        yield "a key, a bundle and wheels belong to a user; name one: --user NAME"
+    app = settings.app
+    if not settings.user and (settings.keys or (app is not None and not app.system)):
+        yield "an SSH key and a user's service belong to a user; name one: --user NAME"
     if settings.user and settings.hashed == LOCKED and not settings.keys:
         yield (f"nobody could log in as {settings.user}: give a password (--password-file, or type one) or an SSH key "
                "(--ssh-key FILE)")  # fmt: skip
@@ -133,15 +141,3 @@ def hashed(password: str, before: str = "") -> str:
     if done.returncode or not _HASH.fullmatch(made):
         raise InputError("openssl does not hash the password; sudo apt-get install openssl")
     return made if not salt or made == before else hashed(password)
-
-
-def _listed(path: Path) -> Iterator[tuple[str, int, int]]:
-    """Name, size and time of all files of a bundle or folder."""
-    for folder, folders, files in os.walk(path):
-        folders.sort()
-        for name in sorted(files):
-            found = os.lstat(os.path.join(folder, name))
-            yield os.path.relpath(os.path.join(folder, name), path), found.st_size, found.st_mtime_ns
-    if path.is_file():
-        found = path.stat()
-        yield path.name, found.st_size, found.st_mtime_ns

@@ -1,52 +1,30 @@
-"""What systemd runs on the device: the conversation, its first start, and the swap file.
+"""What the device starts besides the service's own unit: its first start, and the swap file.
 
-Receives where things lie; hands on the text of units and of one script. The user's unit is a plain one that starts the
-bundle once the packages are there; whatever writes a better one replaces ``service`` and nothing else.
+Receives where things lie; hands on the text of units.
 """
 
 from __future__ import annotations
 
+from edge_streamer.devices.jetson.releases.unit import quoted
+
 HOME = "/opt/edge-streamer"
-BUNDLE, WHEELS, FIRST_START = f"{HOME}/bundle", f"{HOME}/wheels", f"{HOME}/first-start"
-SERVICE = "edge-streamer.service"
+FLASHED = f"{HOME}/flashed"
+"""The folder that the first release is made of, as ``releases add`` takes it; its signature stands beside it."""
+FIRST_START = f"{HOME}/first-start.py"
+PYTHON = "/usr/bin/python3"
+DROPIN = "first-start.conf"
+FIRST_SECONDS = 7200
+"""Unpacks some gigabytes onto a card, and may build engines."""
 SWAP_FILE, SWAP_UNIT, SWAP_MAKER = "/swapfile", "swapfile.swap", "edge-streamer-swap.service"
 
 
-def service() -> str:
-    """A unit of the user's own systemd, which lingers: sound servers run there and not in the system's. It waits for
-    the sound server, since what starts before it sees no device."""
-    return f"""[Unit]
-Description=Edge Streamer: a conversation with {BUNDLE}
-After=pipewire-pulse.service pulseaudio.service
-Wants=pipewire-pulse.service
-StartLimitIntervalSec=0
-
+def first_start(root: str, dropin: str, check: bool = True) -> str:
+    """What is added to the service's unit until a release is current. Outside of the sandbox, as it makes what the talk
+    never writes to; what systemd repeats waits longer each time, as any start that failed."""
+    return f"""# Makes the first release, of {FLASHED}, and then removes this file.
 [Service]
-Type=exec
-ExecStartPre={FIRST_START}
-ExecStart=%h/.local/share/edge-streamer/env/bin/edge-streamer run {BUNDLE}
-Restart=on-failure
-RestartSec=5
-TimeoutStartSec=15min
-NoNewPrivileges=yes
-
-[Install]
-WantedBy=default.target
-"""
-
-
-def first_start() -> str:
-    """The environment, from the wheels that were brought along, once: a new folder that gets its name when complete."""
-    return f"""#!/bin/sh
-# Makes the environment of Edge Streamer from {WHEELS}, at the first start, without a network.
-set -eu
-at="$HOME/.local/share/edge-streamer"
-[ -e "$at/env/complete" ] && exit 0
-mkdir -p "$at"
-rm -rf "$at/env"
-python3 -m venv --system-site-packages "$at/env"
-"$at/env/bin/pip" install --no-index --find-links {WHEELS} edge-streamer
-touch "$at/env/complete"
+ExecStartPre=+{PYTHON} -I -B {FIRST_START} {quoted(root)} {FLASHED} {quoted(dropin)}{"" if check else " --no-check"}
+TimeoutStartSec={FIRST_SECONDS}
 """
 
 

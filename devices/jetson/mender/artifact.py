@@ -15,16 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_streamer.devices.jetson.releases.adding import check_source
-from edge_streamer.devices.jetson.releases.contents import entries_of
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.files import replacing
+from edge_streamer.runtime.release.contents import RELEASE, Entry, entries_of
 
 MODULE = "edge-streamer"
 """The update module's name, an artifact's payload type."""
 PROGRAM = "mender-artifact"
 WHERE = "https://docs.mender.io/downloads"
-FIRST = "release.json"
-"""The list of a signed release stands first, as `pack` has it."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,9 @@ def write_payload(folder: Path, out: Path) -> None:
     """Write a release's folder to the archive ``out``, whole or not at all. InputError where it is no release's."""
     check_source(folder)
     try:
-        entries = sorted(entries_of(folder, but=()), key=lambda entry: entry.path != FIRST)
+        listed = folder / RELEASE  # of a signed release; it stands first, as `pack` has it
+        first = (Entry(path=RELEASE, size=listed.stat().st_size),) if listed.exists() else ()
+        entries = (*first, *entries_of(folder, but=()))
         with replacing(out) as partial, tarfile.open(partial, "w", format=tarfile.PAX_FORMAT) as archive:
             for entry in entries:
                 member = tarfile.TarInfo(entry.path)

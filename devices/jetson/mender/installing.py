@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edge_streamer.devices.jetson.mender import module
-from edge_streamer.devices.jetson.releases.contents import MANIFEST
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.files import write_file
+from edge_streamer.runtime.release.contents import RELEASE
 
 MODULES = Path("/usr/share/mender/modules/v3")
 NAME = "edge-streamer"
@@ -62,6 +62,6 @@ def install(user: str, root: Path | None, modules: Path = MODULES, conf: Path = 
 
 def _command() -> str:
     """This program, for the first release; empty where it is a release's own, which goes one day."""
-    if (Path(sys.prefix).parent / MANIFEST).exists():
+    if (Path(sys.prefix).parent / RELEASE).exists():
         return ""
     return f"{sys.executable} -B -m edge_streamer"

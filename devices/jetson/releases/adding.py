@@ -12,28 +12,27 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from edge_streamer.devices.jetson.releases.contents import (
-    BLOCK_BYTES,
-    MANIFEST,
-    Contents,
-    Entry,
-    entries_of,
-    id_of,
-    read_contents,
-    sha256,
-    text_of,
-    verify,
-)
-from edge_streamer.devices.jetson.releases.disk import updating
+from edge_streamer.devices.jetson.releases.disk import telling, updating
 from edge_streamer.devices.jetson.releases.environment import make_environment
 from edge_streamer.devices.jetson.releases.places import Root
 from edge_streamer.runtime.claims import Claim, give_names, remove, sweep, sync
 from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.files import digest
+from edge_streamer.runtime.release.contents import (
+    RELEASE,
+    Entry,
+    ReleaseManifest,
+    entries_of,
+    id_of,
+    read_contents,
+    text_of,
+    verify,
+)
 
 ENVIRONMENT, WHEELS, SETTINGS, BUNDLE = "env", "wheels", "settings.toml", "bundle"
 READABLE, RUNNABLE = 0o444, 0o555
@@ -84,6 +83,20 @@ def add(
         return added
 
 
+@contextmanager
+def unpacking(root: Root) -> Iterator[Path]:
+    """An empty folder beside the releases, on the same disk, which goes at the end, or with the next change where this
+    process is killed."""
+    with telling(root):
+        root.releases.mkdir(parents=True, exist_ok=True)
+        claim = Claim(root.releases)
+        try:
+            claim.partial.mkdir(0o755)
+            yield claim.partial
+        finally:
+            claim.release()
+
+
 def check_source(source: Path) -> None:
     """InputError where a folder lacks what every release has."""
     if not source.is_dir():
@@ -130,7 +143,7 @@ def _fill(
         different = min(entry.path for entry in missing)
         raise InputError(f"{source / different} changed while it was added, or the disk does not keep what is written; "
                          "add it again")  # fmt: skip
-    _write_synced(partial / MANIFEST, text_of(Contents(id=found, name=name, entries=every)))
+    _write_synced(partial / RELEASE, text_of(ReleaseManifest(id=found, name=name, entries=every)))
     for at, _, _ in os.walk(partial, topdown=False):
         sync(Path(at))
     return Added(found, True, linked, written)
@@ -156,7 +169,7 @@ def _link(known: Known, entry: Entry, target: Path) -> bool:
         return False
     fresh = target.with_name(f".{entry.sha256[:16]}.link")
     try:
-        if earlier.is_symlink() or sha256(earlier) != entry.sha256:
+        if earlier.is_symlink() or digest(earlier) != entry.sha256:
             return False
         os.link(earlier, fresh)
         os.replace(fresh, target)
@@ -170,7 +183,7 @@ def _link(known: Known, entry: Entry, target: Path) -> bool:
 def _copy(source: Path, target: Path, entry: Entry) -> None:
     handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with source.open("rb") as reading, open(handle, "wb") as writing:
-        while block := reading.read(BLOCK_BYTES):
+        while block := reading.read(1 << 20):
             writing.write(block)
         _seal(writing.fileno(), entry.executable)
         writing.flush()

@@ -70,7 +70,7 @@ def begin(root: Root, env: Mapping[str, str]) -> int:
         if trial.verdict or (trial.id == current and trial.attempts >= trial.crashes):
             return back(root, state, trial.verdict or crashed(trial))
         if trial.id != current:
-            say(f"the switch to {trial.id} was interrupted before it was made; {current} stays")
+            say(f"the switch to {trial.id} was interrupted before it was made; {current or 'no release'} stays")
             state.trial = None
         else:
             trial.attempts += 1

@@ -5,7 +5,7 @@ need nothing but Python's own library: they are copied beside the releases and r
 going back does not depend on the release that is gone back from.
 
     ROOT/
-      releases/0123456789abcdef/     a release: env/, bundle, settings.toml, manifest.json; never changed
+      releases/0123456789abcdef/     a release: env/, bundle, settings.toml, release.json; never changed
       current -> releases/...        what runs; switched by a rename
       previous -> releases/...       what is gone back to
       state.json                     which releases were good, the trial that is on, and the last rollback

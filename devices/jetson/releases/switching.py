@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edge_streamer.devices.jetson.releases.adding import BUNDLE, SETTINGS, take_away
-from edge_streamer.devices.jetson.releases.contents import read_contents, verify
 from edge_streamer.devices.jetson.releases.disk import telling, updating
 from edge_streamer.devices.jetson.releases.places import (
     Rollback,
@@ -34,6 +33,7 @@ from edge_streamer.devices.jetson.releases.places import (
 )
 from edge_streamer.runtime.claims import remove, sweep
 from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.release.contents import read_contents, verify
 
 CHECK_SECONDS = 1800
 SHORTEST_ID = 4

@@ -71,8 +71,8 @@ class Service:
 
     def _service(self) -> list[str]:
         plus = "+" if self.system else ""
-        command = f"{_quoted(self.python)} -I -B {_quoted(str(self.keeper))}"
-        root = _quoted(str(self.root))
+        command = f"{quoted(self.python)} -I -B {quoted(str(self.keeper))}"
+        root = quoted(str(self.root))
         state = " XDG_STATE_HOME=%S/edge-streamer-service" if self.system else ""
         return [
             "[Service]",
@@ -155,7 +155,7 @@ class Service:
         return ["[Install]", f"WantedBy={'multi-user' if self.system else 'default'}.target"]
 
 
-def _quoted(word: str) -> str:
+def quoted(word: str) -> str:
     """A word of a command as systemd reads it."""
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{escaped}"' if any(letter in escaped for letter in " '\"\\;") else escaped

@@ -17,9 +17,10 @@ import pytest
 
 from edge_streamer.runtime.bundle import archive as packing
 from edge_streamer.runtime.bundle.archive import pack
-from edge_streamer.runtime.bundle.checksums import Checksums, cache_folder, digest
+from edge_streamer.runtime.bundle.checksums import Checksums, cache_folder
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.errors import BundleError, InputError
+from edge_streamer.runtime.files import digest
 from tests.bundles import refuses, rewrite
 
 

@@ -18,9 +18,10 @@ import pytest
 
 from edge_streamer.runtime.bundle import archive as packing
 from edge_streamer.runtime.bundle.archive import pack
-from edge_streamer.runtime.bundle.checksums import cache_folder, digest
+from edge_streamer.runtime.bundle.checksums import cache_folder
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.bundle.tar import members
+from edge_streamer.runtime.files import digest
 from tests.bundles import counter_bundle, refuses, rewrite
 
 NAMES = ("manifest.json", "graphs/first.onnx", "graphs/second.onnx")

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from edge_streamer.runtime.bundle.archive import pack
-from edge_streamer.runtime.bundle.checksums import digest
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.bundle.shipped import bundle_path
 from edge_streamer.runtime.compare.check import check
+from edge_streamer.runtime.files import digest
 from edge_streamer.runtime.session.session import open_session
 from edge_streamer.runtime.unit import Unit
 from tests.bundles import refuses

@@ -110,7 +110,7 @@ def hostile_manifest(counter: Path, paths: list[str], kind: str) -> bytes:
     manifest = json.loads((counter / "manifest.json").read_text())
     files = [{"path": path, "size": 1, "sha256": hashlib.sha256(b"1").hexdigest()} for path in paths]
     if kind == "release":
-        return json.dumps({"format": 1, "name": "r", "files": files}).encode()
+        return json.dumps({"format": 1, "name": "r", "entries": files}).encode()
     return json.dumps({**manifest, "files": [*files, manifest["files"][1]]}).encode()
 
 
@@ -190,7 +190,7 @@ def test_a_release_opens_signed_alone_and_whole(trusting: Device, release: Path)
     with pytest.raises(TrustError, match="talker is not signed"):
         open_release(release)
     trusting.sign(release, version=1)
-    assert [file.path for file in open_release(release).manifest.files][-1] == "service.conf"
+    assert [file.path for file in open_release(release).files][-1] == "service.conf"
     (release / "service.conf").write_text("spoke")
     with pytest.raises(EdgeStreamerError, match=r"service\.conf is damaged"):
         open_release(release)
@@ -253,8 +253,9 @@ def test_a_signature_of_a_bundle_is_none_of_a_release(trusting: Device, counter:
 
 
 FORMS = [
-    "", "{", "[" * 100_000, '{"format":2,"name":"r","files":[]}', '{"format":1,"name":"r"}',
-    '{"format":1,"name":"r","files":[],"more":1}', '{"format":1,"name":"../r","files":[]}',
+    "", "{", "[" * 100_000, '{"format":2,"name":"r","entries":[]}', '{"format":1,"name":"r"}',
+    '{"format":1,"name":"r","entries":[],"more":1}', '{"format":1,"name":"../r","entries":[]}',
+    '{"format":1,"name":"r","entries":[{"path":"f","sha256":"x"}]}',
 ]  # fmt: skip
 
 
@@ -262,7 +263,7 @@ FORMS = [
 def test_a_release_file_of_another_form_is_refused(device: Device, tmp_path: Path, text: str) -> None:
     (tmp_path / "r").mkdir()
     (tmp_path / "r/release.json").write_text(text)
-    with pytest.raises(EdgeStreamerError, match=r"release\.json is none by edge-streamer sign") as caught:
+    with pytest.raises(EdgeStreamerError, match=r"release\.json is none by edge-streamer") as caught:
         open_release(tmp_path / "r")
     assert "\n" not in str(caught.value)
 
@@ -270,9 +271,36 @@ def test_a_release_file_of_another_form_is_refused(device: Device, tmp_path: Pat
 def test_a_release_holds_no_links_and_no_devices(device: Device, tmp_path: Path) -> None:
     (tmp_path / "r").mkdir()
     (tmp_path / "r/link").symlink_to("/etc/passwd")
-    with pytest.raises(EdgeStreamerError, match="is a link or no regular file"):
+    with pytest.raises(EdgeStreamerError, match=r"is a link; .* wheels in place of an environment"):
         list_release(tmp_path / "r", "r")
+    text = '{"format":1,"name":"r","entries":[{"path":"link","kind":"link","target":"/etc/passwd"}]}'
+    (tmp_path / "r/release.json").write_text(text)
+    with pytest.raises(EdgeStreamerError, match=r"lists the link 'link'; .* wheels in place of an environment"):
+        open_release(tmp_path / "r")
     (tmp_path / "r/link").unlink()
     os.mkfifo(tmp_path / "r/pipe")
-    with pytest.raises(EdgeStreamerError, match="is a link or no regular file"):
+    with pytest.raises(EdgeStreamerError, match="is no file, folder or link"):
         list_release(tmp_path / "r", "r")
+
+
+@pytest.mark.parametrize("form", ["kind", "twice", "under a file", "itself", "without a sum"])
+def test_a_list_that_contradicts_itself_is_refused(device: Device, tmp_path: Path, form: str) -> None:
+    one = {"path": "f", "size": 1, "sha256": "0" * 64}
+    entries = {
+        "kind": [{**one, "kind": "folder"}], "twice": [one, one], "under a file": [one, {**one, "path": "f/g"}],
+        "itself": [{**one, "path": "release.json"}], "without a sum": [{"path": "f", "size": 1}],
+    }[form]  # fmt: skip
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r/release.json").write_text(json.dumps({"format": 1, "name": "r", "entries": entries}))
+    with pytest.raises(EdgeStreamerError, match=r"without what belongs|twice|as a folder|lists itself"):
+        open_release(tmp_path / "r")
+
+
+def test_folders_and_what_may_be_run_survive_an_archive(device: Device, tmp_path: Path) -> None:
+    (tmp_path / "r/empty").mkdir(parents=True)
+    (tmp_path / "r/run.sh").write_text("#!/bin/sh\n")
+    (tmp_path / "r/run.sh").chmod(0o755)
+    pack_release(list_release(tmp_path / "r", "r"), tmp_path / "r.tar")
+    unpack_release(tmp_path / "r.tar", tmp_path / "out")
+    assert (tmp_path / "out/empty").is_dir()
+    assert os.access(tmp_path / "out/run.sh", os.X_OK)

@@ -22,10 +22,10 @@ import pytest
 from edge_streamer.devices.jetson.deploy import helper, sending
 from edge_streamer.devices.jetson.deploy.device import Device
 from edge_streamer.devices.jetson.deploy.payload import Payload
-from edge_streamer.devices.jetson.releases.contents import verify
 from edge_streamer.devices.jetson.releases.places import Root
 from edge_streamer.runtime.bundle.listed import MANIFEST
 from edge_streamer.runtime.commands import cli
+from edge_streamer.runtime.release.contents import verify
 from tests.devices.jetson.deploy import board as boards
 from tests.devices.jetson.deploy.board import Board
 from tests.devices.jetson.deploy.made import LARGE, SETTINGS, wheels

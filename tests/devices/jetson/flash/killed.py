@@ -16,25 +16,25 @@ import time
 from pathlib import Path
 from typing import Any
 
+from edge_streamer.devices.jetson.deploy.payload import File, Payload, text_file
 from edge_streamer.devices.jetson.flash import prepare
+from edge_streamer.devices.jetson.flash.app import App
 from edge_streamer.devices.jetson.flash.rootfs import STAGING, Owners, Rootfs
-from edge_streamer.devices.jetson.flash.settings import Settings, Wifi
+from edge_streamer.devices.jetson.flash.settings import Settings, Trusted, Wifi
 from tests.devices.jetson.flash import l4t
 
 Snapshot = dict[str, tuple[Any, ...]]
 
 
 def wanted(folder: Path) -> Settings:
-    bundle, wheels = folder / "bundle", folder / "wheels"
-    bundle.mkdir()
-    wheels.mkdir()
-    (bundle / "manifest.json").write_text("{}")
-    (bundle / "core.onnx").write_bytes(os.urandom(1_000_000))
-    (wheels / "edge_streamer-1.0-py3-none-any.whl").write_bytes(os.urandom(300_000))
+    (folder / "core.onnx").write_bytes(os.urandom(1_000_000))
+    files = (File("bundle/core.onnx", "0", 1_000_000, folder / "core.onnx"), text_file("bundle/manifest.json", b"{}"),
+             text_file("wheels/edge_streamer-1.0-py3-none-any.whl", os.urandom(300_000)))  # fmt: skip
     return Settings(
         user="ada", hashed="$6$salt$" + "x" * 86, keys=("ssh-ed25519 " + "A" * 68,), hostname="kitchen",
         timezone="Europe/Berlin", locale="en_US.UTF-8", wifi=(Wifi("home", "correct horse"),),
-        power_mode="MAXN_SUPER", modules=("p3767-0003",), swap=8 << 30, bundle=bundle, wheels=wheels,
+        power_mode="MAXN_SUPER", modules=("p3767-0003",), swap=8 << 30, app=App(Payload(files), b"signed"),
+        trust=(Trusted("release-key", b"ssh-ed25519 x release-key\n"),),
     )  # fmt: skip
 
 

@@ -148,6 +148,7 @@ def root(folder: Path, version: str = "36.4.3", package: str = "") -> Path:
         "usr/share/zoneinfo/Europe/Berlin": "TZif2", "usr/sbin/NetworkManager": "ELF", "etc/nv/x": "",
         "etc/systemd/system/x": "", "var/lib/dpkg/status": dpkg([package] if package else []),
         "etc/NetworkManager/system-connections/x": "", "home/x": "", "lib64/x": "",
+        "usr/bin/python3.10": "ELF",
     }  # fmt: skip
     if version:
         files["etc/nv_tegra_release"] = release(version)
@@ -161,6 +162,7 @@ def root(folder: Path, version: str = "36.4.3", package: str = "") -> Path:
     (folder / "etc/localtime").symlink_to("/usr/share/zoneinfo/Etc/UTC")
     (folder / "etc/systemd/system/default.target").symlink_to("/lib/systemd/system/nv-oem-config.target")
     (folder / "lib").symlink_to("usr/lib")
+    (folder / "usr/bin/python3").symlink_to("python3.10")
     return folder
 
 

@@ -5,17 +5,24 @@ from __future__ import annotations
 import shutil
 import stat
 import subprocess
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from edge_streamer.devices.jetson.deploy.payload import Payload, text_file
 from edge_streamer.devices.jetson.flash import prepare, units
 from edge_streamer.devices.jetson.flash.accounts import LOCKED, Lists, check_name, with_user
+from edge_streamer.devices.jetson.flash.app import App
 from edge_streamer.devices.jetson.flash.rootfs import Rootfs
-from edge_streamer.devices.jetson.flash.settings import Settings, Wifi, check, hashed, keys_of, size_of
+from edge_streamer.devices.jetson.flash.settings import Settings, Trusted, Wifi, check, hashed, keys_of, size_of
+from edge_streamer.devices.jetson.releases import first
+from edge_streamer.devices.jetson.releases.service import keeper_files
+from edge_streamer.devices.jetson.releases.unit import GROUPS, Service
 from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.trust.keyring import SYSTEM
 from tests.devices.jetson.flash import l4t
 from tests.devices.jetson.flash.l4t import Recorded, snapshot
 
@@ -23,19 +30,23 @@ KEY = "ssh-ed25519 " + "A" * 68 + " ada@desk"
 HASH = "$6$saltsalt$" + "x" * 86
 
 
+FILES = {
+    "bundle/manifest.json": b"{}", "bundle/graphs/core.onnx": b"onnx", "settings.toml": b'bundle = "bundle"\n',
+    "wheels/edge_streamer-1.0-py3-none-any.whl": b"zip",
+}  # fmt: skip
+
+
+def app(files: Mapping[str, bytes] = FILES, signature: bytes = b"", system: bool = False) -> App:
+    return App(Payload(tuple(text_file(name, data) for name, data in files.items())), signature, system)
+
+
 @pytest.fixture
-def wanted(tmp_path: Path) -> Settings:
+def wanted() -> Settings:
     """Everything at once."""
-    bundle, wheels = tmp_path / "bundle", tmp_path / "wheels"
-    (bundle / "graphs").mkdir(parents=True)
-    (bundle / "manifest.json").write_text("{}")
-    (bundle / "graphs/core.onnx").write_bytes(b"onnx")
-    wheels.mkdir()
-    (wheels / "edge_streamer-1.0-py3-none-any.whl").write_bytes(b"zip")
     return Settings(
         user="ada", hashed=HASH, keys=(KEY,), hostname="kitchen", timezone="Europe/Berlin", locale="en_US.UTF-8",
         wifi=(Wifi("Küche; 5G", "correct horse"), Wifi("open", "")), power_mode="MAXN_SUPER",
-        modules=("p3767-0005", "p3767-0003"), swap=8 << 30, bundle=bundle, wheels=wheels,
+        modules=("p3767-0005", "p3767-0003"), swap=8 << 30, app=app(),
     )  # fmt: skip
 
 
@@ -74,16 +85,11 @@ def test_everything_is_written(root: Path, wanted: Settings) -> None:
     assert (etc / "systemd/system/default.target").readlink() == Path("/lib/systemd/system/multi-user.target")
     assert "PM_CONFIG DEFAULT=2 >" in (etc / "nvpmodel/nvpmodel_p3767_0003_super.conf").read_text()
     assert "PM_CONFIG DEFAULT=1 >" in (etc / "nvpmodel/nvpmodel_p3701_0005.conf").read_text()
-    assert (root / "opt/edge-streamer/bundle/graphs/core.onnx").read_bytes() == b"onnx"
+    assert (root / "opt/edge-streamer/flashed/bundle/graphs/core.onnx").read_bytes() == b"onnx"
     assert (root / "var/lib/systemd/linger/ada").read_bytes() == b""
-    assert mode(root / "opt/edge-streamer/first-start") == 0o755
-    service = root / "home/ada/.config/systemd/user/edge-streamer.service"
-    assert "ExecStart=%h/.local/share/edge-streamer/env/bin/edge-streamer run" in service.read_text()
-    link = service.parent / "default.target.wants/edge-streamer.service"
-    assert link.resolve() == service
     assert owners.given["home/ada/.ssh/authorized_keys"] == (1000, 1000)
     assert owners.given["home/ada/.config/systemd/user/edge-streamer.service"] == (1000, 1000)
-    assert owners.given["opt/edge-streamer/bundle/manifest.json"] == (0, 0)
+    assert owners.given["opt/edge-streamer/flashed/bundle/manifest.json"] == (0, 0)
     assert not (etc / "edge-streamer/preparing.json").exists()
     assert mode(etc / "edge-streamer/prepared.json") == 0o600
 
@@ -139,12 +145,94 @@ def test_other_wishes_are_another_preparation(root: Path, wanted: Settings) -> N
 def test_what_left_a_bundle_goes_away(root: Path, wanted: Settings) -> None:
     owners = Recorded()
     prepared(root, wanted, owners)
-    assert wanted.bundle is not None
-    (wanted.bundle / "graphs/core.onnx").unlink()
-    (wanted.bundle / "graphs/other.onnx").write_bytes(b"other")
+    flashed = root / "opt/edge-streamer/flashed"
+    assert prepared(
+        root, replace(wanted, app=app({**FILES, "bundle/graphs/other.onnx": b"o", "bundle/core": b""})), owners
+    )
+    assert prepared(root, replace(wanted, app=app({"bundle/graphs/other.onnx": b"other"}, b"signed")), owners)
+    assert [str(path.relative_to(flashed)) for path in flashed.rglob("*") if path.is_file()] == [
+        "bundle/graphs/other.onnx"
+    ]
+    assert (root / "opt/edge-streamer/flashed.sig").read_bytes() == b"signed"
+    assert prepared(root, replace(wanted, app=app({"bundle": b"an archive"})), owners)
+    assert [path.name for path in flashed.rglob("*")] == ["bundle"]
+    assert not (root / "opt/edge-streamer/flashed.sig").exists()
     assert prepared(root, wanted, owners)
-    found = sorted(str(path.relative_to(root)) for path in (root / "opt/edge-streamer/bundle").rglob("*.onnx"))
-    assert found == ["opt/edge-streamer/bundle/graphs/other.onnx"]
+    assert (flashed / "bundle/graphs/core.onnx").read_bytes() == b"onnx"
+
+
+OURS = {
+    "opt/edge-streamer/first-start.py": (0, 0), "opt/edge-streamer/flashed/bundle/manifest.json": (0, 0),
+    "opt/edge-streamer/flashed/bundle/graphs/core.onnx": (0, 0), "opt/edge-streamer/flashed/settings.toml": (0, 0),
+    "opt/edge-streamer/flashed/wheels/edge_streamer-1.0-py3-none-any.whl": (0, 0),
+}  # fmt: skip
+USERS = {
+    "home/ada/.local/share/edge-streamer/keeper/keeper.py": (1000, 1000),
+    "home/ada/.local/share/edge-streamer/keeper/places.py": (1000, 1000),
+    "home/ada/.config/systemd/user/edge-streamer.service": (1000, 1000),
+    "home/ada/.config/systemd/user/edge-streamer.service.d/first-start.conf": (1000, 1000),
+    "home/ada/.config/systemd/user/default.target.wants/edge-streamer.service": None,
+    "var/lib/systemd/linger/ada": (0, 0),
+}  # fmt: skip
+SYSTEMS = {
+    "opt/edge-streamer/keeper/keeper.py": (0, 0), "opt/edge-streamer/keeper/places.py": (0, 0),
+    "etc/systemd/system/edge-streamer.service": (0, 0),
+    "etc/systemd/system/edge-streamer.service.d/first-start.conf": (0, 0),
+    "etc/systemd/system/multi-user.target.wants/edge-streamer.service": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("system", [False, True])
+def test_the_service_is_the_releases_own_and_nothing_else_is_written(
+    root: Path, wanted: Settings, system: bool
+) -> None:
+    owners = Recorded()
+    prepared(root, replace(wanted, app=None), owners)
+    before = snapshot(root)
+    prepared(root, replace(wanted, app=app(system=system)), owners)
+    files = {name for name, state in snapshot(root).items() if name not in before and not state[0].startswith("0o4")}
+    expected = OURS | (SYSTEMS if system else USERS)
+    assert files == set(expected)
+    assert {name: owners.given.get(name) for name in expected} == expected
+    where = "opt/edge-streamer" if system else "home/ada/.local/share/edge-streamer"
+    units_in = root / ("etc/systemd/system" if system else "home/ada/.config/systemd/user")
+    assert {name: (root / where / name).read_bytes() for name in keeper_files()} == keeper_files()
+    unit = (units_in / "edge-streamer.service").read_text()
+    groups = ("audio", "video", "render") if system else GROUPS
+    assert unit == Service(Path(f"/{where}"), system, groups=groups).text()
+    assert f"ExecStart=/usr/bin/python3 -I -B /{where}/keeper/keeper.py start /{where}\n" in unit
+    added = (units_in / "edge-streamer.service.d/first-start.conf").read_text()
+    at = f"/{units_in.relative_to(root)}/edge-streamer.service.d/first-start.conf"
+    assert (f"ExecStartPre=+/usr/bin/python3 -I -B /opt/edge-streamer/first-start.py /{where} "
+            f"/opt/edge-streamer/flashed {at}\n") in added  # fmt: skip
+    assert (root / "opt/edge-streamer/first-start.py").read_bytes() == Path(first.__file__).read_bytes()
+    prepared(root, replace(wanted, app=app(system=not system)), owners)
+    assert not (units_in / "edge-streamer.service").exists(), "two would both take the devices"
+    assert not (units_in / "edge-streamer.service.d").exists()
+
+
+def test_a_device_is_given_the_keys_that_it_trusts(root: Path, wanted: Settings) -> None:
+    owners = Recorded()
+    prepared(root, replace(wanted, trust=(Trusted("release-key", b"ssh-ed25519 x release-key\n"),)), owners)
+    assert Path("/", prepare.KEYS) == SYSTEM
+    assert (root / prepare.KEYS / "release-key.pub").read_bytes() == b"ssh-ed25519 x release-key\n"
+    assert mode(root / prepare.KEYS) == 0o755
+    assert mode(root / prepare.KEYS / "release-key.pub") == 0o644
+    assert owners.given[f"{prepare.KEYS}/release-key.pub"] == (0, 0)
+
+
+@pytest.mark.parametrize("python", [None, "3.12"])
+def test_a_root_whose_python_could_not_make_the_release_is_refused(
+    root: Path, wanted: Settings, python: str | None
+) -> None:
+    (root / "usr/bin/python3.10").unlink()
+    if python:
+        (root / f"usr/bin/python{python}").touch()
+        (root / "usr/bin/python3").unlink()
+        (root / "usr/bin/python3").symlink_to(f"python{python}")
+    name = "wheels/numpy-2.2.6-cp310-cp310-manylinux2014_aarch64.whl"
+    with pytest.raises(InputError, match="cannot be installed.*--python 3.12" if python else "no /usr/bin/python3"):
+        prepared(root, replace(wanted, app=app({**FILES, name: b"zip"})))
 
 
 def test_a_desktop_stays_where_it_is_wanted(root: Path, wanted: Settings) -> None:
@@ -264,12 +352,9 @@ def test_words_become_values() -> None:
 
 def test_units_are_what_systemd_takes(root: Path, wanted: Settings, tmp_path: Path) -> None:
     prepared(root, wanted)
-    if shutil.which("sh"):
-        subprocess.run(["sh", "-n", root / "opt/edge-streamer/first-start"], check=True)
     if shutil.which("systemd-analyze") is None:
         pytest.skip("no systemd-analyze here")
-    for name, text in (("a.service", units.service()), (units.SWAP_UNIT, units.swap())):
-        (tmp_path / name).write_text(text)
+    (tmp_path / units.SWAP_UNIT).write_text(units.swap())
     (tmp_path / units.SWAP_MAKER).write_text(units.swap_maker(1 << 30))
     ran = subprocess.run(["systemd-analyze", "verify", "--man=no", str(tmp_path / units.SWAP_MAKER)],
                          capture_output=True, text=True, check=False)  # fmt: skip

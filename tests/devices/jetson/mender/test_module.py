@@ -24,11 +24,11 @@ from edge_streamer.devices.jetson.mender import module
 from edge_streamer.devices.jetson.mender.artifact import write_payload
 from edge_streamer.devices.jetson.mender.installing import install
 from edge_streamer.devices.jetson.releases.adding import add
-from edge_streamer.devices.jetson.releases.contents import entries_of
 from edge_streamer.devices.jetson.releases.keeper import begin, stopped
 from edge_streamer.devices.jetson.releases.places import Root, point, read_state
 from edge_streamer.devices.jetson.releases.switching import activate, prove
 from edge_streamer.runtime.commands import cli
+from edge_streamer.runtime.release.contents import entries_of
 from edge_streamer.runtime.trust import keyring
 from edge_streamer.runtime.trust.release import list_release
 from tests.devices.jetson.mender.client import Client, Cut

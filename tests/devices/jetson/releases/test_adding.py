@@ -16,11 +16,11 @@ import pytest
 
 from edge_streamer.devices.jetson.releases import adding, keeper, places
 from edge_streamer.devices.jetson.releases.adding import add
-from edge_streamer.devices.jetson.releases.contents import verify
 from edge_streamer.devices.jetson.releases.places import Root, State, Trial, begin_trial, confirm, read_state
 from edge_streamer.devices.jetson.releases.switching import Terms, activate, back, named, prove, prune, standing
 from edge_streamer.runtime.commands import cli
 from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.release.contents import verify
 from edge_streamer.runtime.trust import keyring
 from tests.devices.jetson.releases.made import plain
 
@@ -190,7 +190,7 @@ def test_the_trial_is_on_the_disk_before_the_switch(
 def test_a_damaged_release_is_not_switched_to_and_is_mended_by_adding_it(tmp_path: Path, root: Root, harm: str) -> None:
     added = add(root, release(tmp_path, 1)).id
     folder = root.release(added)
-    file = folder / ("manifest.json" if harm == "manifest" else "bundle/own.bin")
+    file = folder / ("release.json" if harm == "manifest" else "bundle/own.bin")
     if harm == "add":
         (folder / "bundle/more.bin").touch()
     elif harm == "mode":
