@@ -77,5 +77,5 @@ def _show(args: argparse.Namespace, found: Rollout) -> None:
         print(f"{name}: {release}{told['state']}{why}")
     if found.failed:
         left = f"; {len(found.left)} were left alone" if found.left else ""
-        names = ", ".join(found.failed)
-        print(f"edge-streamer: {len(found.failed)} of {len(found.hosts)} boards failed ({names}){left}", file=sys.stderr)
+        said = f"{len(found.failed)} of {len(found.hosts)} boards failed ({', '.join(found.failed)}){left}"
+        print(f"edge-streamer: {said}", file=sys.stderr)

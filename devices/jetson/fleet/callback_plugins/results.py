@@ -20,7 +20,7 @@ description:
 """
 
 
-class CallbackModule(CallbackBase):  # type: ignore[misc, unused-ignore]  # Ansible has no types
+class CallbackModule(CallbackBase):  # type: ignore[misc]  # Ansible has no types
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "notification"
     CALLBACK_NAME = "results"

@@ -51,7 +51,7 @@ DEATH_SIGNAL = 1
 PREFIX = "edge-streamer: "
 
 
-class ActionModule(ActionBase):  # type: ignore[misc, unused-ignore]  # Ansible has no types
+class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
     """Made by Ansible for each board and task."""
 
     TRANSFERS_FILES = False
