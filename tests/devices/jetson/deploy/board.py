@@ -79,13 +79,19 @@ class Proxy:
         self._ends.clear()
 
     def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
+        while True:
+            try:
                 near, _ = self._listener.accept()
-                limit = self.cut_after.pop(0) if self.cut_after else None
+            except OSError:  # closed
+                return
+            limit = self.cut_after.pop(0) if self.cut_after else None
+            try:
                 far = socket.create_connection(("127.0.0.1", self._to))
-                self._ends += [near, far]
-                threading.Thread(target=self._serve, args=(near, far, limit), daemon=True).start()
+            except OSError:  # the server is not there yet; the next try may find it
+                near.close()
+                continue
+            self._ends += [near, far]
+            threading.Thread(target=self._serve, args=(near, far, limit), daemon=True).start()
 
     def _serve(self, near: socket.socket, far: socket.socket, limit: int | None) -> None:
         back = threading.Thread(target=self._pass, args=(far, near, False, None), daemon=True)
@@ -148,7 +154,7 @@ class Board:
     @property
     def words(self) -> list[str]:
         return [self.host, "--port", str(self.proxy.port), "--ssh-config", str(self.folder / "ssh_config"),
-                "--root", str(self.root)]  # fmt: skip
+                "--root", str(self.root), "--board-python", str(self.folder / "bin/python3")]  # fmt: skip
 
     def __enter__(self) -> Board:
         assert SSHD is not None
