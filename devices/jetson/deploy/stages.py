@@ -272,7 +272,7 @@ class Deployment:
             return result
         result.release = release
         result.state, result.reason = _standing(facts, release, 0.0)
-        if result.state == REFUSED:
+        if result.state != GONE_BACK and facts["current"] != release:
             result.state, result.reason = ABSENT, f"{facts['current'] or 'no release'} is current"
         elif result.state == ON_TRIAL and not wishes.service:
             result.state = CURRENT
