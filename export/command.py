@@ -1,7 +1,8 @@
-"""``edge-streamer export wan-streamer``: a model becomes a bundle.
+"""``edge-streamer export wan-streamer``: a model becomes a bundle; ``export --triton``: a bundle, Triton's models.
 
 Receives a preset, and where there are any, a whole model's weights or a language model's checkpoint; hands on a
-bundle's folder that was run against the torch model before it got its name.
+bundle's folder that was run against the torch model before it got its name. Or receives a bundle, and hands on a model
+repository for NVIDIA's Triton Inference Server, for which torch is not needed (triton/).
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import hashlib
+import shlex
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_streamer.runtime import extras
+from edge_streamer.runtime.commands.numbers import count
 from edge_streamer.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,13 +29,14 @@ if TYPE_CHECKING:
     from edge_streamer.export.write import Exported, Origin
 
 PRESET_NAMES = ("tiny", "demo", "qwen2.5-0.5b")
+MOST_SESSIONS = 10_000
 LARGE = 200_000_000
 """Parameters above which the command says beforehand that it will take a while."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", choices=["wan-streamer"], help="the kind of model")
-    parser.add_argument("--preset", choices=PRESET_NAMES, required=True, help="its size")
+    parser.add_argument("model", nargs="?", choices=["wan-streamer"], help="the kind of model")
+    parser.add_argument("--preset", choices=PRESET_NAMES, help="its size")
     parser.add_argument("--weights", type=Path, help="a .safetensors file of the whole model; random without it")
     parser.add_argument("--backbone", type=Path, help="a Hugging Face Qwen2.5 folder for the Transformer")
     parser.add_argument("--window", type=int, metavar="UNITS", help="units that text and sound are remembered for")
@@ -41,10 +46,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--attention", choices=["split", "concat", "turned"], help="how rings and new tokens are joined"
     )
     parser.add_argument("--seed", type=int, default=0, help="of random weights (default 0)")
-    parser.add_argument("--out", type=Path, required=True, help="the bundle's folder, not there yet or empty")
+    parser.add_argument("--out", type=Path, required=True, help="the folder to make, not there yet or empty")
+    triton = parser.add_argument_group("instead of a model, a bundle for Triton Inference Server")
+    triton.add_argument("--triton", type=Path, metavar="BUNDLE", help="write a model repository of this bundle")
+    triton.add_argument("--models", choices=["all", "unit", "graphs"],
+                        help="the whole bundle as one model, each graph as one, or all (default)")  # fmt: skip
+    triton.add_argument("--sessions", type=lambda word: count(word, 1, MOST_SESSIONS), metavar="N",
+                        help="conversations at once (default 8)")  # fmt: skip
 
 
 def main(args: argparse.Namespace) -> int:
+    _check_words(args)
+    return _for_triton(args) if args.triton else _from_model(args)
+
+
+def _check_words(args: argparse.Namespace) -> None:
+    """The words are of one of the two kinds. InputError."""
+    of_model = {
+        name: getattr(args, name)
+        for name in ("model", "preset", "weights", "backbone", "window", "video_window", "prefix_tokens", "attention")
+    }
+    if args.triton is None:
+        if lacking := [word for word, value in (("wan-streamer", args.model), ("--preset", args.preset)) if not value]:
+            raise InputError(f"export lacks {' and '.join(lacking)}; wanted these, or --triton BUNDLE, and --out DIR")
+        if args.models or args.sessions:
+            raise InputError("--models and --sessions are for --triton BUNDLE; leave them out, or name the bundle")
+    elif given := [name for name, value in of_model.items() if value is not None]:
+        words = ", ".join("wan-streamer" if name == "model" else f"--{name.replace('_', '-')}" for name in given)
+        raise InputError(f"--triton takes a bundle that is made already; leave out {words}")
+
+
+def _for_triton(args: argparse.Namespace) -> int:
+    if not extras.installed("onnx"):  # with the other extra of this command would come torch, which is not needed here
+        raise InputError(extras.needed("export --triton", "quantize", ["onnx"]))
+    from edge_streamer.export.triton.config import SESSIONS, Served
+    from edge_streamer.export.triton.repository import write_repository
+
+    made = write_repository(args.triton, args.out, args.models or "all", Served(args.sessions or SESSIONS))
+    count_of = f"{len(made)} model{'' if len(made) == 1 else 's'}"
+    print(f"{args.out}: {count_of} for Triton; {args.out / 'README.md'} says who calls which")
+    for model in made:
+        print(f"  {model.name:32} {model.states or 'no'} state{'' if model.states == 1 else 's'} in Triton")
+    print(f"next: tritonserver --model-repository {shlex.quote(str(args.out))}")
+    return 0
+
+
+def _from_model(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 

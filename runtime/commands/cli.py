@@ -144,6 +144,10 @@ COMMANDS = {
         "send a bundle to a running board over ssh, prove it there and switch to it",
         options="edge_streamer.runtime.commands.deploy_options",
     ),
+    "mender": _Entry(
+        "boards", "edge_streamer.runtime.commands.mender",
+        "carry releases to devices by Mender: its update module there, its artifact here",
+    ),
     "export": _Entry(
         "make", "edge_streamer.export.command", "turn a streaming torch model into a bundle of chunk graphs",
         extra="export",

@@ -57,7 +57,7 @@ def add(
     """Add what ``source`` holds. InputError: nothing has changed. ``python`` makes the environment."""
     python = python or getattr(sys, "_base_executable", sys.executable)
     source = source.absolute()
-    _check_source(source)
+    check_source(source)
     with updating(root):
         sweep(root.releases)
         tell(f"reading {source}")
@@ -84,7 +84,8 @@ def add(
         return added
 
 
-def _check_source(source: Path) -> None:
+def check_source(source: Path) -> None:
+    """InputError where a folder lacks what every release has."""
     if not source.is_dir():
         raise InputError(
             f"{source} is no folder; wanted one with {BUNDLE} or {SETTINGS}, and {ENVIRONMENT} or {WHEELS}"
