@@ -20,6 +20,8 @@ TOPS = {
 }
 """Where the four folders are; not below one another where there are no links."""
 RUNTIME = TOPS["runtime"]
+PLUGINS = [TOPS["devices"] / "jetson/fleet" / name for name in ("collections", "callback_plugins")]
+"""Ansible loads these files by their place; they are no modules of the package."""
 NAME = re.compile(r"edge_streamer(\.\w+)+")
 
 

@@ -29,6 +29,13 @@ WAIT_SECONDS = 1800.0
 
 def main(args: argparse.Namespace) -> int:
     try:
+        if args.inventory is not None:
+            from edge_streamer.runtime.commands import deploy_fleet
+
+            return deploy_fleet.deploy(args)
+        for name in ("limit", "batches", "soak", "max_fail", "forks"):
+            if getattr(args, name) is not None:
+                raise InputError(f"--{name.replace('_', '-')} is for many boards; wanted --inventory FILE with it")
         return _make_wheels(args) if args.make_wheels is not None else _deploy(args)
     except KeyboardInterrupt as stop:
         print(f"edge-streamer: {GO_ON}", file=sys.stderr)
@@ -98,6 +105,8 @@ def _wishes(args: argparse.Namespace, bundle: Bundle, said: Mapping[str, Any]) -
         raise InputError("--system installs a service, --no-service none; leave one of them out")
     if args.wait is not None and not args.no_service:
         raise InputError("--wait is for --no-service; a service is always waited for")
+    if args.verify and args.dry_run:
+        raise InputError("--verify looks at what is there, --dry-run at what would be; leave one of them out")
     if args.budget is not None:
         read_budget(args.budget)  # refused here rather than there
     terms = [(f"--{name}", str(getattr(args, name))) for name in ("units", "within", "misses")
@@ -107,7 +116,7 @@ def _wishes(args: argparse.Namespace, bundle: Bundle, said: Mapping[str, Any]) -
         profile_units=args.profile_units, budget=read_file(args.budget).decode() if args.budget else "",
         service=not args.no_service, system=args.system, terms=tuple(word for pair in terms for word in pair),
         downgrade=args.allow_downgrade, wait=float(args.wait or 0) if args.no_service else WAIT_SECONDS,
-        dry_run=args.dry_run, serial=args.serial,
+        dry_run=args.dry_run, serial=args.serial, verify=args.verify,
     )  # fmt: skip
 
 
@@ -122,6 +131,9 @@ def _show(args: argparse.Namespace, result: Result) -> None:
     sent = f"{size_text(result.sent)} {'would be' if args.dry_run else 'were'} sent"
     why = f": {result.reason}" if result.reason else ""
     line = f"{result.host}: {result.release or 'a new release'} is {result.state}{why}"
+    if args.verify and result.good:
+        print(line)
+        return
     if args.dry_run:
         print(f"{result.host}: {sent}, {result.files} files; nothing was changed")
     else:

@@ -33,7 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--allow-downgrade", action="store_true",
                       help="on a board with keys: an older version than it has used, on purpose")  # fmt: skip
     _add_proof(parser)
+    _add_fleet(parser)
     _add_wheels(parser)
+    parser.add_argument("--verify", action="store_true",
+                        help="only look: is it live there, and does its run tell that it is healthy?")  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="say what would be sent, and change nothing there")
     parser.add_argument("--json", action="store_true", help="print what became of it as JSON; steps on standard error")
 
@@ -63,6 +66,19 @@ def _add_proof(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--ssh-config", type=Path, metavar="FILE", help="in place of ~/.ssh/config")
 
 
+def _add_fleet(parser: argparse.ArgumentParser) -> None:
+    fleet = parser.add_argument_group("many boards, by Ansible; in place of USER@HOST")
+    fleet.add_argument("--inventory", metavar="FILE", help="Ansible's list of boards; what is not said here is there")
+    fleet.add_argument("--limit", metavar="PATTERN", help="of those boards alone, as Ansible has it")
+    fleet.add_argument("--batches", type=_batches, metavar="N[%],...",
+                       help="boards of one batch after the other (default: 1,25%%,100%%)")  # fmt: skip
+    fleet.add_argument("--soak", type=_number, metavar="SECONDS",
+                       help="after each batch, then look whether all of it is healthy still (default: 0)")  # fmt: skip
+    fleet.add_argument("--max-fail", type=_percent, metavar="PERCENT",
+                       help="of a batch that may fail before the roll-out stops (default: 0)")  # fmt: skip
+    fleet.add_argument("--forks", type=_number, metavar="N", help="boards of a batch at a time (default: Ansible's)")
+
+
 def _add_wheels(parser: argparse.ArgumentParser) -> None:
     wheels = parser.add_argument_group("wheels for a board, without a board")
     wheels.add_argument("--make-wheels", type=Path, metavar="DIR", help="fill DIR by pip, and end")
@@ -78,6 +94,19 @@ def _number(word: str) -> int:
     if not (word.isascii() and word.isdigit() and int(word) < 1_000_000):
         raise argparse.ArgumentTypeError(f"{word!r}; wanted a whole number")
     return int(word)
+
+
+def _percent(word: str) -> int:
+    if _number(word) > 100:
+        raise argparse.ArgumentTypeError(f"{word!r}; wanted a whole number from 0 to 100")
+    return int(word)
+
+
+def _batches(word: str) -> list[int | str]:
+    parts = word.split(",")
+    if not all(re.fullmatch(r"[1-9]\d{0,5}|[1-9]\d?%|100%", part) for part in parts):
+        raise argparse.ArgumentTypeError(f"{word!r}; wanted numbers of boards or shares, as 1,25%,100%")
+    return [part if part.endswith("%") else int(part) for part in parts]
 
 
 def _python(word: str) -> str:

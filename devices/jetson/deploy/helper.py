@@ -85,6 +85,7 @@ def look(root: Path, request: Answer, stream: BinaryIO) -> Answer:
     serial = ""
     with contextlib.suppress(OSError):
         serial = Path(SERIAL).read_text(errors="replace").strip("\0 \n")
+    user = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
     state: Any = {}
     with contextlib.suppress(OSError, ValueError):
         state = json.loads((root / "state.json").read_bytes())
@@ -99,6 +100,7 @@ def look(root: Path, request: Answer, stream: BinaryIO) -> Answer:
     return {
         "architecture": platform.machine(), "python": "{}.{}".format(*sys.version_info),
         "glibc": platform.libc_ver()[1], "l4t": l4t, "serial": serial, "uid": os.geteuid(), "time": time.time(),
+        "run": "/run" if request.get("system") else user,
         "free": _free(root), "writable": os.access(there, os.W_OK), "there": str(there),
         "systemd": os.path.isdir("/run/systemd/system"), "releases": ids, "added": added,
         "current": current if current in ids else "", "state": state if isinstance(state, dict) else {},

@@ -26,8 +26,8 @@ UNPACKED = 3
 """An environment takes some three times the bytes of its wheels."""
 SPARE_BYTES = 64_000_000
 LOOK_SECONDS = 1.0
-CONFIRMED, ON_TRIAL, CURRENT, GONE_BACK, REFUSED, WOULD_SEND = (
-    "confirmed", "on trial", "current", "gone back from", "not switched to", "would send"
+CONFIRMED, ON_TRIAL, CURRENT, GONE_BACK, REFUSED, WOULD_SEND, ABSENT, ILL = (
+    "confirmed", "on trial", "current", "gone back from", "not switched to", "would send", "not live", "not healthy"
 )  # fmt: skip
 GOOD = (CONFIRMED, CURRENT, WOULD_SEND)
 
@@ -53,6 +53,8 @@ class Wishes:
     dry_run: bool = False
     serial: str = ""
     """Of the board that is meant; empty: whichever answers."""
+    verify: bool = False
+    """Change nothing: is it live there, and its run healthy?"""
 
 
 @dataclass
@@ -64,6 +66,8 @@ class Result:
     release: str = ""
     state: str = ""
     reason: str = ""
+    changed: bool = False
+    """Whether something there is another now; or, of a dry run, would be."""
     files: int = 0
     sent: int = 0
     """Bytes of files; or, of a dry run, those that would go."""
@@ -92,6 +96,8 @@ class Deployment:
         facts, result = self._look(), self.result
         plan = self._payload.plan(facts["python"])
         found = facts["added"].get(plan, "")
+        if self._wishes.verify:
+            return self._verify(facts, found)
         if found in facts["releases"]:
             result.release = found
             self._say(f"the release {found} is on the device already")
@@ -101,6 +107,7 @@ class Deployment:
                 return result
             if standing == ON_TRIAL and not self._wishes.dry_run:
                 return self._await(found, facts["time"])
+            result.changed = standing != ON_TRIAL
         elif not self._send(facts, plan):
             return result
         if self._wishes.dry_run:
@@ -114,7 +121,7 @@ class Deployment:
         return self._switch(release)
 
     def _look(self) -> Reply:
-        facts = self._device.ask("look")
+        facts = self._device.ask("look", system=self._wishes.system)
         self.result.root = self._device.root
         self.result.device = {
             name: facts[name] for name in ("architecture", "python", "glibc", "l4t", "serial", "free", "current")
@@ -154,7 +161,7 @@ class Deployment:
                   f"{size_text(payload.size)}")  # fmt: skip
         wheels = sum(file.size for file in payload.wheels if file.sha256 in lacks.offsets)
         needed = lacks.size + UNPACKED * wheels + SPARE_BYTES
-        result.files, result.sent = lacks.files, lacks.size
+        result.files, result.sent, result.changed = lacks.files, lacks.size, True
         if facts["free"] < needed:
             raise InputError(f"the device has {size_text(facts['free'])} free below {self._device.root}; wanted "
                              f"{size_text(needed)}; make room there (edge-streamer releases prune), or name another "
@@ -255,6 +262,25 @@ class Deployment:
             if done.status == InputError.exit_status:
                 raise InputError(f"the device did not switch: {_why(done)}")
             result.reason = _why(done)
+        return result
+
+    def _verify(self, facts: Reply, release: str) -> Result:
+        """Whether a release is live, and what its run tells of itself there."""
+        result, wishes = self.result, self._wishes
+        if release not in facts["releases"]:
+            result.state, result.reason = ABSENT, "it is not on the device"
+            return result
+        result.release = release
+        result.state, result.reason = _standing(facts, release, 0.0)
+        if result.state != GONE_BACK and facts["current"] != release:
+            result.state, result.reason = ABSENT, f"{facts['current'] or 'no release'} is current"
+        elif result.state == ON_TRIAL and not wishes.service:
+            result.state = CURRENT
+        elif result.state == CONFIRMED and wishes.service:
+            place = f"{facts['run']}/edge-streamer/health.json"
+            done = self._device.step("health", self._ours(release, "health", place, "--devices"))
+            if done.status:
+                result.state, result.reason = ILL, _why(done)
         return result
 
     def _await(self, release: str, since: float) -> Result:

@@ -1,0 +1,1 @@
+"""Many boards: Ansible's inventory, batches and stopping, with `edge-streamer deploy` for each board."""
