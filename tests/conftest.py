@@ -7,35 +7,34 @@ base install is.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from edge_streamer.runtime.commands.cli import ONE_THREAD
+from tests.sharing import WORKERS, made_once
 
 os.environ.setdefault(ONE_THREAD, "1")  # as commands do; here, before anything imports NumPy
-WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0"))
-"""How many run the tests side by side; 0 where they are not dealt out."""
 if WORKERS:
     # Of torch, which otherwise takes every core in every worker: its threads then wait for one another, and what takes
     # 50 seconds was measured at 180.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 LONG = {
-    "tests/export/demo_model/test_pipeline.py": 300,
-    "tests/runtime/evaluation/test_controls.py": 270,
+    "tests/runtime/evaluation/test_controls.py": 250,
+    "tests/export/test_command.py": 200,
     "tests/quantization/test_command.py": 200,
+    "tests/export/test_three_ways.py": 150,
     "tests/runtime/bundle/test_memory.py": 110,
-    "tests/runtime/evaluation/test_fakes.py": 110,
+    "tests/export/demo_model/test_pipeline.py": 100,
     "tests/quantization/test_gates.py": 100,
     "tests/devices/jetson/releases/test_trial.py": 90,
+    "tests/runtime/evaluation/test_fakes.py": 80,
     "tests/bench/test_bench.py": 60,
-    "tests/export/test_three_ways.py": 60,
 }
 """Files whose tests take long, and roughly how many seconds: they begin first, so that no worker ends with them while
 the others have nothing left to do."""
@@ -63,17 +62,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         ordered += share + rest[:fill]
         del rest[:fill]
     items[:] = ordered + rest
-
-
-def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Path]) -> Path:
-    """The folder ``name`` that ``make`` writes, whole or not at all: made by the first of the workers that asks for it,
-    while others that do wait; it goes with the run."""
-    root = factory.getbasetemp().parent if WORKERS else factory.getbasetemp()
-    folder = root / "made-once" / name
-    folder.parent.mkdir(exist_ok=True)
-    with folder.with_name(f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        return folder if folder.exists() else make(folder)
 
 
 @pytest.fixture(autouse=True, scope="session")

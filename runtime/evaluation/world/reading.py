@@ -157,7 +157,8 @@ def _find_sway(frames: Bytes, identity: Ints) -> Floats:
     for who in np.unique(identity):
         own = np.flatnonzero(identity == who)
         outlines, bias = _sway_drawings(int(who))
-        seen = frames[own][:, rows, columns].reshape(len(own), -1).astype(np.float32)
+        pixels = frames[own].reshape(len(own), -1, 3).take(rows * frames.shape[2] + columns, axis=1)
+        seen = pixels.reshape(len(own), -1).astype(np.float32)
         fit = seen @ outlines.T - bias
         best = np.clip(fit.argmax(axis=1), 1, len(bias) - 2)
         every = np.arange(len(own))
@@ -185,10 +186,10 @@ def _eye(pose: _Pose, side: int, half: int) -> Floats:
     column, row = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
     across, down = (x - column)[:, None, :, None], (y - row)[:, :, None, None]
     every = np.arange(len(pose.frames))[:, None, None]
-    corners = [
-        [pose.frames[every, row[:, :, None] + below, column[:, None] + right].astype(np.float32) for right in (0, 1)]
-        for below in (0, 1)
-    ]
+    rows, columns = (np.concatenate([at, at[:, -1:] + 1], axis=1) for at in (row, column))
+    patch = pose.frames[every, rows[:, :, None], columns[:, None]].astype(np.float32)
+    size = len(reach)
+    corners = [[patch[:, below : below + size, right : right + size] for right in (0, 1)] for below in (0, 1)]
     upper, lower = (left + across * (right - left) for left, right in corners)
     return np.asarray(upper + down * (lower - upper), np.float32)
 

@@ -1,7 +1,8 @@
 """``python -m tests.export.demo_model.brief``: the demo model's training with little of everything, for a test.
 
 Takes the words of ``edge_streamer.export.demo_model.train`` and runs all of its stages, each in its own process or in
-the one that it has there, on fewer words, voices and clips, a few at a time. Nothing else differs.
+the one that it has there, on fewer words, voices and clips, a few at a time; products of bfloat16 are taken as
+processors take them that know it (products.py). Nothing else differs.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from functools import partial
 
 from edge_streamer.export.demo_model import learning, listening, speaking, train, words
 from edge_streamer.runtime.child import python_m
+from tests.export.demo_model.products import InFloat32
 
 WORDS, CLIPS, AT_ONCE = 40, 6, 2
 """Words made up, conversations of each length, conversations in a batch."""
@@ -37,4 +39,6 @@ def shrink() -> None:
 
 if __name__ == "__main__":
     shrink()
-    sys.exit(train.entry())
+    with InFloat32():
+        status = train.entry()
+    sys.exit(status)

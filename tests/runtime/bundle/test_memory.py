@@ -19,6 +19,7 @@ from edge_streamer.runtime.compare.golden import made_unit
 from edge_streamer.runtime.engines.cpu import OrtEngine
 from edge_streamer.runtime.session.session import Session, open_session
 from edge_streamer.runtime.unit import Unit
+from tests.sharing import made_once
 
 FLAT_BYTES = 200
 """Growth of resident memory by a unit that still counts as flat. Measured over 10,000 units: 80."""
@@ -107,11 +108,13 @@ def heavy_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from edge_streamer.export.wan_streamer.tokenizer import byte_level
     from edge_streamer.export.write import Origin, export_bundle
 
-    tiny = PRESETS["tiny"]
-    wide = replace(tiny.transformer, width=896, heads=14, kv_heads=2, head_size=64, feed_forward=9728, layers=2)
-    model = build(replace(tiny, transformer=wide), 0)
-    folder = tmp_path_factory.mktemp("heavy") / "heavy"
-    return export_bundle(model, byte_level(), Origin("random", "none"), folder).path
+    def make(folder: Path) -> Path:
+        tiny = PRESETS["tiny"]
+        wide = replace(tiny.transformer, width=896, heads=14, kv_heads=2, head_size=64, feed_forward=9728, layers=2)
+        model = build(replace(tiny, transformer=wide), 0)
+        return export_bundle(model, byte_level(), Origin("random", "none"), folder).path
+
+    return made_once(tmp_path_factory, "heavy", make)
 
 
 def test_weights_are_held_once_on_disk_and_in_memory(heavy_bundle: Path) -> None:
