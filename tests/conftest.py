@@ -34,7 +34,10 @@ LONG = {
     "tests/quantization/test_gates.py": 100,
     "tests/devices/jetson/releases/test_trial.py": 90,
     "tests/runtime/evaluation/test_fakes.py": 80,
+    "tests/devices/jetson/deploy/test_deploy.py": 80,
+    "tests/devices/jetson/fleet/test_batches.py": 60,
     "tests/bench/test_bench.py": 60,
+    "tests/devices/jetson/fleet/test_loopback.py": 40,
 }
 """Files whose tests take long, and roughly how many seconds: they begin first, so that no worker ends with them while
 the others have nothing left to do."""
