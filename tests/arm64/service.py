@@ -20,6 +20,8 @@ from pathlib import Path
 from supervisor import Supervisor
 
 SECONDS = 1500.0
+WITHIN = "600"
+"""The most that `releases activate` takes."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -32,7 +34,7 @@ def main(words: Sequence[str]) -> int:
     assert not dropin.exists(), "systemd would call it again"
     release = (root / "current").resolve()
     # An emulated processor is not in time: nothing of the terms but that.
-    terms = ["--units", units, "--within", str(SECONDS), "--misses", "1", "--no-check", "--no-restart"]
+    terms = ["--units", units, "--within", WITHIN, "--misses", "1", "--no-check", "--no-restart"]
     program = [str(release / "env/bin/python"), "-B", "-m", "edge_streamer"]
     timed("its terms", [*program, "releases", "activate", release.name, "--root", str(root), *terms])
     supervisor = Supervisor(unit.read_text(), folder, start_seconds=SECONDS, watchdog_seconds=600.0)

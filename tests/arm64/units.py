@@ -14,10 +14,10 @@ import platform
 import sys
 import wave
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from edge_streamer.runtime.bundle.arrays import Array
 from edge_streamer.runtime.bundle.reader import Bundle
@@ -26,7 +26,7 @@ from edge_streamer.runtime.compare.golden import Golden, Meta, load_golden, rela
 from edge_streamer.runtime.session.session import open_session
 
 SEED = 20
-HERE = (f"{platform.machine()}, Python {platform.python_version()}, onnxruntime {onnxruntime.__version__}, "
+HERE = (f"{platform.machine()}, Python {platform.python_version()}, onnxruntime {version('onnxruntime')}, "
         f"numpy {np.__version__}")  # fmt: skip
 
 
