@@ -112,7 +112,7 @@ def activate(
                 return name, why
         with _changing(root) as state:
             # Else the one that is on trial would be current and watched no more where power goes between two writings.
-            if state.trial is not None and state.trial.id == root.led_to(root.current):
+            if state.trial is not None and state.trial.id == root.led_to(root.current) != name:
                 go_back(root, state, "another release was activated during its trial")
             if terms is None:
                 confirm(root, state, name)
