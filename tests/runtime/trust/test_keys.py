@@ -341,7 +341,8 @@ def test_every_command_that_runs_a_bundle_asks_for_its_signature() -> None:
     assert found == {
         "runtime/bundle/reader.py", "runtime/trust/opening.py", "runtime/trust/thing.py",
         "runtime/commands/inspect.py", "runtime/commands/pack.py", "runtime/commands/plan.py",
-        "runtime/commands/deploy.py", "runtime/commands/flash_app.py",  # what a board is given, which asks itself
+        "runtime/commands/deploy.py", "runtime/commands/deploy_fleet.py",
+        "runtime/commands/flash_app.py",  # what a board is given, which asks itself
         "quantization/lint/command.py",
         "quantization/command.py",  # what it has just written itself
     }  # fmt: skip

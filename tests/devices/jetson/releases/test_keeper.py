@@ -118,6 +118,15 @@ def test_a_switch_that_was_cut_short_never_was(device: Device) -> None:
     assert (device.current, read_state(device.root).trial) == (device.old, None)
 
 
+def test_a_trial_that_is_begun_again_is_no_rollback(device: Device) -> None:
+    begin(device.root, {})
+    activate(device.root, device.new, Terms(units=3), check=False)
+    state = read_state(device.root)
+    assert (device.current, state.rollback) == (device.new, None)
+    assert (device.trial.units, device.trial.attempts) == (3, 0)
+    assert device.root.led_to(device.root.previous) == device.old
+
+
 def test_without_a_release_to_go_back_to_it_stays(tmp_path: Path) -> None:
     root = Root(tmp_path / "root")
     only = add(root, plain(tmp_path / "only", {})).id
