@@ -98,7 +98,7 @@ def _make_wheels(args: argparse.Namespace) -> int:
 
 def _wishes(args: argparse.Namespace, bundle: Bundle, said: Mapping[str, Any]) -> Wishes:
     from edge_streamer.devices.jetson.deploy.stages import Wishes
-    from edge_streamer.runtime.commands.release_parts import read_file
+    from edge_streamer.runtime.commands.release_parts import read_file, takes_sound
     from edge_streamer.runtime.profile.budget import read_budget
 
     if args.no_service and args.system:
@@ -116,7 +116,7 @@ def _wishes(args: argparse.Namespace, bundle: Bundle, said: Mapping[str, Any]) -
         profile_units=args.profile_units, budget=read_file(args.budget).decode() if args.budget else "",
         service=not args.no_service, system=args.system, terms=tuple(word for pair in terms for word in pair),
         downgrade=args.allow_downgrade, wait=float(args.wait or 0) if args.no_service else WAIT_SECONDS,
-        dry_run=args.dry_run, serial=args.serial, verify=args.verify,
+        dry_run=args.dry_run, sound=takes_sound(said), serial=args.serial, verify=args.verify,
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from edge_streamer.devices.jetson.releases.adding import WHEELS
 from edge_streamer.devices.jetson.releases.first import distribution
 from edge_streamer.runtime.bundle.reader import Bundle
 from edge_streamer.runtime.bundle.shipped import SHIPPED
-from edge_streamer.runtime.commands.release_parts import put_together, run_settings, sign_payload
+from edge_streamer.runtime.commands.release_parts import put_together, run_settings, sign_payload, takes_sound
 from edge_streamer.runtime.commands.sign import keys_of
 from edge_streamer.runtime.errors import InputError
 
@@ -49,7 +49,7 @@ def outline(args: argparse.Namespace) -> App | None:
     if not (args.bundle and args.wheels):
         return None
     wheels = wheels_in(args.wheels)
-    run_settings(args.settings)
+    _, said = run_settings(args.settings)
     bundle = _bundle(args, verify=False)
     if not (args.no_check or bundle.manifest.golden):
         raise InputError(f"bundle {bundle.manifest.name!r} carries no golden units, by which the first start proves "
@@ -62,6 +62,7 @@ def outline(args: argparse.Namespace) -> App | None:
         b"",
         args.system_service,
         not args.no_check,
+        takes_sound(said),
     )
 
 
@@ -70,14 +71,14 @@ def whole(args: argparse.Namespace, before: bytes) -> App | None:
     where something is damaged, or a device with the keys would refuse it."""
     if not (args.bundle and args.wheels):
         return None
-    settings, _ = run_settings(args.settings)
+    settings, said = run_settings(args.settings)
     bundle = _bundle(args, verify=True)
     made, signature = put_together(args.bundle, bundle, settings, args.wheels), b""
     if args.key:
         keys = keys_of(args)
         _check_trusted(args, keys)
         made, signature = sign_payload(made, bundle.manifest.name, keys, before)
-    return App(made, signature, args.system_service, not args.no_check)
+    return App(made, signature, args.system_service, not args.no_check, takes_sound(said))
 
 
 def trusted(args: argparse.Namespace) -> tuple[Trusted, ...]:

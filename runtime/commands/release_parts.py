@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge_streamer.runtime.commands.ends import NONE, End
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.files import read_small
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from edge_streamer.runtime.bundle.reader import Bundle
 
 SETTINGS_BYTES = 1_000_000
+DEFAULT = "default"
 
 
 def run_settings(path: Path | None, engine: str = "") -> tuple[bytes | None, Mapping[str, Any]]:
@@ -43,6 +45,14 @@ def run_settings(path: Path | None, engine: str = "") -> tuple[bytes | None, Map
     if engine and said.get("engine", engine) != engine:
         raise InputError(f"--engine {engine}, and {path} says {said['engine']!r}; leave one of them out")
     return data, said
+
+
+def takes_sound(said: Mapping[str, Any]) -> bool:
+    """Whether these words of run name a microphone or speaker, for which there must be PyAudio; without words, both."""
+    mic = said.get("mic")
+    hears = not isinstance(mic, str) or not mic or End(mic).device is not None
+    speaker = said.get("speaker", DEFAULT if hears else NONE)
+    return hears or (isinstance(speaker, str) and bool(speaker) and End(speaker).device is not None)
 
 
 def put_together(path: Path, bundle: Bundle, settings: bytes | None, wheels: Path) -> Payload:

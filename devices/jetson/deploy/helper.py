@@ -19,10 +19,12 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import importlib.util
 import json
 import os
 import platform
 import shutil
+import site
 import subprocess
 import sys
 import time
@@ -101,10 +103,18 @@ def look(root: Path, request: Answer, stream: BinaryIO) -> Answer:
         "architecture": platform.machine(), "python": "{}.{}".format(*sys.version_info),
         "glibc": platform.libc_ver()[1], "l4t": l4t, "serial": serial, "uid": os.geteuid(), "time": time.time(),
         "run": "/run" if request.get("system") else user,
-        "free": _free(root), "writable": os.access(there, os.W_OK), "there": str(there),
+        "free": _free(root), "sound": _has_sound(), "writable": os.access(there, os.W_OK), "there": str(there),
         "systemd": os.path.isdir("/run/systemd/system"), "releases": ids, "added": added,
         "current": current if current in ids else "", "state": state if isinstance(state, dict) else {},
     }  # fmt: skip
+
+
+def _has_sound() -> bool:
+    """Whether an environment that sees this Python's own packages finds PyAudio."""
+    with contextlib.suppress(ImportError, ValueError):
+        if importlib.util.find_spec("pyaudio") is not None:
+            return True
+    return any(Path(site.getusersitepackages()).glob("pyaudio*"))
 
 
 def _free(root: Path) -> int:

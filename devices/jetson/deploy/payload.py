@@ -23,6 +23,9 @@ from edge_streamer.runtime.files import digest
 WHEEL = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)(-\d[^-]*)?-(?P<python>[^-]+)-(?P<abi>[^-]+)-(?P<platform>[^-]+)"
                    r"\.whl")  # fmt: skip
 
+SOUND = "pyaudio"
+"""Has no wheels for Linux, and is what a microphone or speaker needs."""
+SILENT = 'or leave sound out: mic = "none" and speaker = "none" in --settings FILE'
 LEGACY_GLIBC = {"manylinux1": 5, "manylinux2010": 12, "manylinux2014": 17}
 
 
@@ -57,6 +60,10 @@ class Payload:
     @property
     def wheels(self) -> tuple[File, ...]:
         return tuple(file for file in self.files if file.path.startswith(f"{WHEELS}/"))
+
+    def brings(self, name: str) -> bool:
+        """Whether a wheel of this distribution is among them."""
+        return any(distribution(file.path) == name for file in self.wheels)
 
     @property
     def tools(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from edge_streamer.devices.jetson.deploy import sending
 from edge_streamer.devices.jetson.deploy.device import Device, Ended, Reply
-from edge_streamer.devices.jetson.deploy.payload import Payload, fits
+from edge_streamer.devices.jetson.deploy.payload import SILENT, SOUND, Payload, fits
 from edge_streamer.devices.jetson.releases.adding import BUNDLE
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.files import size_text
@@ -51,6 +51,8 @@ class Wishes:
     wait: float = 0.0
     """Seconds for the verdict, where the service is somebody else's."""
     dry_run: bool = False
+    sound: bool = False
+    """Whether it takes a microphone or speaker there."""
     serial: str = ""
     """Of the board that is meant; empty: whichever answers."""
     verify: bool = False
@@ -148,6 +150,10 @@ class Deployment:
                              "the wheels for it: "
                              f"edge-streamer deploy --make-wheels DIR --python {facts['python']} --architecture "
                              f"{facts['architecture']}")  # fmt: skip
+        if self._wishes.sound and not facts["sound"] and not self._payload.brings(SOUND):
+            raise InputError("the board could neither hear nor speak: neither the wheels nor its Python have PyAudio; "
+                             "once, there: sudo apt-get install -y portaudio19-dev gcc python3-dev python3-pip && pip3 "
+                             f"wheel {SOUND}, and the wheel into the folder; {SILENT}")  # fmt: skip
         if self._wishes.service and not facts["systemd"]:
             raise InputError("no systemd runs on the device, which is what starts the service; without one: "
                              "--no-service")  # fmt: skip

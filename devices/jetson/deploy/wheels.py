@@ -20,14 +20,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edge_streamer.devices.jetson.deploy.payload import fits, wheels_in
+from edge_streamer.devices.jetson.deploy.payload import SOUND, fits, wheels_in
 from edge_streamer.devices.jetson.releases.first import canonical, distribution
 from edge_streamer.runtime.errors import InputError
 
 NEWEST_GLIBC = {"3.10": 35, "3.12": 39}
 """glibc 2.x of the boards that have this Python: Ubuntu 22.04 (JetPack 6), 24.04 (JetPack 7); others as the oldest."""
 OLDEST_GLIBC = 17
-NO_WHEELS = ("pyaudio",)
+NO_WHEELS = (SOUND,)
 """Built on the board, once: `pip wheel pyaudio`, and the wheel put into the folder."""
 PIP_SECONDS = 3600
 TREE = ("src", "devices", "export", "quantization", "runtime")

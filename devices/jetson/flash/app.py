@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_streamer.devices.jetson.deploy.payload import Payload, fits
+from edge_streamer.devices.jetson.deploy.payload import SILENT, SOUND, Payload, fits
 from edge_streamer.devices.jetson.flash import units
 from edge_streamer.devices.jetson.flash.accounts import Account
 from edge_streamer.devices.jetson.flash.rootfs import Rootfs
@@ -23,6 +23,8 @@ from edge_streamer.devices.jetson.releases.unit import GROUPS, NAME, Service
 LINGER = "var/lib/systemd/linger"
 SIGNATURE = f"{units.FLASHED}.sig"
 ARCHITECTURE = "aarch64"
+PACKAGES, LIBRARIES = "usr/lib/python3/dist-packages", f"usr/lib/{ARCHITECTURE}-linux-gnu"
+"""Where Debian puts Python's packages, and libraries."""
 USER_UNITS = ".config/systemd/user"
 USER_ROOT = ".local/share/edge-streamer"
 
@@ -38,6 +40,8 @@ class App:
     """Whether the service is the system's instead of the user's."""
     check: bool = True
     """Whether the golden units are replayed at the first start, before it talks."""
+    sound: bool = False
+    """Whether it takes a microphone or speaker."""
 
     def said(self) -> list[object]:
         """Equal where the same would be written."""
@@ -56,6 +60,19 @@ def faults(rootfs: Rootfs, app: App) -> Iterator[str]:
         more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         yield (f"{wrong[0]}{more} cannot be installed on the device ({ARCHITECTURE}, Python {python}); make the wheels "
                f"for it: edge-streamer deploy --make-wheels DIR --python {python}")  # fmt: skip
+    if app.sound:
+        yield from _without_sound(rootfs, app)
+
+
+def _without_sound(rootfs: Rootfs, app: App) -> Iterator[str]:
+    """Why it could neither hear nor speak."""
+    packaged = any(name.startswith(SOUND) for name in rootfs.names(PACKAGES))
+    if not packaged and not app.payload.brings(SOUND):
+        yield ("the device could neither hear nor speak: neither the wheels nor the root file system have PyAudio; "
+               f"build it (docs/flash.md, Sound), {SILENT}")  # fmt: skip
+    elif not any(name.startswith("libportaudio.so.2") for name in rootfs.names(LIBRARIES)):
+        yield ("the device could neither hear nor speak: the root file system has no libportaudio2, which PyAudio "
+               f"loads; install it there (docs/flash.md, Sound), {SILENT}")  # fmt: skip
 
 
 def python_of(rootfs: Rootfs) -> str | None:

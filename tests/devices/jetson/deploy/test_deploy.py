@@ -25,10 +25,11 @@ from edge_streamer.devices.jetson.deploy.payload import Payload
 from edge_streamer.devices.jetson.releases.places import Root
 from edge_streamer.runtime.bundle.listed import MANIFEST
 from edge_streamer.runtime.commands import cli
+from edge_streamer.runtime.commands.release_parts import takes_sound
 from edge_streamer.runtime.release.contents import verify
 from tests.devices.jetson.deploy import board as boards
 from tests.devices.jetson.deploy.board import Board
-from tests.devices.jetson.deploy.made import LARGE, SETTINGS, wheels
+from tests.devices.jetson.deploy.made import LARGE, SETTINGS, wheel, wheels
 
 pytestmark = pytest.mark.skipif(bool(boards.MISSING), reason=boards.MISSING)
 PYTHON = getattr(sys, "_base_executable", sys.executable)
@@ -297,8 +298,6 @@ def test_an_old_python_or_none(site: Site, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_wheels_of_another_board(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    from tests.devices.jetson.deploy.made import wheel
-
     wheel(site.wheels, "other", {}, "cp39-cp39-manylinux2014_riscv64")
     assert site.deploy() == 2
     assert "other-1.0-cp39-cp39-manylinux2014_riscv64.whl cannot be installed there" in one_line(capsys)
@@ -321,3 +320,23 @@ def test_another_board_has_the_address(
     monkeypatch.setattr(helper, "SERIAL", str(tmp_path / "serial-number"))
     (tmp_path / "serial-number").write_bytes(b"1421023044017\0")  # as a device tree has it
     assert helper.look(tmp_path, {}, io.BytesIO())["serial"] == "1421023044017"
+
+
+def test_a_board_that_could_not_hear(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    site.settings.write_text('bundle = "bundle"\n')
+    site.board.script("python3", f'exec {PYTHON} -S "$@"')  # without packages, whatever is installed here
+    assert site.deploy("--dry-run") == 2
+    assert "could neither hear nor speak: neither the wheels nor its Python have PyAudio" in one_line(capsys)
+    assert not site.board.root.exists()
+    wheel(site.wheels, "PyAudio", {}, "py3-none-linux_x86_64")
+    assert site.deploy("--dry-run") == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "takes"),
+    [({}, True), ({"mic": "none"}, False), ({"mic": "none", "speaker": "default"}, True), ({"mic": "USB Audio"}, True),
+     ({"mic": "talk.wav"}, False), ({"mic": "device:talk.wav", "speaker": "none"}, True),
+     ({"mic": "talk.wav", "speaker": "voice.wav"}, False)],
+)  # fmt: skip
+def test_which_words_of_run_take_sound(said: dict[str, str], takes: bool) -> None:
+    assert takes_sound(said) is takes

@@ -26,15 +26,44 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     return Bench(tmp_path)
 
 
+LIBRARY = "rootfs/usr/lib/aarch64-linux-gnu/libportaudio.so.2.0.0"
 WORDS = "--user ada --no-password --ssh-key {key} --bundle {bundle} --wheels {wheels} --no-check"
 
 
 def parts(folder: Path, counter: Path) -> dict[str, Path]:
     """What can talk, and a key."""
     wheels(folder / "wheels")
+    wheel(folder / "wheels", "PyAudio", {"pyaudio.py": b""}, "cp310-cp310-linux_aarch64")
     wheel(folder / "wheels", "cryptography", {"x": b""})
     (folder / "ssh.pub").write_text(f"{KEY}\n")
     return {"bundle": counter, "wheels": folder / "wheels", "key": folder / "ssh.pub"}
+
+
+def put(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"")
+
+
+def test_a_device_that_could_not_hear_is_not_flashed(bench: Bench, tmp_path: Path, made_counter: Path) -> None:
+    tegra = bench.make()
+    words = WORDS.format(**parts(tmp_path, made_counter))
+    (wheel_of_sound,) = (tmp_path / "wheels").glob("PyAudio-*")
+
+    def refused() -> str:
+        with pytest.raises(InputError) as told:
+            bench.flash(f"{words} --dry-run")
+        return str(told.value)
+
+    assert "could neither hear nor speak: the root file system has no libportaudio2" in refused()
+    put(tegra / LIBRARY)
+    assert bench.flash(f"{words} --dry-run") == 0
+    wheel_of_sound.unlink()
+    assert "could neither hear nor speak: neither the wheels nor the root file system have PyAudio" in refused()
+    put(tegra / "rootfs/usr/lib/python3/dist-packages/pyaudio/__init__.py")
+    assert bench.flash(f"{words} --dry-run") == 0
+    shutil.rmtree(tegra / "rootfs/usr/lib/python3/dist-packages/pyaudio")
+    (tmp_path / "talk.toml").write_text('bundle = "bundle"\nmic = "none"\nspeaker = "none"\n')
+    assert bench.flash(f"{words} --dry-run --settings {tmp_path / 'talk.toml'}") == 0
 
 
 def test_a_device_is_flashed_with_its_key_and_what_it_signed(bench: Bench, tmp_path: Path, made_counter: Path) -> None:
@@ -42,6 +71,7 @@ def test_a_device_is_flashed_with_its_key_and_what_it_signed(bench: Bench, tmp_p
     from edge_streamer.runtime.trust import ed25519
 
     tegra = bench.make()
+    put(tegra / LIBRARY)
     bundle, key, other = Path(shutil.copytree(made_counter, tmp_path / "talker")), tmp_path / "ours", tmp_path / "other"
     make_key(key, None)
     make_key(other, None)
@@ -84,6 +114,7 @@ def test_what_talks_is_looked_at_before_anything_is_written(
     bench: Bench, tmp_path: Path, made_counter: Path, more: str
 ) -> None:
     tegra, there = bench.make(), parts(tmp_path, made_counter)
+    put(tegra / LIBRARY)
     before = snapshot(tegra, times=True)
     words = WORDS.format(**there)
     with pytest.raises(InputError, match=TALKS[more] or "carries no golden units"):
