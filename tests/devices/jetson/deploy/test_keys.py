@@ -12,7 +12,7 @@ from edge_streamer.devices.jetson.releases.places import Root
 from edge_streamer.runtime.commands import cli
 from tests.devices.jetson.deploy import board as boards
 from tests.devices.jetson.deploy.board import Board
-from tests.devices.jetson.deploy.made import wheels
+from tests.devices.jetson.deploy.made import SETTINGS, wheels
 
 pytestmark = pytest.mark.skipif(bool(boards.MISSING), reason=boards.MISSING)
 PYTHON = getattr(sys, "_base_executable", sys.executable)
@@ -26,8 +26,9 @@ def test_signed_and_unsigned(tiny_bundle: Path, tmp_path: Path, capsys: pytest.C
         trusted = board.folder / "home/c/edge-streamer/keys.d"
         trusted.mkdir(parents=True)
         shutil.copy(f"{key}.pub", trusted)
+        (tmp_path / "settings.toml").write_text(SETTINGS)
         words = ["deploy", str(bundle), *board.words, "--wheels", str(wheels(tmp_path / "wheels")), "--no-service",
-                 "--profile-units", "0"]  # fmt: skip
+                 "--profile-units", "0", "--settings", str(tmp_path / "settings.toml")]  # fmt: skip
         capsys.readouterr()
         assert cli.main(words) == 2
         assert "is not signed" in capsys.readouterr().err
