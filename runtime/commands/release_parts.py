@@ -11,7 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_streamer.runtime.commands.ends import NONE, End
+from edge_streamer.runtime.commands.config import with_config
+from edge_streamer.runtime.commands.ends import FILE, NONE, End
+from edge_streamer.runtime.commands.options import add_arguments, plan_of
+from edge_streamer.runtime.commands.parser import Parser
+from edge_streamer.runtime.engines.choose import NAMES
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.files import read_small
 
@@ -27,24 +31,50 @@ DEFAULT = "default"
 
 def run_settings(path: Path | None, engine: str = "") -> tuple[bytes | None, Mapping[str, Any]]:
     """The text of settings.toml, and what it says. InputError."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
+    if engine and engine not in NAMES:
+        raise InputError(f"--engine {engine}; wanted one of {', '.join(NAMES)}")
     if path is None:
         text = f'bundle = "bundle"\nengine = "{engine}"\n' if engine else ""
         return (text.encode() if text else None), ({"engine": engine} if engine else {})
     data = read_file(path)
-    try:
-        said = tomllib.loads(data.decode())
-    except ValueError as error:
-        raise InputError(f"{path} is no TOML: {error}") from None
+    said = checked_words(path, data)
     if said.get("bundle") != "bundle":
         raise InputError(f"{path} names the bundle {said.get('bundle')!r}; wanted bundle = \"bundle\", which is where "
                          "it lies in a release")  # fmt: skip
     if engine and said.get("engine", engine) != engine:
         raise InputError(f"--engine {engine}, and {path} says {said['engine']!r}; leave one of them out")
     return data, said
+
+
+def checked_words(path: Path, data: bytes, brought: Path | None = None) -> Mapping[str, Any]:
+    """What settings say, in words that `run` takes: else a device would start them again and again. Files that they
+    name must be the device's own, by their whole path, or lie in the folder ``brought``, which comes whole. InputError.
+    """
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        said: dict[str, Any] = tomllib.loads(data.decode())
+    except ValueError as error:
+        raise InputError(f"{path} is no TOML: {error}") from None
+    parser = Parser(prog="edge-streamer run")
+    add_arguments(parser)
+    with_config(parser, [f"--config={path}"])
+    args = parser.parse_args([])
+    try:
+        plan_of(args)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    for key, word in said.items():
+        value = getattr(args, key.replace("-", "_"), None)
+        named = isinstance(getattr(value, "file", value), Path)
+        file = Path(str(word).removeprefix(FILE))
+        comes = brought is not None and (brought / file).is_file()
+        if named and key != "bundle" and not file.is_absolute() and not comes:
+            raise InputError(f"{path}: {key} is {word!r}, a file beside the settings, which does not come with them; "
+                             "name one of the device by its whole path")  # fmt: skip
+    return said
 
 
 def takes_sound(said: Mapping[str, Any]) -> bool:

@@ -155,9 +155,12 @@ def _add(root: Root, args: argparse.Namespace) -> int:
 
 
 def _add_folder(root: Root, args: argparse.Namespace, folder: Path, name: str) -> int:
-    from edge_streamer.devices.jetson.releases.adding import add
+    from edge_streamer.devices.jetson.releases.adding import SETTINGS, add
+    from edge_streamer.runtime.commands.release_parts import checked_words, read_file
     from edge_streamer.runtime.files import size_text, to_json
 
+    if (folder / SETTINGS).is_file():
+        checked_words(folder / SETTINGS, read_file(folder / SETTINGS), folder)
     told = sys.stderr if args.json else sys.stdout
     added = add(root, folder, name=name, python=args.python, tell=lambda what: print(what, file=told))
     if args.json:

@@ -38,6 +38,7 @@ BLOCK = 1 << 18
 LOOK_SECONDS = 0.1
 FULL = {errno.ENOSPC: "disk is full", errno.EDQUOT: "disk quota is used up", errno.EFBIG: "file size is limited"}
 MOST_TEXT = 4_000_000
+LIBRARIES = (f"/usr/lib/{platform.machine()}-linux-gnu", "/usr/lib", "/usr/lib64", "/usr/local/lib")
 SERIAL = "/proc/device-tree/serial-number"
 
 Answer = dict[str, Any]
@@ -103,7 +104,8 @@ def look(root: Path, request: Answer, stream: BinaryIO) -> Answer:
         "architecture": platform.machine(), "python": "{}.{}".format(*sys.version_info),
         "glibc": platform.libc_ver()[1], "l4t": l4t, "serial": serial, "uid": os.geteuid(), "time": time.time(),
         "run": "/run" if request.get("system") else user,
-        "free": _free(root), "sound": _has_sound(), "writable": os.access(there, os.W_OK), "there": str(there),
+        "free": _free(root), "writable": os.access(there, os.W_OK), "there": str(there),
+        "sound": _has_sound(), "portaudio": _has_portaudio(),
         "systemd": os.path.isdir("/run/systemd/system"), "releases": ids, "added": added,
         "current": current if current in ids else "", "state": state if isinstance(state, dict) else {},
     }  # fmt: skip
@@ -115,6 +117,11 @@ def _has_sound() -> bool:
         if importlib.util.find_spec("pyaudio") is not None:
             return True
     return any(Path(site.getusersitepackages()).glob("pyaudio*"))
+
+
+def _has_portaudio() -> bool:
+    """The library that PyAudio loads."""
+    return any(found for folder in LIBRARIES for found in Path(folder).glob("libportaudio.so.2*"))
 
 
 def _free(root: Path) -> int:

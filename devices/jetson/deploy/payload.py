@@ -61,6 +61,11 @@ class Payload:
     def wheels(self) -> tuple[File, ...]:
         return tuple(file for file in self.files if file.path.startswith(f"{WHEELS}/"))
 
+    @property
+    def wheel_paths(self) -> list[Path]:
+        """Where they lie here."""
+        return [file.source for file in self.wheels if isinstance(file.source, Path)]
+
     def brings(self, name: str) -> bool:
         """Whether a wheel of this distribution is among them."""
         return any(distribution(file.path) == name for file in self.wheels)

@@ -18,6 +18,7 @@ from typing import Any
 from edge_streamer.devices.jetson.deploy import sending
 from edge_streamer.devices.jetson.deploy.device import Device, Ended, Reply
 from edge_streamer.devices.jetson.deploy.payload import SILENT, SOUND, Payload, fits
+from edge_streamer.devices.jetson.deploy.wheels import Goal, lacking
 from edge_streamer.devices.jetson.releases.adding import BUNDLE
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.files import size_text
@@ -141,23 +142,35 @@ class Deployment:
         if not facts["writable"]:
             raise InputError(f"nothing can be written to {facts['there']} on the device; name a place that is this "
                              "user's: --root DIR")  # fmt: skip
+        self._check_payload(facts)
+        if self._wishes.service and not facts["systemd"]:
+            raise InputError("no systemd runs on the device, which is what starts the service; without one: "
+                             "--no-service")  # fmt: skip
+        return facts
+
+    def _check_payload(self, facts: Reply) -> None:
+        """That what goes can be installed there, and can hear and speak where it is to. InputError."""
+        make = (f"edge-streamer deploy --make-wheels DIR --python {facts['python']} --architecture "
+                f"{facts['architecture']}")  # fmt: skip
         there = facts["architecture"], facts["python"], facts["glibc"]
         names = [file.path.rpartition("/")[2] for file in self._payload.wheels]
         wrong = [name for name in names if not fits(name, *there)]
         if wrong:
             raise InputError(f"{wrong[0]}{f' and {len(wrong) - 1} more' if len(wrong) > 1 else ''} cannot be installed "
                              f"there ({facts['architecture']}, Python {facts['python']}, glibc {facts['glibc']}); make "
-                             "the wheels for it: "
-                             f"edge-streamer deploy --make-wheels DIR --python {facts['python']} --architecture "
-                             f"{facts['architecture']}")  # fmt: skip
-        if self._wishes.sound and not facts["sound"] and not self._payload.brings(SOUND):
+                             f"the wheels for it: {make}")  # fmt: skip
+        if less := lacking(self._payload.wheel_paths, Goal(facts["python"], facts["architecture"], ())):
+            raise InputError(f"the wheels lack {', '.join(less)}, without which nothing starts there; complete them: "
+                             f"{make}")  # fmt: skip
+        if not self._wishes.sound:
+            return
+        if not facts["sound"] and not self._payload.brings(SOUND):
             raise InputError("the board could neither hear nor speak: neither the wheels nor its Python have PyAudio; "
                              "once, there: sudo apt-get install -y portaudio19-dev gcc python3-dev python3-pip && pip3 "
                              f"wheel {SOUND}, and the wheel into the folder; {SILENT}")  # fmt: skip
-        if self._wishes.service and not facts["systemd"]:
-            raise InputError("no systemd runs on the device, which is what starts the service; without one: "
-                             "--no-service")  # fmt: skip
-        return facts
+        if not facts["portaudio"]:
+            raise InputError("the board could neither hear nor speak: it has no libportaudio2, which PyAudio loads; "
+                             f"once, there: sudo apt-get install -y libportaudio2; {SILENT}")  # fmt: skip
 
     def _send(self, facts: Reply, plan: str) -> bool:
         """Whether to go on."""

@@ -78,7 +78,7 @@ def make(folder: Path, goal: Goal, own: Path | None, tell: Callable[[str], objec
     _own_wheel(folder, own)
     wanted = ["pip"]  # boards often lack Debian's python3-venv, which brings it
     for _ in range(ROUNDS):
-        missing = [*wanted, *_missing(folder, goal)]
+        missing = [*wanted, *lacking(sorted(folder.glob("*.whl")), goal)]
         if not missing:
             break
         tell(f"loading {', '.join(missing)}")
@@ -126,13 +126,17 @@ def _copied(folder: Path) -> Path:
     return folder
 
 
-def _missing(folder: Path, goal: Goal) -> list[str]:
-    """Requirements of the wheels in ``folder`` that none of them meets."""
+def lacking(wheels: Iterable[Path], goal: Goal) -> list[str]:
+    """Requirements of these wheels that none of them meets. InputError where one is damaged, or of a version that
+    another does not take. Of ONNX Runtime any build will do: all of them are the same module."""
     there, wanted = dict[str, str](), dict[str, None]()
     requirements: list[tuple[str, Any]] = []
-    for path in sorted(folder.glob("*.whl")):
+    for path in wheels:
+        folder = path.parent
         name, version, needs = _metadata(path)
         there[name] = version
+        if name.startswith("onnxruntime_"):
+            there.setdefault("onnxruntime", version)
         requirements += [(name, need) for need in needs]
     extras = {"edge_streamer": set(goal.extras)}
     grown = True

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_streamer.devices.jetson.deploy.payload import SILENT, SOUND, Payload, fits
+from edge_streamer.devices.jetson.deploy.wheels import Goal, lacking
 from edge_streamer.devices.jetson.flash import units
 from edge_streamer.devices.jetson.flash.accounts import Account
 from edge_streamer.devices.jetson.flash.rootfs import Rootfs
 from edge_streamer.devices.jetson.releases import first
 from edge_streamer.devices.jetson.releases.service import SYSTEM_ROOT, SYSTEM_UNITS, keeper_files
 from edge_streamer.devices.jetson.releases.unit import GROUPS, NAME, Service
+from edge_streamer.runtime.errors import InputError
 
 LINGER = "var/lib/systemd/linger"
 SIGNATURE = f"{units.FLASHED}.sig"
@@ -60,6 +62,15 @@ def faults(rootfs: Rootfs, app: App) -> Iterator[str]:
         more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         yield (f"{wrong[0]}{more} cannot be installed on the device ({ARCHITECTURE}, Python {python}); make the wheels "
                f"for it: edge-streamer deploy --make-wheels DIR --python {python}")  # fmt: skip
+    elif python:
+        try:
+            less = lacking(app.payload.wheel_paths, Goal(python, ARCHITECTURE, ()))
+        except InputError as error:
+            yield str(error)
+            less = []
+        if less:
+            yield (f"the wheels lack {', '.join(less)}, without which nothing starts on the device; complete them: "
+                   f"edge-streamer deploy --make-wheels DIR --python {python}")  # fmt: skip
     if app.sound:
         yield from _without_sound(rootfs, app)
 

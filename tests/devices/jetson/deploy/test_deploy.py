@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -25,7 +26,8 @@ from edge_streamer.devices.jetson.deploy.payload import Payload
 from edge_streamer.devices.jetson.releases.places import Root
 from edge_streamer.runtime.bundle.listed import MANIFEST
 from edge_streamer.runtime.commands import cli
-from edge_streamer.runtime.commands.release_parts import takes_sound
+from edge_streamer.runtime.commands.release_parts import run_settings, takes_sound
+from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.release.contents import verify
 from tests.devices.jetson.deploy import board as boards
 from tests.devices.jetson.deploy.board import Board
@@ -329,7 +331,36 @@ def test_a_board_that_could_not_hear(site: Site, capsys: pytest.CaptureFixture[s
     assert "could neither hear nor speak: neither the wheels nor its Python have PyAudio" in one_line(capsys)
     assert not site.board.root.exists()
     wheel(site.wheels, "PyAudio", {}, "py3-none-linux_x86_64")
-    assert site.deploy("--dry-run") == 0
+    if helper._has_portaudio():
+        assert site.deploy("--dry-run") == 0
+    else:
+        assert site.deploy("--dry-run") == 2
+        assert "has no libportaudio2" in one_line(capsys)
+
+
+def test_wheels_that_are_not_all(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    wheel(site.wheels, "other", {}, needs="Requires-Dist: one-more>=2")
+    assert site.deploy() == 2
+    assert "the wheels lack one-more>=2, without which nothing starts there; complete them" in one_line(capsys)
+    (site.wheels / "other-1.0-py3-none-any.whl").write_bytes(b"")
+    assert site.deploy() == 2
+    assert "other-1.0-py3-none-any.whl is damaged" in one_line(capsys)
+    assert not site.board.root.exists()
+
+
+SETTINGS_WRONG = {
+    'micc = "x"': "there is no option 'micc'; did you mean mic?", 'temperature = "hot"': "temperature: could not",
+    'engine = "banana"': "wanted one of auto, tensorrt", 'mic = "nosuch.wav"': "does not come with them",
+    'text = "/x.txt"': "--text does nothing in a live run",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("words", SETTINGS_WRONG)
+def test_words_that_run_does_not_take(words: str, tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text(f'bundle = "bundle"\n{words}\n')
+    with pytest.raises(InputError, match=rf"settings\.toml.*{re.escape(SETTINGS_WRONG[words])}"):
+        run_settings(path)
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,15 @@ from pathlib import Path
 import pytest
 
 from edge_streamer.devices.jetson.deploy.payload import Payload, fits, text_file, wheels_in
-from edge_streamer.devices.jetson.deploy.wheels import Goal, _missing
+from edge_streamer.devices.jetson.deploy.wheels import Goal, lacking
 from edge_streamer.runtime.errors import InputError
 from tests.devices.jetson.deploy.made import wheel
 
 OLD, NEW = Goal("3.10", "aarch64", ("audio", "trust")), Goal("3.12", "aarch64", ("trust",))
+
+
+def _missing(folder: Path, goal: Goal) -> list[str]:
+    return lacking(sorted(folder.glob("*.whl")), goal)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +55,12 @@ Requires-Dist: pyaudio; extra == "audio"
 Requires-Dist: py-webrtc.audio; extra == "audio"
 Requires-Dist: torch; extra == "export\""""
     wheel(tmp_path, "edge_streamer", {}, needs=needs)
-    assert _missing(tmp_path, OLD) == ["numpy>=1.26", "tomli>=2.0", "cryptography>=42", "py-webrtc.audio"]
+    assert _missing(tmp_path, OLD) == [
+        "numpy>=1.26",
+        "tomli>=2.0",
+        "cryptography>=42",
+        "py-webrtc.audio",
+    ]
     assert _missing(tmp_path, NEW) == ["numpy>=1.26", "cryptography>=42"]
     wheel(tmp_path, "py_webrtc_audio", {}, needs='Requires-Dist: exceptiongroup; python_version < "3.11"')
     assert "exceptiongroup" in _missing(tmp_path, OLD)
@@ -73,3 +82,13 @@ def test_a_plan_is_its_files_and_the_python() -> None:
     one = Payload((text_file("bundle", b"1"),))
     assert one.plan("3.10") == Payload((text_file("bundle", b"1"),)).plan("3.10")
     assert len({one.plan("3.10"), one.plan("3.12"), Payload((text_file("bundle", b"2"),)).plan("3.10")}) == 3
+
+
+def test_any_build_of_onnxruntime_will_do(tmp_path: Path) -> None:
+    wheel(tmp_path, "edge_streamer", {}, needs="Requires-Dist: onnxruntime>=1")
+    assert _missing(tmp_path, NEW) == ["onnxruntime>=1"]
+    wheel(tmp_path, "onnxruntime_gpu", {})
+    assert _missing(tmp_path, NEW) == []
+    (tmp_path / "numpy-2.4.0-cp312-cp312-manylinux_2_27_aarch64.whl").write_bytes(b"")
+    with pytest.raises(InputError, match=r"numpy-2\.4\.0-.* is damaged"):
+        _missing(tmp_path, NEW)
