@@ -80,10 +80,10 @@ def _without_sound(rootfs: Rootfs, app: App) -> Iterator[str]:
     packaged = any(name.startswith(SOUND) for name in rootfs.names(PACKAGES))
     if not packaged and not app.payload.brings(SOUND):
         yield ("the device could neither hear nor speak: neither the wheels nor the root file system have PyAudio; "
-               f"build it (docs/flash.md, Sound), {SILENT}")  # fmt: skip
+               f"build it (docs/flash.md, step 3), {SILENT}")  # fmt: skip
     elif not any(name.startswith("libportaudio.so.2") for name in rootfs.names(LIBRARIES)):
         yield ("the device could neither hear nor speak: the root file system has no libportaudio2, which PyAudio "
-               f"loads; install it there (docs/flash.md, Sound), {SILENT}")  # fmt: skip
+               f"loads; install it there (docs/flash.md, step 3), {SILENT}")  # fmt: skip
 
 
 def python_of(rootfs: Rootfs) -> str | None:
