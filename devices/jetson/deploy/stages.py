@@ -143,7 +143,7 @@ class Deployment:
             raise InputError(f"nothing can be written to {facts['there']} on the device; name a place that is this "
                              "user's: --root DIR")  # fmt: skip
         self._check_payload(facts)
-        if self._wishes.service and not facts["systemd"]:
+        if self._wishes.service and not self._wishes.verify and not facts["systemd"]:
             raise InputError("no systemd runs on the device, which is what starts the service; without one: "
                              "--no-service")  # fmt: skip
         return facts
