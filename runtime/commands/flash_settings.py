@@ -20,11 +20,20 @@ from edge_streamer.devices.jetson.flash import prepare
 from edge_streamer.devices.jetson.flash.accounts import LOCKED, check_name
 from edge_streamer.devices.jetson.flash.app import SIGNATURE
 from edge_streamer.devices.jetson.flash.rootfs import Rootfs
-from edge_streamer.devices.jetson.flash.settings import Settings, Wifi, check_password, hashed, keys_of, size_of
+from edge_streamer.devices.jetson.flash.settings import (
+    Settings,
+    Wifi,
+    check_keys,
+    check_password,
+    hashed,
+    keys_of,
+    size_of,
+)
 from edge_streamer.devices.jetson.flash.settings import faults as settings_faults
 from edge_streamer.runtime.commands import flash_app
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.files import read_small
+from edge_streamer.runtime.trust.keyring import refuse_private
 
 MOST_KEY, MOST_SECRET = 100_000, 4096
 TO_BE_ASKED = "*"
@@ -94,12 +103,12 @@ def _read(args: argparse.Namespace, modules: Sequence[str], wrong: _Wrong) -> Se
         wrong.of(lambda: check_name(args.user), "")
     if args.password_file:
         wrong.of(lambda: check_password(_line(args.password_file)), None)
-    keys = wrong.of(lambda: keys_of(_text(path, MOST_KEY) for path in args.ssh_key), None)
+    texts = [wrong.of(lambda path=path: _public(path), None) for path in args.ssh_key]  # type: ignore[misc]
     secrets = [wrong.of(lambda path=path: _line(path), "") for path in args.wifi_password_file]  # type: ignore[misc]
     secrets += [""] * (len(args.wifi) - len(secrets))
     return Settings(
-        user=args.user or "", hashed=LOCKED if args.no_password and keys is not None else TO_BE_ASKED,
-        sudo=not args.no_sudo, keys=keys or (), hostname=args.hostname or "", timezone=args.timezone or "",
+        user=args.user or "", hashed=LOCKED if args.no_password and None not in texts else TO_BE_ASKED,
+        sudo=not args.no_sudo, keys=keys_of(text or "" for text in texts), hostname=args.hostname or "", timezone=args.timezone or "",
         locale=args.locale or "", wifi=tuple(map(Wifi, args.wifi, secrets)), power_mode=args.power_mode or "",
         modules=tuple(modules), headless=not args.desktop,
         swap=wrong.of(lambda: size_of(args.swap), 0) if args.swap else 0,
@@ -164,6 +173,14 @@ def _typed(what: str, *, empty: bool = False) -> str:
     if typed and getpass.getpass("Again: ") != typed:
         raise InputError("the two were not the same; nothing was changed")
     return typed
+
+
+def _public(path: Path) -> str:
+    """A file of public SSH keys."""
+    text = _text(path, MOST_KEY)
+    refuse_private(text.encode(), path)
+    check_keys(text, str(path))
+    return text
 
 
 def _line(path: Path) -> str:

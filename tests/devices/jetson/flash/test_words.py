@@ -1,0 +1,63 @@
+"""What ``edge-streamer flash`` says to words that are wrong: plainly, and nothing of what may be a secret."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edge_streamer.runtime.commands import cli
+from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.trust.keyring import refuse_private
+from tests.devices.jetson.flash.test_flash import Bench
+from tests.devices.jetson.flash.test_prepare import KEY
+
+PRIVATE = """-----BEGIN OPENSSH PRIVATE KEY-----
+b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQ
+-----END OPENSSH PRIVATE KEY-----
+"""
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.setattr("edge_streamer.devices.jetson.flash.host._free", lambda _: 10**12)
+    made = Bench(tmp_path)
+    made.make()
+    return made
+
+
+def refused(bench: Bench, words: str) -> str:
+    with pytest.raises(InputError) as told:
+        bench.flash(f"--dry-run {words}")
+    return str(told.value)
+
+
+def test_nothing_of_a_private_key_is_shown(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    key = bench.folder / "id"
+    key.write_text(PRIVATE)
+    said = refused(bench, f"--user ada --no-password --ssh-key {key}")
+    assert said == f"{key} is a private key; name its public half: {key}.pub"
+    shown = said + capsys.readouterr().out
+    assert "b3Blb" not in shown
+    assert "BEGIN" not in shown
+    assert f"{key} is a private key; name its public half: {key}.pub" in refused(bench, f"--trust-key {key}")
+
+
+def test_a_line_that_is_no_key_is_named_by_its_number(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    file = bench.folder / "keys.pub"
+    file.write_text(f"# ours\n{KEY}\nsecret word\n")
+    said = refused(bench, f"--user ada --no-password --ssh-key {file}")
+    assert said.startswith(f"{file}, line 3 is no public SSH key; wanted a line like")
+    assert "secret" not in said + capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["PRIVATE", "ENCRYPTED PRIVATE", "RSA PRIVATE", "OPENSSH PRIVATE"])
+def test_every_private_key_is_known_as_one(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(InputError, match="is a private key; name its public half"):
+        refuse_private(f"\n-----BEGIN {kind} KEY-----\n".encode(), tmp_path)
+
+
+def test_verify_refuses_a_private_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "rk").write_text(PRIVATE)
+    assert cli.main(["verify", str(tmp_path), "--key", str(tmp_path / "rk")]) == 2
+    assert f"rk is a private key; name its public half: {tmp_path / 'rk'}.pub" in capsys.readouterr().err
