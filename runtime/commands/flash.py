@@ -174,7 +174,7 @@ def _wanted(args: argparse.Namespace, tree: Tree, waiting: Sequence[Port]) -> Wa
         return Wanted("", "", "", args.image_only, args.massflash or 1, args.sdkmanager, "")
     if args.super and not BOARDS[board].has_super:
         raise InputError(f"--super is for Orin Nano and NX; a {BOARDS[board].title} has no such configuration")
-    config = args.config or BOARDS[board].config + ("-super" if args.super else "")
+    config = args.board_config or BOARDS[board].config + ("-super" if args.super else "")
     storage = args.storage or next(iter(storages_of(board, tree.series)), "nvme")
     return Wanted(board, storage, config, args.image_only, args.massflash or 1, args.sdkmanager, args.module or "")
 

@@ -108,9 +108,9 @@ def _read(args: argparse.Namespace, modules: Sequence[str], wrong: _Wrong) -> Se
     secrets += [""] * (len(args.wifi) - len(secrets))
     return Settings(
         user=args.user or "", hashed=LOCKED if args.no_password and None not in texts else TO_BE_ASKED,
-        sudo=not args.no_sudo, keys=keys_of(text or "" for text in texts), hostname=args.hostname or "", timezone=args.timezone or "",
-        locale=args.locale or "", wifi=tuple(map(Wifi, args.wifi, secrets)), power_mode=args.power_mode or "",
-        modules=tuple(modules), headless=not args.desktop,
+        sudo=not args.no_sudo, keys=keys_of(text or "" for text in texts), hostname=args.hostname or "",
+        timezone=args.timezone or "", locale=args.locale or "", wifi=tuple(map(Wifi, args.wifi, secrets)),
+        power_mode=args.power_mode or "", modules=tuple(modules), headless=not args.desktop,
         swap=wrong.of(lambda: size_of(args.swap), 0) if args.swap else 0,
         app=wrong.of(lambda: flash_app.outline(args), None), trust=wrong.of(lambda: flash_app.trusted(args), ()),
     )  # fmt: skip

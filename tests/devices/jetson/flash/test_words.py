@@ -61,3 +61,21 @@ def test_verify_refuses_a_private_key(tmp_path: Path, capsys: pytest.CaptureFixt
     (tmp_path / "rk").write_text(PRIVATE)
     assert cli.main(["verify", str(tmp_path), "--key", str(tmp_path / "rk")]) == 2
     assert f"rk is a private key; name its public half: {tmp_path / 'rk'}.pub" in capsys.readouterr().err
+
+
+def test_the_boards_configuration_arrives(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """Through the command line, which takes every --config for a file of options."""
+    assert cli.main(["flash", "--l4t", str(bench.tegra), "--board", "orin-nano", "--board-config", "my-carrier",
+                     "--dry-run"]) == 2  # fmt: skip
+    assert "my-carrier.conf is not in" in capsys.readouterr().out
+    (bench.tegra / "my-carrier.conf").touch()
+    bench.flash("--dry-run --board-config my-carrier")
+    assert "--network usb0 my-carrier internal" in capsys.readouterr().out
+
+
+def test_the_old_name_of_the_boards_configuration_is_no_file_of_options(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["flash", "--l4t", str(bench.tegra), "--config", "my-carrier"]) == 2
+    assert "--config" in (said := capsys.readouterr().err)
+    assert "TOML" not in said
