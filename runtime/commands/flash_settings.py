@@ -28,6 +28,7 @@ from edge_streamer.devices.jetson.flash.settings import (
     hashed,
     keys_of,
     size_of,
+    ssid_faults,
 )
 from edge_streamer.devices.jetson.flash.settings import faults as settings_faults
 from edge_streamer.runtime.commands import flash_app
@@ -72,8 +73,10 @@ def faults(args: argparse.Namespace, rootfs: Path | None, modules: Sequence[str]
 
 def asked_for(args: argparse.Namespace) -> list[str]:
     """What somebody must type, as no file says it."""
-    user = args.user and not (args.no_password or args.password_file)
-    networks = () if args.wifi_password_file else args.wifi
+    user = args.user and args.user.isprintable() and not (args.no_password or args.password_file)
+    networks = (
+        () if args.wifi_password_file else [ssid for ssid in dict.fromkeys(args.wifi) if not [*ssid_faults(ssid)]]
+    )
     return [f"Password of {args.user} on the device"] * bool(user) + [f"Password of the network {ssid}"
                                                                        for ssid in networks]  # fmt: skip
 
@@ -119,13 +122,20 @@ def _read(args: argparse.Namespace, modules: Sequence[str], wrong: _Wrong) -> Se
 def _apart(args: argparse.Namespace) -> Iterator[str]:
     """What does not go together, or is not there."""
     yield from flash_app.apart(args)
-    if len(args.wifi_password_file) not in (0, len(args.wifi)):
-        yield f"{len(args.wifi)} networks and {len(args.wifi_password_file)} files of passwords; wanted one each"
+    if args.wifi_password_file and not args.wifi:
+        yield "a file of a network's password, and no network; name it: --wifi SSID"
+    elif len(args.wifi_password_file) not in (0, len(args.wifi)):
+        yield (f"--wifi stands {_times(args.wifi)} and --wifi-password-file {_times(args.wifi_password_file)}; wanted "
+               "a file for each network, in the same order")  # fmt: skip
     if not args.user and (args.password_file or args.no_password):
         yield "a password is a user's; name one: --user NAME"
     typed = asked_for(args)
     if typed and not args.dry_run and not sys.stdin.isatty():
         yield f"{', '.join(typed)}: {NOBODY}"
+
+
+def _times(words: Sequence[object]) -> str:
+    return "once" if len(words) == 1 else f"{len(words)} times"
 
 
 def _signature(rootfs: Path) -> bytes:

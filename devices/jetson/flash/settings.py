@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 import subprocess
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
@@ -91,9 +92,11 @@ def faults(settings: Settings) -> Iterator[str]:
         yield f"{settings.timezone!r} is no time zone; wanted one like Europe/Berlin"
     if settings.locale and not LOCALE.fullmatch(settings.locale):
         yield f"{settings.locale!r} is no locale; wanted one like en_US.UTF-8"
+    names = [network.ssid for network in settings.wifi]
+    yield from (f"the network {ssid!r} is named {names.count(ssid)} times; wanted once"
+                for ssid in dict.fromkeys(names) if names.count(ssid) > 1)  # fmt: skip
     for ssid, secret in settings.wifi:
-        if not 1 <= (size := len(ssid.encode())) <= 32:
-            yield f"the network's name {ssid[:40]!r} has {size} bytes; wanted 1 to 32"
+        yield from ssid_faults(ssid)
         if secret and not re.fullmatch(r"[0-9a-fA-F]{64}|[\x20-\x7e]{8,63}", secret):
             yield f"the passphrase of {ssid!r} is not one; wanted 8 to 63 printable ASCII characters"
     if not all(map(KEY.fullmatch, settings.keys)):  # none of it is shown: it may be a secret
@@ -104,6 +107,14 @@ def faults(settings: Settings) -> Iterator[str]:
     if settings.user and settings.hashed == LOCKED and not settings.keys:
         yield (f"nobody could log in as {settings.user}: give a password (--password-file, or type one) or an SSH key "
                "(--ssh-key FILE)")  # fmt: skip
+
+
+def ssid_faults(ssid: str) -> Iterator[str]:
+    """Why no network that can be shown is called so."""
+    if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in ssid):
+        yield f"the network's name {ssid[:40]!r} has characters that cannot be shown; wanted its name as it is seen"
+    elif not 1 <= (size := len(ssid.encode())) <= 32:
+        yield f"the network's name {ssid[:40]!r} has {size} bytes; wanted 1 to 32"
 
 
 def size_of(word: str) -> int:

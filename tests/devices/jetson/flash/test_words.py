@@ -79,3 +79,28 @@ def test_the_old_name_of_the_boards_configuration_is_no_file_of_options(
     assert cli.main(["flash", "--l4t", str(bench.tegra), "--config", "my-carrier"]) == 2
     assert "--config" in (said := capsys.readouterr().err)
     assert "TOML" not in said
+
+
+WIFI = {
+    "--wifi 'a\nb'": r"the network's name 'a\nb' has characters that cannot be shown",
+    "--wifi 'a\x1b[31mb'": r"the network's name 'a\x1b[31mb' has characters that cannot be shown",
+    "--wifi ''": "the network's name '' has 0 bytes; wanted 1 to 32",
+    "--wifi home --wifi home": "the network 'home' is named 2 times; wanted once",
+    "--wifi-password-file x --hostname kitchen": "a file of a network's password, and no network; name it: --wifi SSID",
+    "--wifi a --wifi b --wifi-password-file x": "--wifi stands 2 times and --wifi-password-file once; wanted a file",
+}
+
+
+@pytest.mark.parametrize("words", WIFI)
+def test_a_networks_name_can_be_shown(bench: Bench, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(bench, words)
+    assert WIFI[words] in said
+    shown = capsys.readouterr().out
+    assert "\x1b[31m" not in said + shown
+    assert "a\nb" not in said + shown
+    if "home" not in words:
+        assert "to be typed" not in shown
+
+
+def test_networks_of_other_scripts_are_taken(bench: Bench) -> None:
+    assert bench.flash("--dry-run --wifi 'Küche; 5G' --wifi '家 🏠'") == 0
