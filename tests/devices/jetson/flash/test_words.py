@@ -104,3 +104,16 @@ def test_a_networks_name_can_be_shown(bench: Bench, words: str, capsys: pytest.C
 
 def test_networks_of_other_scripts_are_taken(bench: Bench) -> None:
     assert bench.flash("--dry-run --wifi 'Küche; 5G' --wifi '家 🏠'") == 0
+
+
+def test_a_module_of_another_board_is_told_with_those_of_this_one(bench: Bench) -> None:
+    said = refused(bench, "--image-only --board orin-nx --module p3701-0005")
+    assert said == "p3701-0005 is no module of orin-nx; wanted one of p3767-0000, p3767-0001, p3767-0002"
+    said = refused(bench, "--image-only --module p3701-0009")
+    assert "no module of " in said
+    assert "p3701-0009" not in said.partition("wanted one of")[2]
+
+
+def test_sdk_manager_is_not_asked_for_a_jetpack_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["flash", "--sdkmanager", "--jetpack", "99", "--dry-run"]) == 2
+    assert "--jetpack 99 is not known; wanted one of 6.1, 6.2, 6.2.1, 6.2.2, 7.0, 7.1, 7.2" in capsys.readouterr().err
