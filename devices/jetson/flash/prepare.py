@@ -18,7 +18,7 @@ from edge_streamer.devices.jetson import power
 from edge_streamer.devices.jetson.flash import app, units
 from edge_streamer.devices.jetson.flash.accounts import Account, Lists, group_of, hash_of, with_user
 from edge_streamer.devices.jetson.flash.rootfs import Rootfs
-from edge_streamer.devices.jetson.flash.settings import ZONE, Settings, Wifi, faults
+from edge_streamer.devices.jetson.flash.settings import LOCALE, ZONE, Settings, Wifi, faults
 from edge_streamer.runtime.errors import InputError
 
 NOTES = "etc/edge-streamer"
@@ -29,6 +29,8 @@ SYSTEM_UNITS = "etc/systemd/system"
 CONNECTIONS = "etc/NetworkManager/system-connections"
 OWN_NETWORK = uuid.UUID("6e1f0f0a-3c0e-4d0c-9e54-6f3f6d1d7a52")
 """What the ids of networks are made from, so that the same network has the same id."""
+SUPPORTED = "var/lib/locales/supported.d"
+MOST_NAMED = 12
 _DEFAULT = re.compile(r"(<\s*PM_CONFIG\s+DEFAULT\s*=\s*)\d{1,4}(\s*>)")
 
 Told = Callable[[str], None]
@@ -108,6 +110,7 @@ def _faults_of_root(rootfs: Rootfs, settings: Settings) -> Iterator[str]:
     found = rootfs.look(zone, follow=True) if named else None
     if named and (found is None or not stat.S_ISREG(found.st_mode)):
         yield f"the root file system has no time zone {settings.timezone}; wanted a name of /{zone[:18]}"
+    yield from _locale_faults(rootfs, settings.locale)
     if settings.wifi and rootfs.look("usr/sbin/NetworkManager", follow=True) is None:
         yield ("the root file system has no NetworkManager, which joins Wi-Fi networks; leave --wifi away, or install "
                "network-manager there")  # fmt: skip
@@ -120,6 +123,25 @@ def _faults_of_root(rootfs: Rootfs, settings: Settings) -> Iterator[str]:
             with_user(lists, settings.user, settings.hashed)
         except InputError as error:
             yield str(error)
+
+
+def _locale_faults(rootfs: Rootfs, locale: str) -> Iterator[str]:
+    """Of a locale that is named as one but that nobody has made in this root."""
+    if not LOCALE.fullmatch(locale):  # of what is none another line has told
+        return
+    made = _locales(rootfs)
+    if locale not in made:
+        more = f" and {len(made) - MOST_NAMED} more" if len(made) > MOST_NAMED else ""
+        yield (f"the root file system has no locale {locale}; it has {', '.join(made[:MOST_NAMED])}{more}; take one, "
+               "or generate it there (locale-gen)")  # fmt: skip
+
+
+def _locales(rootfs: Rootfs) -> list[str]:
+    """What glibc brings, what stands in a folder of its own, and what was ordered: the archive of all is not read."""
+    ordered = [rootfs.text("etc/locale.gen"), *(rootfs.text(f"{SUPPORTED}/{name}") for name in rootfs.names(SUPPORTED))]
+    words = [line.split()[0] for text in ordered for line in text.splitlines() if line.split()]
+    names = (name.replace(".utf8", ".UTF-8") for name in (*sorted(rootfs.names("usr/lib/locale")), *words))
+    return list(dict.fromkeys(("C.UTF-8", "POSIX", "C", *(name for name in names if LOCALE.fullmatch(name)))))
 
 
 def _lists(rootfs: Rootfs) -> Lists:

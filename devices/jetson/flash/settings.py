@@ -20,7 +20,7 @@ from edge_streamer.runtime.errors import InputError
 
 HOSTNAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)", re.IGNORECASE)
 ZONE = re.compile(r"[A-Za-z0-9_+-]{1,40}(?:/[A-Za-z0-9_+-]{1,40}){0,2}")
-LOCALE = re.compile(r"(?:C|[a-z]{2,3}(?:_[A-Z]{2})?)(?:\.UTF-8)?(?:@[a-z]{1,20})?")
+LOCALE = re.compile(r"(?:C|POSIX|[a-z]{2,3}(?:_[A-Z]{2})?)(?:\.UTF-8)?(?:@[a-z]{1,20})?")
 KEY = re.compile(r"(?:ssh-(?:ed25519|rsa)|ecdsa-sha2-nistp(?:256|384|521)|sk-(?:ssh-ed25519|ecdsa-sha2-nistp256)"
                  r"@openssh\.com) [A-Za-z0-9+/]{32,20000}={0,3}(?: [^\n]{0,500})?")  # fmt: skip
 _WANTED_KEY = "wanted a line like 'ssh-ed25519 AAAA... name'"

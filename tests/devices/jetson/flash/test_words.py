@@ -117,3 +117,14 @@ def test_a_module_of_another_board_is_told_with_those_of_this_one(bench: Bench) 
 def test_sdk_manager_is_not_asked_for_a_jetpack_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["flash", "--sdkmanager", "--jetpack", "99", "--dry-run"]) == 2
     assert "--jetpack 99 is not known; wanted one of 6.1, 6.2, 6.2.1, 6.2.2, 7.0, 7.1, 7.2" in capsys.readouterr().err
+
+
+def test_a_locale_is_one_that_the_root_has_made(bench: Bench) -> None:
+    said = refused(bench, "--locale xx_YY")
+    assert said.startswith("the root file system has no locale xx_YY; it has C.UTF-8, POSIX, C, en_US.UTF-8; take one")
+    assert "no locale de_DE.UTF-8" in refused(bench, "--locale de_DE.UTF-8"), "its line is a comment"
+    for folder in ("usr/lib/locale/fr_FR.utf8", "var/lib/locales/supported.d"):
+        (bench.tegra / "rootfs" / folder).mkdir(parents=True)
+    (bench.tegra / "rootfs/var/lib/locales/supported.d/it").write_text("it_IT.UTF-8 UTF-8\n")
+    for name in ("C.UTF-8", "C", "POSIX", "en_US.UTF-8", "fr_FR.UTF-8", "it_IT.UTF-8"):
+        assert bench.flash(f"--dry-run --locale {name}") == 0
