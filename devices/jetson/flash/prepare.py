@@ -11,7 +11,7 @@ import json
 import re
 import stat
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 
 from edge_streamer.devices.jetson import power
@@ -233,21 +233,32 @@ def _power_files(rootfs: Rootfs, settings: Settings) -> dict[str, str]:
     names = [f"etc/nvpmodel/{name}" for name in rootfs.names("etc/nvpmodel") if name.endswith(".conf")]
     parts = [part.replace("-", "_") for part in settings.modules]
     meant = [name for name in names if not parts or any(f"nvpmodel_{part}" in name for part in parts)]
-    seen: dict[str, None] = {}
+    texts = {name: rootfs.text(name) for name in meant}
     found = {}
-    for name in meant:
-        text = rootfs.text(name)
-        modes = power.modes(text)
-        seen |= dict.fromkeys(modes.values())
-        number = next((number for number, mode in modes.items() if mode == settings.power_mode), None)
+    for name, text in texts.items():
+        number = next((number for number, mode in power.modes(text).items() if mode == settings.power_mode), None)
         if number is not None and _DEFAULT.search(text):
             found[name] = _DEFAULT.sub(rf"\g<1>{number}\g<2>", text)
     if not found:
-        there = ", ".join(seen) or "none: /etc/nvpmodel has no file for it"
-        raise InputError(
-            f"the root file system has no power mode {settings.power_mode!r} for this board; it has {there}"
-        )
+        raise InputError(_no_mode(settings, names, texts))
     return found
+
+
+def _no_mode(settings: Settings, names: Sequence[str], texts: Mapping[str, str]) -> str:
+    """Why no file has the wanted power mode. ``names``: every file; ``texts``: of those that are meant."""
+    wanted, bare = settings.power_mode, [name.rpartition("/")[2] for name in names]
+    if not names:
+        return f"power mode {wanted!r}: the root file system has no file of power modes in /etc/nvpmodel"
+    if not texts:
+        return (f"power mode {wanted!r}: no file in the root file system's /etc/nvpmodel is for a module of this board "
+                f"({', '.join(settings.modules)}); it has {', '.join(bare)}")  # fmt: skip
+    modes = dict.fromkeys(mode for text in texts.values() for mode in power.modes(text).values())
+    files = ", ".join(name.rpartition("/")[2] for name in texts)
+    if wanted in modes:
+        return f"power mode {wanted!r} is in {files}, which has no PM_CONFIG DEFAULT to set it by"
+    whose, more = ("this", "") if settings.modules else ("any", "; name the board to know its own: --board NAME")
+    return (f"the root file system has no power mode {wanted!r} for {whose} board; it has {', '.join(modes) or 'none'} "
+            f"({files}){more}")  # fmt: skip
 
 
 def _targets(rootfs: Rootfs, settings: Settings, told: Told) -> None:

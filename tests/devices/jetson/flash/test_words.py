@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from edge_streamer.devices.jetson.flash import prepare
+from edge_streamer.devices.jetson.flash.rootfs import Rootfs
+from edge_streamer.devices.jetson.flash.settings import Settings
 from edge_streamer.runtime.commands import cli
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.trust.keyring import refuse_private
+from tests.devices.jetson.flash import l4t
 from tests.devices.jetson.flash.test_flash import Bench
 from tests.devices.jetson.flash.test_prepare import KEY
 
@@ -128,3 +132,28 @@ def test_a_locale_is_one_that_the_root_has_made(bench: Bench) -> None:
     (bench.tegra / "rootfs/var/lib/locales/supported.d/it").write_text("it_IT.UTF-8 UTF-8\n")
     for name in ("C.UTF-8", "C", "POSIX", "en_US.UTF-8", "fr_FR.UTF-8", "it_IT.UTF-8"):
         assert bench.flash(f"--dry-run --locale {name}") == 0
+
+
+NANO, NX = ("p3767-0005", "p3767-0003"), ("p3767-0000", "p3767-0001")
+
+
+def no_mode(root: Path, name: str, modules: tuple[str, ...]) -> str:
+    with Rootfs(root, write=False) as read:
+        (said,) = prepare.impossible(read, Settings(power_mode=name, modules=modules))
+    return said
+
+
+def test_why_there_is_no_such_power_mode(tmp_path: Path) -> None:
+    root = l4t.root(tmp_path / "root")
+    file = root / "etc/nvpmodel/nvpmodel_p3767_0003_super.conf"
+    said = no_mode(root, "FOO", NANO)
+    assert said.endswith(f"'FOO' for this board; it has 15W, 25W, MAXN_SUPER ({file.name})")
+    said = no_mode(root, "25W", NX)
+    assert "no file in the root file system's /etc/nvpmodel is for a module of this board (p3767-0000, p376" in said
+    assert said.endswith(f"it has nvpmodel_p3701_0005.conf, {file.name}")
+    assert no_mode(root, "FOO", ()).endswith("name the board to know its own: --board NAME")
+    file.write_text(file.read_text().partition("# mandatory")[0])
+    assert no_mode(root, "25W", NANO).endswith(f"is in {file.name}, which has no PM_CONFIG DEFAULT to set it by")
+    for path in file.parent.iterdir():
+        path.unlink()
+    assert "has no file of power modes" in no_mode(root, "25W", NANO)
