@@ -115,7 +115,7 @@ def _read(args: argparse.Namespace, modules: Sequence[str], wrong: _Wrong) -> Se
         timezone=args.timezone or "", locale=args.locale or "", wifi=tuple(map(Wifi, args.wifi, secrets)),
         power_mode=args.power_mode or "", modules=tuple(modules), headless=not args.desktop,
         swap=wrong.of(lambda: size_of(args.swap), 0) if args.swap else 0,
-        app=wrong.of(lambda: flash_app.outline(args), None), trust=wrong.of(lambda: flash_app.trusted(args), ()),
+        app=flash_app.outline(args, wrong.append), trust=wrong.of(lambda: flash_app.trusted(args), ()),
     )  # fmt: skip
 
 

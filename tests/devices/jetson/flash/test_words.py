@@ -157,3 +157,12 @@ def test_why_there_is_no_such_power_mode(tmp_path: Path) -> None:
     for path in file.parent.iterdir():
         path.unlink()
     assert "has no file of power modes" in no_mode(root, "25W", NANO)
+
+
+def test_everything_that_is_wrong_with_what_talks_is_told_at_once(bench: Bench, made_counter: Path) -> None:
+    empty, none = bench.folder / "empty", bench.folder / "none.toml"
+    empty.mkdir()
+    said = refused(bench, f"--bundle {made_counter} --wheels {empty} --settings {none}")
+    for part in (f"{empty} holds no wheel of edge_streamer", f"{none}", "name one: --user NAME", "golden units"):
+        assert said.count(part) == 1, part
+    assert "PyAudio" not in said, "of wheels that are none the root is asked nothing"
