@@ -7,9 +7,9 @@ would refuse at its first start is refused here.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from edge_streamer.devices.jetson.deploy.payload import File, Payload, wheels_in
 from edge_streamer.devices.jetson.flash.app import App
@@ -60,8 +60,10 @@ def outline(args: argparse.Namespace, told: Callable[[str], None]) -> App | None
             wrong.append(str(error))
             return otherwise
 
-    wheels = of(lambda: wheels_in(args.wheels), [])
-    _, said = of(lambda: run_settings(args.settings), (None, {}))
+    none: list[Path] = []
+    nothing: tuple[bytes | None, Mapping[str, Any]] = (None, {})
+    wheels = of(lambda: wheels_in(args.wheels), none)
+    _, said = of(lambda: run_settings(args.settings), nothing)
     of(lambda: _check_golden(args), None)
     if wheels and args.trust_key and not any(distribution(path.name) == "cryptography" for path in wheels):
         wrong.append(f"{args.wheels} holds no wheel of cryptography, without which a device with a key runs "

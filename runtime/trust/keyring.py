@@ -116,7 +116,8 @@ def read_public(path: Path) -> Key:
 def refuse_private(text: bytes, path: Path) -> None:
     """InputError where a private key came in place of a public one, whoever made it; nothing of it is shown."""
     if PRIVATE.search(text):
-        raise InputError(f"{path} is a private key; name its public half: {path}.pub")
+        half = "wanted its public half" if path.suffix == PUBLIC else f"name its public half: {path}.pub"
+        raise InputError(f"{path} is a private key; {half}")
 
 
 def content_of(public: bytes) -> str:

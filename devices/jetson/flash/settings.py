@@ -93,7 +93,7 @@ def faults(settings: Settings) -> Iterator[str]:
     if settings.locale and not LOCALE.fullmatch(settings.locale):
         yield f"{settings.locale!r} is no locale; wanted one like en_US.UTF-8"
     names = [network.ssid for network in settings.wifi]
-    yield from (f"the network {ssid!r} is named {names.count(ssid)} times; wanted once"
+    yield from (f"the network {ssid!r} is named {names.count(ssid)} times; leave out all but one"
                 for ssid in dict.fromkeys(names) if names.count(ssid) > 1)  # fmt: skip
     for ssid, secret in settings.wifi:
         yield from ssid_faults(ssid)

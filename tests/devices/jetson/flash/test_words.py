@@ -59,6 +59,8 @@ def test_a_line_that_is_no_key_is_named_by_its_number(bench: Bench, capsys: pyte
 def test_every_private_key_is_known_as_one(tmp_path: Path, kind: str) -> None:
     with pytest.raises(InputError, match="is a private key; name its public half"):
         refuse_private(f"\n-----BEGIN {kind} KEY-----\n".encode(), tmp_path)
+    with pytest.raises(InputError, match=r"id.pub is a private key; wanted its public half$"):
+        refuse_private(f"-----BEGIN {kind} KEY-----".encode(), tmp_path / "id.pub")
 
 
 def test_verify_refuses_a_private_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,7 +91,7 @@ WIFI = {
     "--wifi 'a\nb'": r"the network's name 'a\nb' has characters that cannot be shown",
     "--wifi 'a\x1b[31mb'": r"the network's name 'a\x1b[31mb' has characters that cannot be shown",
     "--wifi ''": "the network's name '' has 0 bytes; wanted 1 to 32",
-    "--wifi home --wifi home": "the network 'home' is named 2 times; wanted once",
+    "--wifi home --wifi home": "the network 'home' is named 2 times; leave out all but one",
     "--wifi-password-file x --hostname kitchen": "a file of a network's password, and no network; name it: --wifi SSID",
     "--wifi a --wifi b --wifi-password-file x": "--wifi stands 2 times and --wifi-password-file once; wanted a file",
 }
