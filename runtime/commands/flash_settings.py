@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -28,7 +29,6 @@ from edge_streamer.devices.jetson.flash.settings import (
     hashed,
     keys_of,
     size_of,
-    ssid_faults,
 )
 from edge_streamer.devices.jetson.flash.settings import faults as settings_faults
 from edge_streamer.runtime.commands import flash_app
@@ -74,9 +74,7 @@ def faults(args: argparse.Namespace, rootfs: Path | None, modules: Sequence[str]
 def asked_for(args: argparse.Namespace) -> list[str]:
     """What somebody must type, as no file says it."""
     user = args.user and args.user.isprintable() and not (args.no_password or args.password_file)
-    networks = (
-        () if args.wifi_password_file else [ssid for ssid in dict.fromkeys(args.wifi) if not [*ssid_faults(ssid)]]
-    )
+    networks = () if args.wifi_password_file else [ssid for ssid in dict.fromkeys(args.wifi) if ssid and _shown(ssid)]
     return [f"Password of {args.user} on the device"] * bool(user) + [f"Password of the network {ssid}"
                                                                        for ssid in networks]  # fmt: skip
 
@@ -122,6 +120,9 @@ def _read(args: argparse.Namespace, modules: Sequence[str], wrong: _Wrong) -> Se
 def _apart(args: argparse.Namespace) -> Iterator[str]:
     """What does not go together, or is not there."""
     yield from flash_app.apart(args)
+    for ssid in dict.fromkeys(args.wifi):
+        if not _shown(ssid):
+            yield f"the network's name {ssid[:40]!r} has characters that cannot be shown; wanted it as it is seen"
     if args.wifi_password_file and not args.wifi:
         yield "a file of a network's password, and no network; name it: --wifi SSID"
     elif len(args.wifi_password_file) not in (0, len(args.wifi)):
@@ -132,6 +133,11 @@ def _apart(args: argparse.Namespace) -> Iterator[str]:
     typed = asked_for(args)
     if typed and not args.dry_run and not sys.stdin.isatty():
         yield f"{', '.join(typed)}: {NOBODY}"
+
+
+def _shown(ssid: str) -> bool:
+    """Whether a terminal can show a network's name, and do nothing else by it."""
+    return not any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in ssid)
 
 
 def _times(words: Sequence[object]) -> str:

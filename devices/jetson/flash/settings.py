@@ -9,7 +9,6 @@ import hashlib
 import json
 import re
 import subprocess
-import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
@@ -96,7 +95,8 @@ def faults(settings: Settings) -> Iterator[str]:
     yield from (f"the network {ssid!r} is named {names.count(ssid)} times; leave out all but one"
                 for ssid in dict.fromkeys(names) if names.count(ssid) > 1)  # fmt: skip
     for ssid, secret in settings.wifi:
-        yield from ssid_faults(ssid)
+        if not 1 <= (size := len(ssid.encode("utf-8", "surrogateescape"))) <= 32:
+            yield f"the network's name {ssid[:40]!r} has {size} bytes; wanted 1 to 32"
         if secret and not re.fullmatch(r"[0-9a-fA-F]{64}|[\x20-\x7e]{8,63}", secret):
             yield f"the passphrase of {ssid!r} is not one; wanted 8 to 63 printable ASCII characters"
     if not all(map(KEY.fullmatch, settings.keys)):  # none of it is shown: it may be a secret
@@ -107,14 +107,6 @@ def faults(settings: Settings) -> Iterator[str]:
     if settings.user and settings.hashed == LOCKED and not settings.keys:
         yield (f"nobody could log in as {settings.user}: give a password (--password-file, or type one) or an SSH key "
                "(--ssh-key FILE)")  # fmt: skip
-
-
-def ssid_faults(ssid: str) -> Iterator[str]:
-    """Why no network that can be shown is called so."""
-    if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in ssid):
-        yield f"the network's name {ssid[:40]!r} has characters that cannot be shown; wanted its name as it is seen"
-    elif not 1 <= (size := len(ssid.encode())) <= 32:
-        yield f"the network's name {ssid[:40]!r} has {size} bytes; wanted 1 to 32"
 
 
 def size_of(word: str) -> int:
