@@ -69,6 +69,11 @@ _RELEASE = re.compile(r"R(\d{1,4})\s*\(release\),\s*REVISION:\s*(\d{1,4}(?:\.\d{
 _PART = re.compile(r"p(?:3701|3767|3834)-\d{4}")
 
 
+def jetpacks() -> list[str]:
+    """Every JetPack that is known, each once."""
+    return list(dict.fromkeys(release.jetpack for release in RELEASES.values()))
+
+
 def l4t_of(line: str) -> str:
     """``36.4.3`` of the first line of /etc/nv_tegra_release; empty where it says none."""
     found = _RELEASE.search(line)

@@ -130,6 +130,8 @@ def _named(wrong: Sequence[Line]) -> str:
 
 def _apart(args: argparse.Namespace) -> Iterator[str]:
     """What does not go together, which argparse cannot see: without it nobody knows what to look at."""
+    from edge_streamer.devices.jetson.known import jetpacks
+
     if args.sdkmanager:
         if (
             args.l4t
@@ -143,6 +145,8 @@ def _apart(args: argparse.Namespace) -> Iterator[str]:
                    "--massflash and what the device is to be; or --sdkmanager")  # fmt: skip
         if not args.jetpack:
             yield "which JetPack? --jetpack 7.2 and the like, as 'sdkmanager --query' lists them"
+        elif args.jetpack not in jetpacks():
+            yield f"--jetpack {args.jetpack} is not known; wanted one of {', '.join(jetpacks())}"
     elif args.l4t is None:
         yield "name NVIDIA's folder: --l4t .../Linux_for_Tegra; or flash by --sdkmanager"
     if (args.fab or args.revision or args.chip_sku) and not args.module:
@@ -168,13 +172,14 @@ def _wanted(args: argparse.Namespace, tree: Tree, waiting: Sequence[Port]) -> Wa
     boards = list(dict.fromkeys(port.board for port in waiting if port.board))
     board = args.board or by_module or (boards[0] if len(boards) == 1 else "")
     if args.module and (not by_module or by_module != board):
-        raise InputError(f"{args.module} is no module of {args.board or 'a board that is known'}; wanted one of "
-                         + ", ".join(part for each in BOARDS.values() for part in each.modules))  # fmt: skip
+        meant = [BOARDS[board]] if board else [*BOARDS.values()]
+        raise InputError(f"{args.module} is no module of {board or 'a board that is known'}; wanted one of "
+                         + ", ".join(part for each in meant for part in each.modules))  # fmt: skip
     if not board:  # a line will tell it, beside all others
         return Wanted("", "", "", args.image_only, args.massflash or 1, args.sdkmanager, "")
     if args.super and not BOARDS[board].has_super:
         raise InputError(f"--super is for Orin Nano and NX; a {BOARDS[board].title} has no such configuration")
-    config = args.config or BOARDS[board].config + ("-super" if args.super else "")
+    config = args.board_config or BOARDS[board].config + ("-super" if args.super else "")
     storage = args.storage or next(iter(storages_of(board, tree.series)), "nvme")
     return Wanted(board, storage, config, args.image_only, args.massflash or 1, args.sdkmanager, args.module or "")
 

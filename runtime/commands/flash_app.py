@@ -7,9 +7,9 @@ would refuse at its first start is refused here.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from edge_streamer.devices.jetson.deploy.payload import File, Payload, wheels_in
 from edge_streamer.devices.jetson.flash.app import App
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from edge_streamer.runtime.trust.keyring import Keyring
+
+_Looked = TypeVar("_Looked")
 
 
 def apart(args: argparse.Namespace) -> Iterator[str]:
@@ -44,26 +46,44 @@ def apart(args: argparse.Namespace) -> Iterator[str]:
                "that it trusts")  # fmt: skip
 
 
-def outline(args: argparse.Namespace) -> App | None:
-    """What talks, looked at as far as that takes no time: its files are not read. InputError."""
+def outline(args: argparse.Namespace, told: Callable[[str], None]) -> App | None:
+    """What talks, looked at as far as that takes no time: its files are not read. Everything that is wrong with it is
+    ``told``; it is then one of which the root is asked nothing."""
     if not (args.bundle and args.wheels):
         return None
-    wheels = wheels_in(args.wheels)
-    _, said = run_settings(args.settings)
+    wrong: list[str] = []
+
+    def of(look: Callable[[], _Looked], otherwise: _Looked) -> _Looked:
+        try:
+            return look()
+        except InputError as error:
+            wrong.append(str(error))
+            return otherwise
+
+    none: list[Path] = []
+    nothing: tuple[bytes | None, Mapping[str, Any]] = (None, {})
+    wheels = of(lambda: wheels_in(args.wheels), none)
+    _, said = of(lambda: run_settings(args.settings), nothing)
+    of(lambda: _check_golden(args), None)
+    if wheels and args.trust_key and not any(distribution(path.name) == "cryptography" for path in wheels):
+        wrong.append(f"{args.wheels} holds no wheel of cryptography, without which a device with a key runs "
+                     "nothing; make them with the extra trust: edge-streamer deploy --make-wheels DIR")  # fmt: skip
+    for fault in wrong:
+        told(fault)
+    return App(
+        Payload(() if wrong else tuple(File(f"{WHEELS}/{path.name}", "", 0, path) for path in wheels)),
+        b"",
+        args.system_service,
+        not args.no_check,
+        not wrong and takes_sound(said),
+    )
+
+
+def _check_golden(args: argparse.Namespace) -> None:
     bundle = _bundle(args, verify=False)
     if not (args.no_check or bundle.manifest.golden):
         raise InputError(f"bundle {bundle.manifest.name!r} carries no golden units, by which the first start proves "
                          "it; give it some, or --no-check")  # fmt: skip
-    if args.trust_key and not any(distribution(path.name) == "cryptography" for path in wheels):
-        raise InputError(f"{args.wheels} holds no wheel of cryptography, without which a device with a key runs "
-                         "nothing; make them with the extra trust: edge-streamer deploy --make-wheels DIR")  # fmt: skip
-    return App(
-        Payload(tuple(File(f"{WHEELS}/{path.name}", "", 0, path) for path in wheels)),
-        b"",
-        args.system_service,
-        not args.no_check,
-        takes_sound(said),
-    )
 
 
 def whole(args: argparse.Namespace, before: bytes) -> App | None:

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--board", choices=BOARDS, help="default: the one that is in recovery mode")
     what.add_argument("--storage", choices=STORAGES, help="what it starts from (default: the board's usual one)")
     what.add_argument("--super", action="store_true", help="Orin Nano and NX: NVIDIA's configuration with more power")
-    what.add_argument("--config", metavar="NAME", help="NVIDIA's or a carrier board's configuration, NAME.conf")
+    what.add_argument("--board-config", metavar="NAME", help="NVIDIA's or a carrier board's configuration, NAME.conf")
     what.add_argument("--sdkmanager", action="store_true",
                       help="by SDK Manager, which brings its own root file system: it stays as it is")  # fmt: skip
     what.add_argument("--jetpack", metavar="VERSION", help="with --sdkmanager: which")

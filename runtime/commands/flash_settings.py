@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -20,11 +21,20 @@ from edge_streamer.devices.jetson.flash import prepare
 from edge_streamer.devices.jetson.flash.accounts import LOCKED, check_name
 from edge_streamer.devices.jetson.flash.app import SIGNATURE
 from edge_streamer.devices.jetson.flash.rootfs import Rootfs
-from edge_streamer.devices.jetson.flash.settings import Settings, Wifi, check_password, hashed, keys_of, size_of
+from edge_streamer.devices.jetson.flash.settings import (
+    Settings,
+    Wifi,
+    check_keys,
+    check_password,
+    hashed,
+    keys_of,
+    size_of,
+)
 from edge_streamer.devices.jetson.flash.settings import faults as settings_faults
 from edge_streamer.runtime.commands import flash_app
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.files import read_small
+from edge_streamer.runtime.trust.keyring import refuse_private
 
 MOST_KEY, MOST_SECRET = 100_000, 4096
 TO_BE_ASKED = "*"
@@ -63,8 +73,8 @@ def faults(args: argparse.Namespace, rootfs: Path | None, modules: Sequence[str]
 
 def asked_for(args: argparse.Namespace) -> list[str]:
     """What somebody must type, as no file says it."""
-    user = args.user and not (args.no_password or args.password_file)
-    networks = () if args.wifi_password_file else args.wifi
+    user = args.user and args.user.isprintable() and not (args.no_password or args.password_file)
+    networks = () if args.wifi_password_file else [ssid for ssid in dict.fromkeys(args.wifi) if ssid and _shown(ssid)]
     return [f"Password of {args.user} on the device"] * bool(user) + [f"Password of the network {ssid}"
                                                                        for ssid in networks]  # fmt: skip
 
@@ -94,29 +104,44 @@ def _read(args: argparse.Namespace, modules: Sequence[str], wrong: _Wrong) -> Se
         wrong.of(lambda: check_name(args.user), "")
     if args.password_file:
         wrong.of(lambda: check_password(_line(args.password_file)), None)
-    keys = wrong.of(lambda: keys_of(_text(path, MOST_KEY) for path in args.ssh_key), None)
+    texts = [wrong.of(lambda path=path: _public(path), None) for path in args.ssh_key]  # type: ignore[misc]
     secrets = [wrong.of(lambda path=path: _line(path), "") for path in args.wifi_password_file]  # type: ignore[misc]
     secrets += [""] * (len(args.wifi) - len(secrets))
     return Settings(
-        user=args.user or "", hashed=LOCKED if args.no_password and keys is not None else TO_BE_ASKED,
-        sudo=not args.no_sudo, keys=keys or (), hostname=args.hostname or "", timezone=args.timezone or "",
-        locale=args.locale or "", wifi=tuple(map(Wifi, args.wifi, secrets)), power_mode=args.power_mode or "",
-        modules=tuple(modules), headless=not args.desktop,
+        user=args.user or "", hashed=LOCKED if args.no_password and None not in texts else TO_BE_ASKED,
+        sudo=not args.no_sudo, keys=keys_of(text or "" for text in texts), hostname=args.hostname or "",
+        timezone=args.timezone or "", locale=args.locale or "", wifi=tuple(map(Wifi, args.wifi, secrets)),
+        power_mode=args.power_mode or "", modules=tuple(modules), headless=not args.desktop,
         swap=wrong.of(lambda: size_of(args.swap), 0) if args.swap else 0,
-        app=wrong.of(lambda: flash_app.outline(args), None), trust=wrong.of(lambda: flash_app.trusted(args), ()),
+        app=flash_app.outline(args, wrong.append), trust=wrong.of(lambda: flash_app.trusted(args), ()),
     )  # fmt: skip
 
 
 def _apart(args: argparse.Namespace) -> Iterator[str]:
     """What does not go together, or is not there."""
     yield from flash_app.apart(args)
-    if len(args.wifi_password_file) not in (0, len(args.wifi)):
-        yield f"{len(args.wifi)} networks and {len(args.wifi_password_file)} files of passwords; wanted one each"
+    for ssid in dict.fromkeys(args.wifi):
+        if not _shown(ssid):
+            yield f"the network's name {ssid[:40]!r} has characters that cannot be shown; wanted it as it is seen"
+    if args.wifi_password_file and not args.wifi:
+        yield "a file of a network's password, and no network; name it: --wifi SSID"
+    elif len(args.wifi_password_file) not in (0, len(args.wifi)):
+        yield (f"--wifi stands {_times(args.wifi)} and --wifi-password-file {_times(args.wifi_password_file)}; wanted "
+               "a file for each network, in the same order")  # fmt: skip
     if not args.user and (args.password_file or args.no_password):
         yield "a password is a user's; name one: --user NAME"
     typed = asked_for(args)
     if typed and not args.dry_run and not sys.stdin.isatty():
         yield f"{', '.join(typed)}: {NOBODY}"
+
+
+def _shown(ssid: str) -> bool:
+    """Whether a terminal can show a network's name, and do nothing else by it."""
+    return not any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in ssid)
+
+
+def _times(words: Sequence[object]) -> str:
+    return "once" if len(words) == 1 else f"{len(words)} times"
 
 
 def _signature(rootfs: Path) -> bytes:
@@ -164,6 +189,14 @@ def _typed(what: str, *, empty: bool = False) -> str:
     if typed and getpass.getpass("Again: ") != typed:
         raise InputError("the two were not the same; nothing was changed")
     return typed
+
+
+def _public(path: Path) -> str:
+    """A file of public SSH keys."""
+    text = _text(path, MOST_KEY)
+    refuse_private(text.encode(), path)
+    check_keys(text, str(path))
+    return text
 
 
 def _line(path: Path) -> str:

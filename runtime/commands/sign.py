@@ -132,14 +132,14 @@ def _parts(board: str) -> list[str]:
 
 
 def _l4t(args: argparse.Namespace) -> tuple[str, str]:
-    from edge_streamer.devices.jetson.known import RELEASES, numbers
+    from edge_streamer.devices.jetson.known import RELEASES, jetpacks, numbers
 
     if args.jetpack is not None:
         if args.l4t is not None:
             raise InputError("--jetpack and --l4t say the same; leave one of them out")
         found = sorted((l4t for l4t, known in RELEASES.items() if known.jetpack == args.jetpack), key=numbers)
         if not found:
-            names = ", ".join(dict.fromkeys(known.jetpack for known in RELEASES.values()))
+            names = ", ".join(jetpacks())
             raise InputError(f"--jetpack {args.jetpack} is not known; wanted one of {names}, or give --l4t")
         return found[0], found[-1]
     first, dots, last = (args.l4t or "").partition("..")

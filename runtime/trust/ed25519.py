@@ -64,9 +64,8 @@ def load_public(text: bytes, where: str) -> bytes:
             key: object = serialization.load_pem_public_key(text)
         else:
             key = serialization.load_ssh_public_key(text)
-    except _FAULTS as error:
-        raise InputError(f"{where} is no public key ({one_line(error)[:160]}); wanted FILE.pub by 'edge-streamer keys "
-                         "make'") from None  # fmt: skip
+    except _FAULTS:  # what the library says may quote the file, of which nobody knows what it is
+        raise InputError(f"{where} is no public key; wanted FILE.pub by 'edge-streamer keys make'") from None
     if not isinstance(key, Ed25519PublicKey):
         raise InputError(f"{where} is a key of another kind ({type(key).__name__}); wanted an Ed25519 key")
     return _public(key)

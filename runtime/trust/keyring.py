@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -33,6 +34,8 @@ PUBLIC, REVOKED = ".pub", ".revoked"
 KEY_BYTES = 20_000
 """A larger file holds no key: ours have 100 bytes."""
 MOST_KEYS = 100
+PRIVATE = re.compile(rb"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY|^PuTTY-User-Key-File-")
+"""How OpenSSH, PEM and PuTTY begin one."""
 
 
 class Key(NamedTuple):
@@ -104,9 +107,17 @@ def read_public(path: Path) -> Key:
         text = read_small(path, KEY_BYTES)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); wanted a public key, FILE.pub") from None
+    refuse_private(text, path)
     ed25519 = crypto()
     public: bytes = ed25519.load_public(text, str(path))
     return Key(path.stem, public, ed25519.fingerprint(public), path)
+
+
+def refuse_private(text: bytes, path: Path) -> None:
+    """InputError where a private key came in place of a public one, whoever made it; nothing of it is shown."""
+    if PRIVATE.search(text):
+        half = "wanted its public half" if path.suffix == PUBLIC else f"name its public half: {path}.pub"
+        raise InputError(f"{path} is a private key; {half}")
 
 
 def content_of(public: bytes) -> str:

@@ -149,7 +149,7 @@ def _tree(host: Host, tree: Tree, wanted: Wanted) -> Iterator[Line]:
     else:
         near = sorted(name for name in tree.configs if name.startswith("jetson-"))[:8]
         yield fail("config", f"{wanted.config}.conf is not in {tree.path}",
-                   f"name one that is: --config {' | '.join(near) or 'NAME'}")  # fmt: skip
+                   f"name one that is: --board-config {' | '.join(near) or 'NAME'}")  # fmt: skip
     yield from _place(host, tree)
 
 

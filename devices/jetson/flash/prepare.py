@@ -11,14 +11,14 @@ import json
 import re
 import stat
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 
 from edge_streamer.devices.jetson import power
 from edge_streamer.devices.jetson.flash import app, units
 from edge_streamer.devices.jetson.flash.accounts import Account, Lists, group_of, hash_of, with_user
 from edge_streamer.devices.jetson.flash.rootfs import Rootfs
-from edge_streamer.devices.jetson.flash.settings import ZONE, Settings, Wifi, faults
+from edge_streamer.devices.jetson.flash.settings import LOCALE, ZONE, Settings, Wifi, faults
 from edge_streamer.runtime.errors import InputError
 
 NOTES = "etc/edge-streamer"
@@ -29,6 +29,8 @@ SYSTEM_UNITS = "etc/systemd/system"
 CONNECTIONS = "etc/NetworkManager/system-connections"
 OWN_NETWORK = uuid.UUID("6e1f0f0a-3c0e-4d0c-9e54-6f3f6d1d7a52")
 """What the ids of networks are made from, so that the same network has the same id."""
+SUPPORTED = "var/lib/locales/supported.d"
+MOST_NAMED = 12
 _DEFAULT = re.compile(r"(<\s*PM_CONFIG\s+DEFAULT\s*=\s*)\d{1,4}(\s*>)")
 
 Told = Callable[[str], None]
@@ -108,6 +110,7 @@ def _faults_of_root(rootfs: Rootfs, settings: Settings) -> Iterator[str]:
     found = rootfs.look(zone, follow=True) if named else None
     if named and (found is None or not stat.S_ISREG(found.st_mode)):
         yield f"the root file system has no time zone {settings.timezone}; wanted a name of /{zone[:18]}"
+    yield from _locale_faults(rootfs, settings.locale)
     if settings.wifi and rootfs.look("usr/sbin/NetworkManager", follow=True) is None:
         yield ("the root file system has no NetworkManager, which joins Wi-Fi networks; leave --wifi away, or install "
                "network-manager there")  # fmt: skip
@@ -120,6 +123,25 @@ def _faults_of_root(rootfs: Rootfs, settings: Settings) -> Iterator[str]:
             with_user(lists, settings.user, settings.hashed)
         except InputError as error:
             yield str(error)
+
+
+def _locale_faults(rootfs: Rootfs, locale: str) -> Iterator[str]:
+    """Of a locale that is named as one but that nobody has made in this root."""
+    if not LOCALE.fullmatch(locale):  # of what is none another line has told
+        return
+    made = _locales(rootfs)
+    if locale not in made:
+        more = f" and {len(made) - MOST_NAMED} more" if len(made) > MOST_NAMED else ""
+        yield (f"the root file system has no locale {locale}; it has {', '.join(made[:MOST_NAMED])}{more}; take one, "
+               "or generate it there (locale-gen)")  # fmt: skip
+
+
+def _locales(rootfs: Rootfs) -> list[str]:
+    """What glibc brings, what stands in a folder of its own, and what was ordered: the archive of all is not read."""
+    ordered = [rootfs.text("etc/locale.gen"), *(rootfs.text(f"{SUPPORTED}/{name}") for name in rootfs.names(SUPPORTED))]
+    words = [line.split()[0] for text in ordered for line in text.splitlines() if line.split()]
+    names = (name.replace(".utf8", ".UTF-8") for name in (*sorted(rootfs.names("usr/lib/locale")), *words))
+    return list(dict.fromkeys(("C.UTF-8", "POSIX", "C", *(name for name in names if LOCALE.fullmatch(name)))))
 
 
 def _lists(rootfs: Rootfs) -> Lists:
@@ -211,21 +233,32 @@ def _power_files(rootfs: Rootfs, settings: Settings) -> dict[str, str]:
     names = [f"etc/nvpmodel/{name}" for name in rootfs.names("etc/nvpmodel") if name.endswith(".conf")]
     parts = [part.replace("-", "_") for part in settings.modules]
     meant = [name for name in names if not parts or any(f"nvpmodel_{part}" in name for part in parts)]
-    seen: dict[str, None] = {}
+    texts = {name: rootfs.text(name) for name in meant}
     found = {}
-    for name in meant:
-        text = rootfs.text(name)
-        modes = power.modes(text)
-        seen |= dict.fromkeys(modes.values())
-        number = next((number for number, mode in modes.items() if mode == settings.power_mode), None)
+    for name, text in texts.items():
+        number = next((number for number, mode in power.modes(text).items() if mode == settings.power_mode), None)
         if number is not None and _DEFAULT.search(text):
             found[name] = _DEFAULT.sub(rf"\g<1>{number}\g<2>", text)
     if not found:
-        there = ", ".join(seen) or "none: /etc/nvpmodel has no file for it"
-        raise InputError(
-            f"the root file system has no power mode {settings.power_mode!r} for this board; it has {there}"
-        )
+        raise InputError(_no_mode(settings, names, texts))
     return found
+
+
+def _no_mode(settings: Settings, names: Sequence[str], texts: Mapping[str, str]) -> str:
+    """Why no file has the wanted power mode. ``names``: every file; ``texts``: of those that are meant."""
+    wanted, bare = settings.power_mode, [name.rpartition("/")[2] for name in names]
+    if not names:
+        return f"power mode {wanted!r}: the root file system has no file of power modes in /etc/nvpmodel"
+    if not texts:
+        return (f"power mode {wanted!r}: no file in the root file system's /etc/nvpmodel is for a module of this board "
+                f"({', '.join(settings.modules)}); it has {', '.join(bare)}")  # fmt: skip
+    modes = dict.fromkeys(mode for text in texts.values() for mode in power.modes(text).values())
+    files = ", ".join(name.rpartition("/")[2] for name in texts)
+    if wanted in modes:
+        return f"power mode {wanted!r} is in {files}, which has no PM_CONFIG DEFAULT to set it by"
+    whose, more = ("this", "") if settings.modules else ("any", "; name the board to know its own: --board NAME")
+    return (f"the root file system has no power mode {wanted!r} for {whose} board; it has {', '.join(modes) or 'none'} "
+            f"({files}){more}")  # fmt: skip
 
 
 def _targets(rootfs: Rootfs, settings: Settings, told: Told) -> None:

@@ -19,9 +19,10 @@ from edge_streamer.runtime.errors import InputError
 
 HOSTNAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)", re.IGNORECASE)
 ZONE = re.compile(r"[A-Za-z0-9_+-]{1,40}(?:/[A-Za-z0-9_+-]{1,40}){0,2}")
-LOCALE = re.compile(r"(?:C|[a-z]{2,3}(?:_[A-Z]{2})?)(?:\.UTF-8)?(?:@[a-z]{1,20})?")
+LOCALE = re.compile(r"(?:C|POSIX|[a-z]{2,3}(?:_[A-Z]{2})?)(?:\.UTF-8)?(?:@[a-z]{1,20})?")
 KEY = re.compile(r"(?:ssh-(?:ed25519|rsa)|ecdsa-sha2-nistp(?:256|384|521)|sk-(?:ssh-ed25519|ecdsa-sha2-nistp256)"
                  r"@openssh\.com) [A-Za-z0-9+/]{32,20000}={0,3}(?: [^\n]{0,500})?")  # fmt: skip
+_WANTED_KEY = "wanted a line like 'ssh-ed25519 AAAA... name'"
 SIZES = {"M": 1 << 20, "G": 1 << 30}
 MOST_SWAP = 64 << 30
 _HASH = re.compile(r"\$6\$([^$\n]{1,16})\$[./A-Za-z0-9]{86}")
@@ -90,14 +91,16 @@ def faults(settings: Settings) -> Iterator[str]:
         yield f"{settings.timezone!r} is no time zone; wanted one like Europe/Berlin"
     if settings.locale and not LOCALE.fullmatch(settings.locale):
         yield f"{settings.locale!r} is no locale; wanted one like en_US.UTF-8"
+    names = [network.ssid for network in settings.wifi]
+    yield from (f"the network {ssid!r} is named {names.count(ssid)} times; leave out all but one"
+                for ssid in dict.fromkeys(names) if names.count(ssid) > 1)  # fmt: skip
     for ssid, secret in settings.wifi:
-        if not 1 <= (size := len(ssid.encode())) <= 32:
+        if not 1 <= (size := len(ssid.encode("utf-8", "surrogateescape"))) <= 32:
             yield f"the network's name {ssid[:40]!r} has {size} bytes; wanted 1 to 32"
         if secret and not re.fullmatch(r"[0-9a-fA-F]{64}|[\x20-\x7e]{8,63}", secret):
             yield f"the passphrase of {ssid!r} is not one; wanted 8 to 63 printable ASCII characters"
-    for key in settings.keys:
-        if not KEY.fullmatch(key):
-            yield f"{key[:40]!r}... is no public SSH key; wanted a line like 'ssh-ed25519 AAAA... name'"
+    if not all(map(KEY.fullmatch, settings.keys)):  # none of it is shown: it may be a secret
+        yield f"a line of the keys is no public SSH key; {_WANTED_KEY}"
     app = settings.app
     if not settings.user and (settings.keys or (app is not None and not app.system)):
         yield "an SSH key and a user's service belong to a user; name one: --user NAME"
@@ -119,6 +122,14 @@ def keys_of(texts: Iterable[str]) -> tuple[str, ...]:
     """The lines of key files, each once, without comments."""
     lines = [line.strip() for text in texts for line in text.splitlines()]
     return tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
+
+
+def check_keys(text: str, name: str) -> None:
+    """Raises InputError where a key file ``name`` has a line that is none. The line is not shown: it may be a
+    secret."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if not all(map(KEY.fullmatch, keys_of([line]))):
+            raise InputError(f"{name}, line {number} is no public SSH key; {_WANTED_KEY}")
 
 
 def check_password(password: str) -> None:

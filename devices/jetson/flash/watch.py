@@ -66,7 +66,7 @@ ADVICE = (
     (r"host cannot connect to its ssh server", "close tunnels, let SSH through the firewall; " + CABLE),
     (r"RAMCODE|ramcode", "the board tells another memory than it has: see NVIDIA's forum for this board's RAMCODE"),
     (r"Target board not found|Parsing boardid failed|Unrecognized module SKU",
-     "the EEPROM names no board that this release knows: name one with --config, or take a newer release"),
+     "the EEPROM names no board that this release knows: name one with --board-config, or take a newer release"),
     (r"num_sectors|[Ss]torage.*too small|exceeds.*(?:device|storage) size",
      "the drive is smaller than the layout wants: 64 GB on an Orin, 234 GiB on a Thor"),
 )  # fmt: skip

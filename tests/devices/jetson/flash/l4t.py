@@ -146,6 +146,7 @@ def root(folder: Path, version: str = "36.4.3", package: str = "") -> Path:
         "etc/skel/.bashrc": "# bash\n", "etc/nvpmodel/nvpmodel_p3767_0003_super.conf": NVPMODEL,
         "etc/nvpmodel/nvpmodel_p3701_0005.conf": NVPMODEL.replace("MAXN_SUPER", "MAXN"),
         "usr/share/zoneinfo/Europe/Berlin": "TZif2", "usr/sbin/NetworkManager": "ELF", "etc/nv/x": "",
+        "etc/locale.gen": "# de_DE.UTF-8 UTF-8\nen_US.UTF-8 UTF-8\n",
         "etc/systemd/system/x": "", "var/lib/dpkg/status": dpkg([package] if package else []),
         "etc/NetworkManager/system-connections/x": "", "home/x": "", "lib64/x": "",
         "usr/bin/python3.10": "ELF",

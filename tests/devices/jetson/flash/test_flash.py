@@ -294,7 +294,7 @@ REFUSED = {
     "--bundle .": "name both --bundle and --wheels",
     "--swap 8": "no size of a swap file",
     "--ssh-key /nowhere --user ada --no-password": "cannot read /nowhere: No such file",
-    "--wifi a --wifi-password-file x --wifi-password-file y": "1 networks and 2 files of passwords",
+    "--wifi a --wifi-password-file x --wifi-password-file y": "--wifi stands once and --wifi-password-file 2 times",
 }
 
 
