@@ -30,7 +30,10 @@ CONNECTIONS = "etc/NetworkManager/system-connections"
 OWN_NETWORK = uuid.UUID("6e1f0f0a-3c0e-4d0c-9e54-6f3f6d1d7a52")
 """What the ids of networks are made from, so that the same network has the same id."""
 SUPPORTED = "var/lib/locales/supported.d"
+ARCHIVE, ARCHIVE_BYTES = "usr/lib/locale/locale-archive", 400_000_000
+"""Of all that there are it takes 220 MB."""
 MOST_NAMED = 12
+_ARCHIVED = re.compile(rb"(?<=\0)[a-z]{2,3}_[A-Z]{2}(?:\.utf8)?(?:@[a-z]+)?(?=\0)")
 _DEFAULT = re.compile(r"(<\s*PM_CONFIG\s+DEFAULT\s*=\s*)\d{1,4}(\s*>)")
 
 Told = Callable[[str], None]
@@ -137,10 +140,12 @@ def _locale_faults(rootfs: Rootfs, locale: str) -> Iterator[str]:
 
 
 def _locales(rootfs: Rootfs) -> list[str]:
-    """What glibc brings, what stands in a folder of its own, and what was ordered: the archive of all is not read."""
+    """What glibc brings, what stands in a folder of its own or in the archive of all, and what was ordered."""
+    archive = rootfs.read(ARCHIVE, ARCHIVE_BYTES) or b""
+    archived = [name.decode() for name in sorted(set(_ARCHIVED.findall(archive)))]
     ordered = [rootfs.text("etc/locale.gen"), *(rootfs.text(f"{SUPPORTED}/{name}") for name in rootfs.names(SUPPORTED))]
     words = [line.split()[0] for text in ordered for line in text.splitlines() if line.split()]
-    names = (name.replace(".utf8", ".UTF-8") for name in (*sorted(rootfs.names("usr/lib/locale")), *words))
+    names = (name.replace(".utf8", ".UTF-8") for name in (*sorted(rootfs.names("usr/lib/locale")), *archived, *words))
     return list(dict.fromkeys(("C.UTF-8", "POSIX", "C", *(name for name in names if LOCALE.fullmatch(name)))))
 
 

@@ -76,9 +76,9 @@ class Rootfs:
 
     # Reading
 
-    def read(self, name: str) -> bytes | None:
+    def read(self, name: str, most: int = MOST_BYTES) -> bytes | None:
         """All of a regular file, links followed as the device does; None where there is none. Raises InputError where
-        it is something else, or larger than such a file is."""
+        it is something else, or has more than ``most`` bytes."""
         try:
             with self._parent(name, last=True) as (folder, leaf):
                 number = os.open(leaf, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
@@ -90,8 +90,8 @@ class Rootfs:
             os.close(number)
             raise InputError(f"/{name.lstrip('/')} in {self.path} is no regular file")
         with os.fdopen(number, "rb") as file:
-            data = file.read(MOST_BYTES + 1)
-        if len(data) > MOST_BYTES:
+            data = file.read(most + 1)
+        if len(data) > most:
             raise InputError(f"/{name.lstrip('/')} in {self.path} is larger than such a file is")
         return data
 

@@ -132,7 +132,9 @@ def test_a_locale_is_one_that_the_root_has_made(bench: Bench) -> None:
     for folder in ("usr/lib/locale/fr_FR.utf8", "var/lib/locales/supported.d"):
         (bench.tegra / "rootfs" / folder).mkdir(parents=True)
     (bench.tegra / "rootfs/var/lib/locales/supported.d/it").write_text("it_IT.UTF-8 UTF-8\n")
-    for name in ("C.UTF-8", "C", "POSIX", "en_US.UTF-8", "fr_FR.UTF-8", "it_IT.UTF-8"):
+    # As localedef writes it: names one after the other, amid tables.
+    (bench.tegra / "rootfs/usr/lib/locale/locale-archive").write_bytes(b"\x09\x01\0\0nl_NL.utf8\0sv_SE\0\x07\0")
+    for name in ("C.UTF-8", "C", "POSIX", "en_US.UTF-8", "fr_FR.UTF-8", "it_IT.UTF-8", "nl_NL.UTF-8"):
         assert bench.flash(f"--dry-run --locale {name}") == 0
 
 
