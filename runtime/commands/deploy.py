@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edge_streamer.runtime.bundle.reader import Bundle
 
 GO_ON = "stopped; what has arrived is kept, a trial goes on by itself: run the same command again to go on"
+WHEELS_STAY = "stopped; wheels that are whole stay: run the same command again"
 EXTRAS = ("audio", "screen", "trust")
 WAIT_SECONDS = 1800.0
 """For a verdict that the device has not told by itself."""
@@ -38,7 +39,7 @@ def main(args: argparse.Namespace) -> int:
                 raise InputError(f"--{name.replace('_', '-')} is for many boards; wanted --inventory FILE with it")
         return _make_wheels(args) if args.make_wheels is not None else _deploy(args)
     except KeyboardInterrupt as stop:
-        print(f"edge-streamer: {GO_ON}", file=sys.stderr)
+        print(f"edge-streamer: {GO_ON if args.make_wheels is None else WHEELS_STAY}", file=sys.stderr)
         return 128 + (stop.number if isinstance(stop, Stopped) else 2)
 
 

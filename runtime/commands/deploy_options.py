@@ -83,8 +83,8 @@ def _add_wheels(parser: argparse.ArgumentParser) -> None:
     wheels = parser.add_argument_group("wheels for a board, without a board")
     wheels.add_argument("--make-wheels", type=Path, metavar="DIR", help="fill DIR by pip, and end")
     wheels.add_argument("--python", type=_python, metavar="3.N", help="the board's: 3.10 of JetPack 6, 3.12 of 7")
-    wheels.add_argument("--architecture", default="aarch64", metavar="NAME",
-                        help=f"aarch64 (default), x86_64; here it is {platform.machine()}")  # fmt: skip
+    wheels.add_argument("--architecture", default="aarch64", choices=["aarch64", "x86_64"],
+                        help=f"the board's (default: aarch64); here it is {platform.machine()}")  # fmt: skip
     wheels.add_argument("--extra", action="append", metavar="NAME",
                         help="of this package (default: audio, screen and trust)")  # fmt: skip
     wheels.add_argument("--own-wheel", type=Path, metavar="FILE", help="of this package (default: made here)")
@@ -110,6 +110,6 @@ def _batches(word: str) -> list[int | str]:
 
 
 def _python(word: str) -> str:
-    if not re.fullmatch(r"3\.1\d", word):
-        raise argparse.ArgumentTypeError(f"{word!r}; wanted a version as 3.10")
+    if not re.fullmatch(r"3\.1[0-3]", word):
+        raise argparse.ArgumentTypeError(f"{word!r}; wanted one of 3.10 to 3.13")
     return word
