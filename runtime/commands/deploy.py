@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_streamer.runtime.ending import Stopped
-from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.errors import EdgeStreamerError, InputError
 
 if TYPE_CHECKING:
     from edge_streamer.devices.jetson.deploy.stages import Result, Wishes
@@ -38,6 +39,12 @@ def main(args: argparse.Namespace) -> int:
             if getattr(args, name) is not None:
                 raise InputError(f"--{name.replace('_', '-')} is for many boards; wanted --inventory FILE with it")
         return _make_wheels(args) if args.make_wheels is not None else _deploy(args)
+    except EdgeStreamerError as error:
+        if args.json:
+            from edge_streamer.runtime.files import to_json
+
+            print(to_json({"state": "refused", "reason": " ".join(str(error).split())}).decode())
+        raise
     except KeyboardInterrupt as stop:
         print(f"edge-streamer: {GO_ON if args.make_wheels is None else WHEELS_STAY}", file=sys.stderr)
         return 128 + (stop.number if isinstance(stop, Stopped) else 2)
@@ -55,6 +62,9 @@ def _deploy(args: argparse.Namespace) -> int:
 
     if not 1 <= len(args.words) <= 2:
         raise InputError(f"{len(args.words)} words came; wanted [BUNDLE] USER@HOST")
+    if len(args.words) == 1 and "@" not in args.words[0] and Path(args.words[0]).exists():
+        raise InputError(f"{args.words[0]} came, a bundle and no board; wanted [BUNDLE] USER@HOST")
+    _check_ssh_files(args)
     if args.wheels is None:
         raise InputError("--wheels DIR is missing, the board's environment; make it: edge-streamer deploy "
                          "--make-wheels DIR --python 3.10")  # fmt: skip
@@ -75,6 +85,21 @@ def _deploy(args: argparse.Namespace) -> int:
         result = Deployment(device, host, made, wishes, say, tell, signed).run()
     _show(args, result)
     return 0 if result.good else 1
+
+
+def _check_ssh_files(args: argparse.Namespace) -> None:
+    """ssh itself passes over a key that is not there, or takes the public one beside it to an agent. InputError."""
+    key, config = args.identity, args.ssh_config
+    if key is not None and not any(_is_file(Path(f"{key}{end}")) for end in ("", ".pub")):
+        raise InputError(f"--identity {key}: there is no such file; wanted ssh's private key")
+    if config is not None and str(config) != "none" and not _is_file(config):
+        raise InputError(f"--ssh-config {config}: there is no such file; wanted one in place of ~/.ssh/config, or none")
+
+
+def _is_file(path: Path) -> bool:
+    """Or a device, as /dev/null; a ``~`` that the shell has left is ssh's to read."""
+    path = Path(os.path.expanduser(path))
+    return path.exists() and not path.is_dir()
 
 
 def _silent(part: str, done: int, total: int) -> None: ...

@@ -10,6 +10,7 @@ import platform
 import re
 from pathlib import Path
 
+from edge_streamer.runtime.commands.numbers import count
 from edge_streamer.runtime.commands.passphrase import add_passphrase_file
 
 UNITS = 50
@@ -61,7 +62,7 @@ def _add_proof(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--serial", default="", metavar="NUMBER",
                        help="of the board that is meant (/proc/device-tree/serial-number there): another is refused"
                        )  # fmt: skip
-    where.add_argument("--port", type=_number, metavar="N")
+    where.add_argument("--port", type=lambda word: count(word, 1, 65_535), metavar="N")
     where.add_argument("--identity", type=Path, metavar="FILE", help="ssh's private key")
     where.add_argument("--ssh-config", type=Path, metavar="FILE", help="in place of ~/.ssh/config")
 

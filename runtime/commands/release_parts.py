@@ -40,7 +40,8 @@ def run_settings(path: Path | None, engine: str = "") -> tuple[bytes | None, Map
     except ValueError as error:
         raise InputError(f"{path} is no TOML: {error}") from None
     if said.get("bundle") != "bundle":
-        raise InputError(f"{path} names the bundle {said.get('bundle')!r}; wanted bundle = \"bundle\", which is where "
+        names = f"the bundle {said['bundle']!r}" if "bundle" in said else "no bundle"
+        raise InputError(f"{path} names {names}; wanted bundle = \"bundle\", which is where "
                          "it lies in a release")  # fmt: skip
     if engine and said.get("engine", engine) != engine:
         raise InputError(f"--engine {engine}, and {path} says {said['engine']!r}; leave one of them out")
