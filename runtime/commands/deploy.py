@@ -126,6 +126,7 @@ def _wishes(args: argparse.Namespace, bundle: Bundle, said: Mapping[str, Any]) -
     from edge_streamer.devices.jetson.deploy.stages import Wishes
     from edge_streamer.runtime.commands.release_parts import read_file, takes_sound
     from edge_streamer.runtime.profile.budget import read_budget
+    from edge_streamer.runtime.trust.statement import name_like
 
     if args.no_service and args.system:
         raise InputError("--system installs a service, --no-service none; leave one of them out")
@@ -138,8 +139,9 @@ def _wishes(args: argparse.Namespace, bundle: Bundle, said: Mapping[str, Any]) -
     terms = [(f"--{name}", str(getattr(args, name))) for name in ("units", "within", "misses")
              if getattr(args, name) is not None]  # fmt: skip
     return Wishes(
-        name=args.name or bundle.manifest.name, engine=str(said.get("engine") or ""), check=not args.no_check,
-        profile_units=args.profile_units, budget=read_file(args.budget).decode() if args.budget else "",
+        name=args.name or name_like(bundle.manifest.name), engine=str(said.get("engine") or ""),
+        check=not args.no_check, profile_units=args.profile_units,
+        budget=read_file(args.budget).decode() if args.budget else "",
         service=not args.no_service, system=args.system, terms=tuple(word for pair in terms for word in pair),
         downgrade=args.allow_downgrade, wait=float(args.wait or 0) if args.no_service else WAIT_SECONDS,
         dry_run=args.dry_run, sound=takes_sound(said), serial=args.serial, verify=args.verify,

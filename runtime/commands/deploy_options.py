@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edge_streamer.runtime.commands.numbers import count
 from edge_streamer.runtime.commands.passphrase import add_passphrase_file
+from edge_streamer.runtime.commands.releases import release_name
 
 UNITS = 50
 
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                       help="the words of run there, with bundle = \"bundle\" (default: that bundle, on its devices)"
                       )  # fmt: skip
     what.add_argument("--engine", default="", metavar="NAME", help="that computes there (default: the settings')")
-    what.add_argument("--name", help="what to call the release (default: the bundle's name)")
+    what.add_argument("--name", type=release_name, help="what to call the release (default: the bundle's name)")
     what.add_argument("--key", type=Path, action="append", default=[], metavar="FILE",
                       help="sign the release with this private key, for a board with keys")  # fmt: skip
     add_passphrase_file(what)

@@ -21,6 +21,9 @@ from tests.devices.jetson.deploy.made import wheel
         (("u@h", "--port", "99999"), "'99999'; wanted a whole number from 1 to 65535"),
         (("u@h", "--port", "0"), "'0'; wanted a whole number from 1 to 65535"),
         (("u@h", "--identity", "nofile"), "--identity nofile: there is no such file; wanted ssh's private key"),
+        (("u@h", "--name", "sp ring/.."), "'sp ring/..'; wanted letters, digits"),
+        (("app", "--root", "r", "u@h"), "app is not a bundle"),
+        (("--inventory", "empty"), "the inventory empty is empty; wanted a file that lists the boards"),
         (("u@h", "--ssh-config", "app"), "--ssh-config app: there is no such file; wanted one in place of"),
     ],
 )
@@ -33,6 +36,7 @@ def test_refused_before_a_board_is_asked(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("app").mkdir()
+    Path("empty").write_text("\n")
     wheel(Path("w"), "edge_streamer", {})
     assert cli.main(["deploy", "--wheels", "w", *words]) == 2
     assert said in capsys.readouterr().err
