@@ -73,7 +73,7 @@ def _deploy(args: argparse.Namespace) -> int:
     settings, said = run_settings(args.settings, args.engine)
     wishes = _wishes(args, bundle, said)
     made = put_together(path, bundle, settings, args.wheels)
-    made, signed = sign_payload(made, wishes.name, keys_of(args)) if args.key else (made, b"")
+    made, signed = sign_payload(made, wishes.name or "release", keys_of(args)) if args.key else (made, b"")
 
     def say(text: str) -> None:
         print(text, file=sys.stderr if args.json else sys.stdout, flush=True)

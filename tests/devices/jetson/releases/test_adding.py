@@ -16,6 +16,7 @@ import pytest
 
 from edge_streamer.devices.jetson.releases import adding, keeper, places
 from edge_streamer.devices.jetson.releases.adding import add
+from edge_streamer.devices.jetson.releases.first import name_of
 from edge_streamer.devices.jetson.releases.places import Root, State, Trial, begin_trial, confirm, read_state
 from edge_streamer.devices.jetson.releases.switching import Terms, activate, back, named, prove, prune, standing
 from edge_streamer.runtime.commands import cli
@@ -389,7 +390,9 @@ def test_a_release_that_is_there_keeps_its_name(tmp_path: Path, root: Root, caps
     assert "'sp ring/..'; wanted letters, digits" in capsys.readouterr().err
 
 
-def test_the_nearest_name_that_is_allowed() -> None:
+def test_the_nearest_name_that_is_allowed(tmp_path: Path) -> None:
+    (tmp_path / "release.json").write_text('{"name": "Wan Streamer (tiny)"}')
+    assert name_of(tmp_path) == "Wan-Streamer-tiny-", "as it is added at a first boot"
     assert [name_like(text) for text in ("a-1.0", "Wan Streamer (tiny)", "../x", "\u8a71")] == [
         "a-1.0", "Wan-Streamer-tiny-", "x", ""
     ]  # fmt: skip
