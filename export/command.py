@@ -87,7 +87,9 @@ def _for_triton(args: argparse.Namespace) -> int:
     print(f"{args.out}: {count_of} for Triton; {args.out / 'README.md'} says who calls which")
     for model in made:
         print(f"  {model.name:32} {model.states or 'no'} state{'' if model.states == 1 else 's'} in Triton")
-    print(f"next: tritonserver --model-repository {shlex.quote(str(args.out))}")
+    print(f"next: tritonserver --model-repository {shlex.quote(str(args.out))} --model-control-mode explicit "
+          f"{' '.join(f'--load-model {model.name}' for model in (made if args.models == 'graphs' else made[:1]))}"
+          )  # fmt: skip
     return 0
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -15,13 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_streamer.runtime.ending import Stopped
-from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.errors import EdgeStreamerError, InputError
 
 if TYPE_CHECKING:
     from edge_streamer.devices.jetson.deploy.stages import Result, Wishes
     from edge_streamer.runtime.bundle.reader import Bundle
 
 GO_ON = "stopped; what has arrived is kept, a trial goes on by itself: run the same command again to go on"
+WHEELS_STAY = "stopped; wheels that are whole stay: run the same command again"
 EXTRAS = ("audio", "screen", "trust")
 WAIT_SECONDS = 1800.0
 """For a verdict that the device has not told by itself."""
@@ -37,8 +39,14 @@ def main(args: argparse.Namespace) -> int:
             if getattr(args, name) is not None:
                 raise InputError(f"--{name.replace('_', '-')} is for many boards; wanted --inventory FILE with it")
         return _make_wheels(args) if args.make_wheels is not None else _deploy(args)
+    except EdgeStreamerError as error:
+        if args.json:
+            from edge_streamer.runtime.files import to_json
+
+            print(to_json({"state": "refused", "reason": " ".join(str(error).split())}).decode())
+        raise
     except KeyboardInterrupt as stop:
-        print(f"edge-streamer: {GO_ON}", file=sys.stderr)
+        print(f"edge-streamer: {GO_ON if args.make_wheels is None else WHEELS_STAY}", file=sys.stderr)
         return 128 + (stop.number if isinstance(stop, Stopped) else 2)
 
 
@@ -54,6 +62,9 @@ def _deploy(args: argparse.Namespace) -> int:
 
     if not 1 <= len(args.words) <= 2:
         raise InputError(f"{len(args.words)} words came; wanted [BUNDLE] USER@HOST")
+    if len(args.words) == 1 and "@" not in args.words[0] and Path(args.words[0]).exists():
+        raise InputError(f"{args.words[0]} came, a bundle and no board; wanted [BUNDLE] USER@HOST")
+    _check_ssh_files(args)
     if args.wheels is None:
         raise InputError("--wheels DIR is missing, the board's environment; make it: edge-streamer deploy "
                          "--make-wheels DIR --python 3.10")  # fmt: skip
@@ -62,7 +73,7 @@ def _deploy(args: argparse.Namespace) -> int:
     settings, said = run_settings(args.settings, args.engine)
     wishes = _wishes(args, bundle, said)
     made = put_together(path, bundle, settings, args.wheels)
-    made, signed = sign_payload(made, wishes.name, keys_of(args)) if args.key else (made, b"")
+    made, signed = sign_payload(made, wishes.name or "release", keys_of(args)) if args.key else (made, b"")
 
     def say(text: str) -> None:
         print(text, file=sys.stderr if args.json else sys.stdout, flush=True)
@@ -74,6 +85,21 @@ def _deploy(args: argparse.Namespace) -> int:
         result = Deployment(device, host, made, wishes, say, tell, signed).run()
     _show(args, result)
     return 0 if result.good else 1
+
+
+def _check_ssh_files(args: argparse.Namespace) -> None:
+    """ssh itself passes over a key that is not there, or takes the public one beside it to an agent. InputError."""
+    key, config = args.identity, args.ssh_config
+    if key is not None and not any(_is_file(Path(f"{key}{end}")) for end in ("", ".pub")):
+        raise InputError(f"--identity {key}: there is no such file; wanted ssh's private key")
+    if config is not None and str(config) != "none" and not _is_file(config):
+        raise InputError(f"--ssh-config {config}: there is no such file; wanted one in place of ~/.ssh/config, or none")
+
+
+def _is_file(path: Path) -> bool:
+    """Or a device, as /dev/null; a ``~`` that the shell has left is ssh's to read."""
+    path = Path(os.path.expanduser(path))
+    return path.exists() and not path.is_dir()
 
 
 def _silent(part: str, done: int, total: int) -> None: ...
@@ -100,6 +126,7 @@ def _wishes(args: argparse.Namespace, bundle: Bundle, said: Mapping[str, Any]) -
     from edge_streamer.devices.jetson.deploy.stages import Wishes
     from edge_streamer.runtime.commands.release_parts import read_file, takes_sound
     from edge_streamer.runtime.profile.budget import read_budget
+    from edge_streamer.runtime.trust.statement import name_like
 
     if args.no_service and args.system:
         raise InputError("--system installs a service, --no-service none; leave one of them out")
@@ -112,8 +139,9 @@ def _wishes(args: argparse.Namespace, bundle: Bundle, said: Mapping[str, Any]) -
     terms = [(f"--{name}", str(getattr(args, name))) for name in ("units", "within", "misses")
              if getattr(args, name) is not None]  # fmt: skip
     return Wishes(
-        name=args.name or bundle.manifest.name, engine=str(said.get("engine") or ""), check=not args.no_check,
-        profile_units=args.profile_units, budget=read_file(args.budget).decode() if args.budget else "",
+        name=args.name or name_like(bundle.manifest.name), engine=str(said.get("engine") or ""),
+        check=not args.no_check, profile_units=args.profile_units,
+        budget=read_file(args.budget).decode() if args.budget else "",
         service=not args.no_service, system=args.system, terms=tuple(word for pair in terms for word in pair),
         downgrade=args.allow_downgrade, wait=float(args.wait or 0) if args.no_service else WAIT_SECONDS,
         dry_run=args.dry_run, sound=takes_sound(said), serial=args.serial, verify=args.verify,

@@ -10,7 +10,9 @@ import platform
 import re
 from pathlib import Path
 
+from edge_streamer.runtime.commands.numbers import count
 from edge_streamer.runtime.commands.passphrase import add_passphrase_file
+from edge_streamer.runtime.commands.releases import release_name
 
 UNITS = 50
 
@@ -26,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                       help="the words of run there, with bundle = \"bundle\" (default: that bundle, on its devices)"
                       )  # fmt: skip
     what.add_argument("--engine", default="", metavar="NAME", help="that computes there (default: the settings')")
-    what.add_argument("--name", help="what to call the release (default: the bundle's name)")
+    what.add_argument("--name", type=release_name, help="what to call the release (default: the bundle's name)")
     what.add_argument("--key", type=Path, action="append", default=[], metavar="FILE",
                       help="sign the release with this private key, for a board with keys")  # fmt: skip
     add_passphrase_file(what)
@@ -61,7 +63,7 @@ def _add_proof(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--serial", default="", metavar="NUMBER",
                        help="of the board that is meant (/proc/device-tree/serial-number there): another is refused"
                        )  # fmt: skip
-    where.add_argument("--port", type=_number, metavar="N")
+    where.add_argument("--port", type=lambda word: count(word, 1, 65_535), metavar="N")
     where.add_argument("--identity", type=Path, metavar="FILE", help="ssh's private key")
     where.add_argument("--ssh-config", type=Path, metavar="FILE", help="in place of ~/.ssh/config")
 
@@ -83,8 +85,8 @@ def _add_wheels(parser: argparse.ArgumentParser) -> None:
     wheels = parser.add_argument_group("wheels for a board, without a board")
     wheels.add_argument("--make-wheels", type=Path, metavar="DIR", help="fill DIR by pip, and end")
     wheels.add_argument("--python", type=_python, metavar="3.N", help="the board's: 3.10 of JetPack 6, 3.12 of 7")
-    wheels.add_argument("--architecture", default="aarch64", metavar="NAME",
-                        help=f"aarch64 (default), x86_64; here it is {platform.machine()}")  # fmt: skip
+    wheels.add_argument("--architecture", default="aarch64", choices=["aarch64", "x86_64"],
+                        help=f"the board's (default: aarch64); here it is {platform.machine()}")  # fmt: skip
     wheels.add_argument("--extra", action="append", metavar="NAME",
                         help="of this package (default: audio, screen and trust)")  # fmt: skip
     wheels.add_argument("--own-wheel", type=Path, metavar="FILE", help="of this package (default: made here)")
@@ -110,6 +112,6 @@ def _batches(word: str) -> list[int | str]:
 
 
 def _python(word: str) -> str:
-    if not re.fullmatch(r"3\.1\d", word):
-        raise argparse.ArgumentTypeError(f"{word!r}; wanted a version as 3.10")
+    if not re.fullmatch(r"3\.1[0-3]", word):
+        raise argparse.ArgumentTypeError(f"{word!r}; wanted one of 3.10 to 3.13")
     return word

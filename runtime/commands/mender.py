@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                       help="the folder that `releases add` takes, or a .tar of it by `pack`; its .sig goes along"
                       )  # fmt: skip
     made.add_argument("--name", required=True, help="the artifact's name: a new one for every release")
-    made.add_argument("--device-type", action="append", required=True, metavar="TYPE",
+    made.add_argument("--device-type", action="append", required=True, type=_device_type, metavar="TYPE",
                       help="as /var/lib/mender/device_type says it; may be given more than once")  # fmt: skip
     made.add_argument("--out", type=Path, metavar="FILE", help="the artifact to write (default: NAME.mender)")
     made.add_argument("--software-version", default="", metavar="TEXT",
@@ -44,6 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     made.add_argument("--key", default="", metavar="FILE", help="signs the artifact: Mender's own signature")
     made.add_argument("--payload", type=Path, metavar="FILE.tar",
                       help="write the payload alone, and print the command that makes the artifact of it")  # fmt: skip
+
+
+def _device_type(word: str) -> str:
+    if not word.strip():
+        raise argparse.ArgumentTypeError("it is empty; wanted the device's, as jetson-orin-nx")
+    return word
 
 
 def _pair(word: str) -> str:

@@ -31,9 +31,18 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         self._words, self._faults = list(sys.argv[1:] if args is None else args), ()
         known, unknown = super().parse_known_args(args, namespace)
+        unknown = self._gathered(known, unknown)
         if unknown or self._faults:
             self._refuse(unknown, self._faults)
         return known, unknown
+
+    def _gathered(self, known: argparse.Namespace, unknown: list[str]) -> list[str]:
+        """Words of a list that came after an option too, which argparse leaves over; returns what is left."""
+        lists = [action for action in actions_of(self) if action.nargs == "*" and not action.option_strings]
+        if len(lists) != 1 or lists[0].type or lists[0].choices or any(word.startswith("-") for word in unknown):
+            return unknown
+        setattr(known, lists[0].dest, [*(getattr(known, lists[0].dest) or ()), *unknown])
+        return []
 
     def error(self, message: str) -> NoReturn:
         self._refuse(self._unknown(), (*self._faults, message))

@@ -39,7 +39,8 @@ def run_settings(path: Path | None, engine: str = "") -> tuple[bytes | None, Map
     data = read_file(path)
     said = checked_words(path, data)
     if said.get("bundle") != "bundle":
-        raise InputError(f"{path} names the bundle {said.get('bundle')!r}; wanted bundle = \"bundle\", which is where "
+        names = f"the bundle {said['bundle']!r}" if "bundle" in said else "no bundle"
+        raise InputError(f"{path} names {names}; wanted bundle = \"bundle\", which is where "
                          "it lies in a release")  # fmt: skip
     if engine and said.get("engine", engine) != engine:
         raise InputError(f"--engine {engine}, and {path} says {said['engine']!r}; leave one of them out")

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     added.add_argument("folder", type=Path, metavar="FOLDER|ARCHIVE",
                        help="with bundle, settings.toml (the words of run), and wheels or env; or one packed by "
                             "edge-streamer sign --release and pack")  # fmt: skip
-    added.add_argument("--name", default="", help="what to call it, beside its id")
+    added.add_argument("--name", type=release_name, default="", help="what to call it, beside its id")
     added.add_argument("--python", default="", metavar="FILE", help="makes the environment (default: this one)")
     for one in (added, listed):
         one.add_argument("--json", action="store_true", help="for machines")
@@ -65,6 +65,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pruned = action("prune", "remove releases that are needed no more")
     pruned.add_argument("--keep", type=_count0, default=1, metavar="N",
                         help="beside the current one and the one before (default: 1)")  # fmt: skip
+
+
+def release_name(word: str) -> str:
+    """A word that `activate` takes; empty: none."""
+    from edge_streamer.runtime.trust.statement import is_name
+
+    if word and not is_name(word):
+        raise argparse.ArgumentTypeError(f"{word!r}; wanted letters, digits, '.', '_', '+' and '-', and the first of "
+                                         "them a letter or digit")  # fmt: skip
+    return word
 
 
 def add_root(parser: argparse.ArgumentParser) -> None:
@@ -169,8 +179,19 @@ def _add_folder(root: Root, args: argparse.Namespace, folder: Path, name: str) -
         print(f"added {added.id}: {size_text(added.written)} written, {size_text(added.linked)} shared with earlier "
               f"ones; switch to it: edge-streamer releases activate {added.id}")  # fmt: skip
     else:
-        print(f"{added.id} is there already, and whole")
+        print(f"{added.id} is there already, and whole{_called(root, added.id, name)}")
     return 0
+
+
+def _called(root: Root, release: str, wanted: str) -> str:
+    """What a release that is there keeps as its name, where another one was wanted: its files are never changed."""
+    from edge_streamer.runtime.release.contents import read_contents
+
+    held = read_contents(root.release(release)).name
+    if not wanted or held == wanted:
+        return ""
+    called = f"called {held}, and keeps that name" if held else "without a name, and stays so"
+    return f", {called}; switch to it: edge-streamer releases activate {held or release}"
 
 
 def _activate(root: Root, args: argparse.Namespace) -> int:

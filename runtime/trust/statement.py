@@ -97,6 +97,11 @@ def is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
+def name_like(text: str) -> str:
+    """The nearest name that a statement may have; empty where nothing of it is left."""
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", text).lstrip("._+-")[:100]
+
+
 def payload_of(statement: Statement) -> bytes:
     """The one spelling of a statement. ValueError where a field of it is not what it may be."""
     msgspec.convert(msgspec.to_builtins(statement), Statement)  # what is made in Python is not checked by itself

@@ -47,11 +47,14 @@ class Target:
         alive = {"ServerAliveInterval": ALIVE_SECONDS, "ServerAliveCountMax": ALIVE_MISSED}
         options = {"BatchMode": "yes", "StrictHostKeyChecking": "yes", "ConnectTimeout": CONNECT_SECONDS, **alive}
         found = [f"-o{name}={value}" for name, value in options.items()]
-        found += ["-T", "-x", "-a"]
-        found += ["-F", str(self.config)] if self.config else []
+        return [*found, "-T", "-x", "-a", *self.ways]
+
+    @property
+    def ways(self) -> list[str]:
+        """What was said of how to get there."""
+        found = ["-F", str(self.config)] if self.config else []
         found += ["-p", str(self.port)] if self.port else []
-        found += ["-i", str(self.identity)] if self.identity else []
-        return found
+        return found + (["-i", str(self.identity)] if self.identity else [])
 
     @property
     def machine(self) -> str:
@@ -118,6 +121,7 @@ class Link:
         """What the connection was refused with."""
         text, target = self._text(), self.target
         port = f"-p {target.port} " if target.port else ""
+        by_hand = shlex.join([*target.ways, target.host])
         ask = f"ssh-keyscan {port}{target.machine} | ssh-keygen -lf -"
         there = f"on the board itself: ssh-keygen -lf {KEY_FILE}"
         if "IDENTIFICATION HAS CHANGED" in text:
@@ -125,17 +129,16 @@ class Link:
             return InputError(
                 f"the host key of {target.machine} is not the one that is known: the board was flashed anew, or it is "
                 f"another machine; compare its fingerprint ({ask}) with that {there}; where they are the same, forget "
-                f"the old one: ssh-keygen -R '{name}', then log in once by ssh"
+                f"the old one: ssh-keygen -R '{name}', then log in once: ssh {by_hand}"
             )
         if "Host key verification failed" in text or "host key is known" in text:
             return InputError(
                 f"the host key of {target.machine} is not known here; compare its fingerprint ({ask}) with that "
-                f"{there}; where they are the same, log in once: ssh {port}{target.host}"
+                f"{there}; where they are the same, log in once: ssh {by_hand}"
             )
         if "Permission denied" in text or "Too many authentication" in text:
             return InputError(
-                f"{target.host} does not let this key in, and no password is asked for; once: ssh-copy-id "
-                f"{port}{target.host}"
+                f"{target.host} does not let this key in, and no password is asked for; once: ssh-copy-id {by_hand}"
             )
         if "Bad owner or permissions" in text or "Bad configuration option" in text:
             return InputError(f"ssh does not start: {self._last_line()}")

@@ -11,11 +11,14 @@ from __future__ import annotations
 import email.parser
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from email.message import Message
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +26,9 @@ from typing import Any, NamedTuple
 from edge_streamer.devices.jetson.deploy.payload import SOUND, fits, wheels_in
 from edge_streamer.devices.jetson.releases.first import canonical, distribution
 from edge_streamer.runtime.errors import InputError
+from edge_streamer.runtime.files import replacing
 
+OURS = "edge_streamer"
 NEWEST_GLIBC = {"3.10": 35, "3.12": 39}
 """glibc 2.x of the boards that have this Python: Ubuntu 22.04 (JetPack 6), 24.04 (JetPack 7); others as the oldest."""
 OLDEST_GLIBC = 17
@@ -70,48 +75,92 @@ class Goal(NamedTuple):
 
 
 def make(folder: Path, goal: Goal, own: Path | None, tell: Callable[[str], object]) -> list[Path]:
-    """Fill ``folder``; what is there and fits stays. InputError where something cannot be had."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("edge_streamer-*.whl"):
-        old.unlink()
+    """Fill ``folder``; what is there and fits stays. InputError where something cannot be had.
+
+    All that is made or loaded lies aside until it is whole: whoever stops in between has the folder as it was."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        what = "is a file" if folder.is_file() else f"cannot be made: {error.strerror}"
+        raise InputError(f"--make-wheels {folder} {what}; wanted a folder, new or of such wheels") from None
+    _refuse_wrong(folder, [path for path in folder.glob("*.whl") if distribution(path.name) != OURS], goal)
     tell("our own wheel")
-    _own_wheel(folder, own)
+    with _aside() as aside:
+        made = _own_wheel(aside, own)
+        _check_extras(made, goal)
+        _refuse_wrong(folder, [made], goal)
+        _put(made, folder)
+        for old in folder.glob(f"{OURS}-*.whl"):
+            if old.name != made.name:
+                old.unlink()
     wanted = ["pip"]  # boards often lack Debian's python3-venv, which brings it
     for _ in range(ROUNDS):
         missing = [*wanted, *lacking(sorted(folder.glob("*.whl")), goal)]
         if not missing:
             break
         tell(f"loading {', '.join(missing)}")
-        _pip(["download", "--dest", str(folder), "--find-links", str(folder), *goal.tags, *missing],
-             f"the wheels for Python {goal.python} on {goal.architecture} cannot be had")  # fmt: skip
+        with _aside() as aside:
+            _pip(["download", "--dest", str(aside / "found"), "--find-links", str(folder), *goal.tags, *missing], aside,
+                 f"the wheels for Python {goal.python} on {goal.architecture} cannot be had")  # fmt: skip
+            for path in (aside / "found").glob("*.whl"):
+                if not (folder / path.name).exists():
+                    _put(path, folder)
         wanted = []
     else:
         raise InputError(f"the wheels in {folder} want ever more; empty it and try again")
     found = wheels_in(folder)
-    wrong = [path.name for path in found if not fits(path.name, goal.architecture, goal.python)]
-    if wrong:
-        raise InputError(f"{folder} holds {wrong[0]}, which is not for Python {goal.python} on {goal.architecture}; "
-                         "remove it, or name an empty folder")  # fmt: skip
+    _refuse_wrong(folder, found, goal)
     return found
 
 
-def _own_wheel(folder: Path, own: Path | None) -> None:
+@contextmanager
+def _aside() -> Iterator[Path]:
+    """A folder that goes at the end; pip's own temporary ones are in it."""
+    with tempfile.TemporaryDirectory(prefix="edge-streamer-wheels-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def _put(wheel: Path, folder: Path) -> None:
+    """Copy a wheel into ``folder``, whole or not at all."""
+    try:
+        with replacing(folder / wheel.name) as partial:
+            shutil.copyfile(wheel, partial)
+    except OSError as error:
+        raise InputError(f"{wheel.name} cannot be written to {folder}: {error.strerror or error}") from None
+
+
+def _refuse_wrong(folder: Path, wheels: Sequence[Path], goal: Goal) -> None:
+    wrong = sorted(path.name for path in wheels if not fits(path.name, goal.architecture, goal.python))
+    if wrong:
+        which = wrong[0] if len(wrong) == 1 else f"{len(wrong)} wheels ({wrong[0]} is one)"
+        them = "it" if len(wrong) == 1 else "them"
+        raise InputError(f"{folder}: {which} {'is' if len(wrong) == 1 else 'are'} not for Python {goal.python} on "
+                         f"{goal.architecture}; remove {them}, or name an empty folder")  # fmt: skip
+
+
+def _check_extras(own: Path, goal: Goal) -> None:
+    """InputError where the package has no such extra."""
+    there = {canonical(name): name for name in _said_by(own).get_all("Provides-Extra", [])}
+    unknown = [name for name in goal.extras if canonical(name) not in there]
+    if unknown:
+        raise InputError(f"--extra {unknown[0]}: {own.name} has no such extra; it has {', '.join(there.values())}")
+
+
+def _own_wheel(aside: Path, own: Path | None) -> Path:
     """The one that was given; else of this source tree; else of this version from the index."""
     if own is not None:
-        if distribution(own.name) != "edge_streamer" or not zipfile.is_zipfile(own):
-            raise InputError(f"{own} is no wheel of edge_streamer")
-        (folder / own.name).write_bytes(own.read_bytes())
-        return
+        if distribution(own.name) != OURS or not zipfile.is_zipfile(own):
+            raise InputError(f"{own} is no wheel of {OURS}")
+        return own
     from edge_streamer import __version__
 
-    with tempfile.TemporaryDirectory() as build:
-        if (SOURCE / "pyproject.toml").is_file() and (SOURCE / "setup.py").is_file():
-            words = ["wheel", "--no-deps", "--wheel-dir", build, str(_copied(Path(build, "source")))]
-        else:
-            words = ["download", "--no-deps", "--only-binary=:all:", "--dest", build, f"edge-streamer=={__version__}"]
-        _pip(words, "our own wheel cannot be made; give one by --own-wheel FILE")
-        for path in Path(build).glob("*.whl"):
-            (folder / path.name).write_bytes(path.read_bytes())
+    if (SOURCE / "pyproject.toml").is_file() and (SOURCE / "setup.py").is_file():
+        words = ["wheel", "--no-deps", "--wheel-dir", str(aside), str(_copied(aside / "source"))]
+    else:
+        words = ["download", "--no-deps", "--only-binary=:all:", "--dest", str(aside), f"edge-streamer=={__version__}"]
+    _pip(words, aside, "our own wheel cannot be made; give one by --own-wheel FILE")
+    (made,) = aside.glob(f"{OURS}-*.whl")
+    return made
 
 
 def _copied(folder: Path) -> Path:
@@ -168,16 +217,19 @@ def _holds(need: Any, goal: Goal, extras: Iterable[str]) -> bool:
 
 def _metadata(wheel: Path) -> tuple[str, str, list[Any]]:
     """Name, version and requirements. InputError where it is damaged."""
-    parse = _requirements().Requirement
+    parse, said = _requirements().Requirement, _said_by(wheel)
+    return distribution(wheel.name), str(said["Version"]), [parse(need) for need in said.get_all("Requires-Dist", [])]
+
+
+def _said_by(wheel: Path) -> Message:
+    """A wheel's METADATA. InputError where it is damaged."""
     try:
         with zipfile.ZipFile(wheel) as archive:
             (name,) = [one for one in archive.namelist() if one.endswith(".dist-info/METADATA") and one.count("/") == 1]
             text = archive.read(name).decode("utf-8", "replace")
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(f"{wheel} is damaged: {error}; remove it and try again") from None
-    said = email.parser.Parser().parsestr(text, headersonly=True)
-    needs = said.get_all("Requires-Dist", [])
-    return distribution(wheel.name), str(said["Version"]), [parse(need) for need in needs]
+    return email.parser.Parser().parsestr(text, headersonly=True)
 
 
 def _requirements() -> Any:
@@ -190,14 +242,23 @@ def _requirements() -> Any:
     raise InputError("there is no pip here, which loads wheels; install it: python -m ensurepip")
 
 
-def _pip(words: Sequence[str], failed: str) -> None:
+def _pip(words: Sequence[str], aside: Path, failed: str) -> None:
+    """Run pip, with its temporary folders in ``aside``. Whatever ends the waiting ends it, and what it started."""
     call = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", *words]
+    environment = {**os.environ, **SAME_BYTES, "TMPDIR": str(aside)}
     try:
-        done = subprocess.run(call, stdin=subprocess.DEVNULL, capture_output=True, timeout=PIP_SECONDS, check=False,
-                              env={**os.environ, **SAME_BYTES})  # fmt: skip
+        with subprocess.Popen(call, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                              env=environment, start_new_session=True) as pip:  # fmt: skip
+            try:
+                _, said = pip.communicate(timeout=PIP_SECONDS)
+            except BaseException:
+                with suppress(ProcessLookupError):  # a build is a process of its own
+                    os.killpg(pip.pid, signal.SIGKILL)
+                pip.wait()
+                raise
     except (OSError, subprocess.SubprocessError) as error:
         raise InputError(f"{failed}: {error}") from None
-    if done.returncode:
-        lines = [line.strip() for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
+    if pip.returncode:
+        lines = [line.strip() for line in said.decode("utf-8", "replace").splitlines() if line.strip()]
         why = next((line for line in lines if line.startswith("ERROR")), lines[-1] if lines else "pip failed")
         raise InputError(f"{failed}: {why[:400]}")

@@ -66,6 +66,14 @@ def roll_out(
     if "," not in inventory and not Path(inventory).exists():
         raise InputError(f"there is no inventory {inventory}; wanted a file that lists the boards, as Ansible has it "
                          "(docs/fleet.md)")  # fmt: skip
+    if Path(inventory).is_file():
+        try:
+            empty = not Path(inventory).read_bytes().strip()
+        except OSError as error:
+            raise InputError(f"the inventory {inventory} cannot be read: {error.strerror}") from None
+        if empty:
+            raise InputError(f"the inventory {inventory} is empty; wanted a file that lists the boards, as Ansible has "
+                             "it (docs/fleet.md)")  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="edge-streamer-") as folder:  # mode 700
         results, said = Path(folder, "results"), Path(folder, "variables.json")
         said.write_text(json.dumps(dict(variables)))

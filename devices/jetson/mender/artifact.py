@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_streamer.devices.jetson.releases.adding import check_source
+from edge_streamer.devices.jetson.releases.adding import WHEELS, check_source
+from edge_streamer.devices.jetson.releases.environment import wheels_of
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.files import replacing
 from edge_streamer.runtime.release.contents import RELEASE, Entry, entries_of
@@ -55,6 +56,8 @@ class Artifact:
 def write_payload(folder: Path, out: Path) -> None:
     """Write a release's folder to the archive ``out``, whole or not at all. InputError where it is no release's."""
     check_source(folder)
+    if (folder / WHEELS).is_dir():
+        wheels_of(folder / WHEELS)
     try:
         listed = folder / RELEASE  # of a signed release; it stands first, as `pack` has it
         first = (Entry(path=RELEASE, size=listed.stat().st_size),) if listed.exists() else ()

@@ -22,6 +22,7 @@ import configparser
 import json
 import os
 import pwd
+import re
 import shlex
 import shutil
 import subprocess
@@ -204,7 +205,8 @@ class Update:
         self._child("--unpack", self._root / WORK / "release", *files)
         header = json.loads((self._folder / "header/header-info").read_bytes())
         name = str((header.get("artifact_provides") or {}).get("artifact_name", ""))[:LONGEST_NAME]
-        return [str(self._root / WORK / "release"), *(["--name", name] if name and name[0] != "-" else [])]
+        name = re.sub(r"[^A-Za-z0-9._+-]+", "-", name).lstrip("._+-")  # as `releases add` takes it
+        return [str(self._root / WORK / "release"), *(["--name", name] if name else [])]
 
     def _child(self, doing: str, folder: Path, *files: Path) -> None:
         """This file once more, as the user: files are handed on open, because the client's folder is root's."""

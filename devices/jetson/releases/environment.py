@@ -20,11 +20,17 @@ WHOLE_SECONDS = 3600
 """Nothing is built, only unpacked: longer than this is a disk that does not answer."""
 
 
+def wheels_of(folder: Path) -> list[str]:
+    """The wheels in ``folder``. InputError where ours is not among them."""
+    found = sorted(str(path) for path in folder.glob("*.whl"))
+    if not any(Path(name).name.startswith("edge_streamer-") for name in found):
+        raise InputError(f"{folder} holds no wheel of edge_streamer; put it and all that it needs there")
+    return found
+
+
 def make_environment(folder: Path, wheels: Path, python: str) -> None:
     """Make ``folder``. InputError where the wheels are not those of this Python, or none."""
-    found = sorted(str(path) for path in wheels.glob("*.whl"))
-    if not any(Path(name).name.startswith("edge_streamer-") for name in found):
-        raise InputError(f"{wheels} holds no wheel of edge_streamer; put it and all that it needs there")
+    found = wheels_of(wheels)
     # Boards often lack Debian's python3-venv, without which an environment gets no pip: a wheel of it runs as it is.
     pip = [name for name in found if Path(name).name.startswith("pip-")]
     _run([python, "-m", "venv", "--system-site-packages", *(["--without-pip"] if pip else []), str(folder)],

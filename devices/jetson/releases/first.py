@@ -100,7 +100,8 @@ def unpacked(wheels: Path, tools: Path) -> Path:
 def name_of(folder: Path) -> str:
     """What its list calls it; empty where it has none."""
     with suppress(OSError, ValueError, AttributeError), open(folder / "release.json", "rb") as file:
-        return str(json.loads(file.read(LISTED_BYTES)).get("name", ""))
+        name = str(json.loads(file.read(LISTED_BYTES)).get("name", ""))
+        return re.sub(r"[^A-Za-z0-9._+-]+", "-", name).lstrip("._+-")[:100]  # as `releases add` takes it
     return ""
 
 

@@ -163,7 +163,10 @@ def test_the_command(counter: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     out = tmp_path / "out"
     words = ["export", "--triton", str(counter), "--out", str(out)]
     assert cli.main([*words, "--models", "graphs", "--sessions", "3"]) == 0
-    assert "counter_first                    1 state" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "counter_first                    1 state" in said
+    serve = f"next: tritonserver --model-repository {out} --model-control-mode explicit --load-model counter_first"
+    assert said.splitlines()[-1].startswith(serve)
     assert read_config(out / "counter_first").sequence_batching.oldest.max_candidate_sequences == 3
     for more, says in (
         ([], "exists and is not empty"),

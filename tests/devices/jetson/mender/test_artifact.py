@@ -115,3 +115,14 @@ def test_without_the_program_it_says_what_to_do(
     assert "there is no mender-artifact here" in (said := capsys.readouterr().err)
     assert "--payload FILE" in said
     assert not Path("n.mender").exists()
+
+
+def test_what_every_device_would_refuse(app: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(app / "env")
+    (app / "wheels").mkdir()
+    words = ["mender", "artifact", "app", "--name", "n", "--payload", "p.tar"]
+    assert cli.main([*words, "--device-type", "t"]) == 2
+    assert "app/wheels holds no wheel of edge_streamer" in capsys.readouterr().err
+    assert cli.main([*words, "--device-type", ""]) == 2
+    assert "argument --device-type: it is empty; wanted the device's" in capsys.readouterr().err
+    assert not Path("p.tar").exists()

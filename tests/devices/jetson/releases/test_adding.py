@@ -16,12 +16,14 @@ import pytest
 
 from edge_streamer.devices.jetson.releases import adding, keeper, places
 from edge_streamer.devices.jetson.releases.adding import add
+from edge_streamer.devices.jetson.releases.first import name_of
 from edge_streamer.devices.jetson.releases.places import Root, State, Trial, begin_trial, confirm, read_state
 from edge_streamer.devices.jetson.releases.switching import Terms, activate, back, named, prove, prune, standing
 from edge_streamer.runtime.commands import cli
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.release.contents import verify
 from edge_streamer.runtime.trust import keyring
+from edge_streamer.runtime.trust.statement import name_like
 from tests.devices.jetson.releases.made import plain
 
 
@@ -372,3 +374,25 @@ def test_a_device_with_keys_adds_what_they_signed(
     assert cli.main(words) == 2
     assert "own.bin" in capsys.readouterr().err
     assert len(root.ids()) == 1
+
+
+def test_a_release_that_is_there_keeps_its_name(tmp_path: Path, root: Root, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["releases", "add", str(release(tmp_path, 1)), "--root", str(root.path)]
+    assert cli.main([*words, "--name", "winter"]) == 0
+    capsys.readouterr()
+    assert cli.main([*words, "--name", "spring"]) == 0
+    said = capsys.readouterr().out
+    assert "is there already, and whole, called winter, and keeps that name; switch to it: " in said
+    assert said.endswith("edge-streamer releases activate winter\n")
+    assert cli.main([*words, "--name", "winter"]) == 0
+    assert capsys.readouterr().out.endswith("is there already, and whole\n")
+    assert cli.main([*words, "--name", "sp ring/.."]) == 2
+    assert "'sp ring/..'; wanted letters, digits" in capsys.readouterr().err
+
+
+def test_the_nearest_name_that_is_allowed(tmp_path: Path) -> None:
+    (tmp_path / "release.json").write_text('{"name": "Wan Streamer (tiny)"}')
+    assert name_of(tmp_path) == "Wan-Streamer-tiny-", "as it is added at a first boot"
+    assert [name_like(text) for text in ("a-1.0", "Wan Streamer (tiny)", "../x", "\u8a71")] == [
+        "a-1.0", "Wan-Streamer-tiny-", "x", ""
+    ]  # fmt: skip

@@ -110,7 +110,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         told: dict[str, Any] = {}
         with contextlib.suppress(ValueError):
             told = dict(json.loads(out))
-        if not told:
+        if "release" not in told:  # nothing, or that it was refused, which the line says too
             said = [line for line in err if line.strip()]
             ours = [line for line in said if line.startswith(PREFIX)] or said
             why = ours[-1].removeprefix(PREFIX) if ours else f"it ended with status {status}"
