@@ -105,7 +105,7 @@ def _payload(thing: Path, out: Path) -> list[Path]:
     from edge_streamer.runtime.files import read_small, write_file
     from edge_streamer.runtime.release.contents import RELEASE
     from edge_streamer.runtime.trust.gate import signature_of
-    from edge_streamer.runtime.trust.release import check_release_archive, open_folder
+    from edge_streamer.runtime.trust.release import check_release_archive, open_folder, pack_release
     from edge_streamer.runtime.trust.statement import SIGNATURE_BYTES
 
     signature = signature_of(thing)
@@ -116,8 +116,9 @@ def _payload(thing: Path, out: Path) -> list[Path]:
         check_release_archive(thing)
         return [thing, *([signature] if signature.is_file() else [])]
     if (thing / RELEASE).exists():
-        open_folder(thing)
-    write_payload(thing, out)
+        pack_release(open_folder(thing), out)
+    else:
+        write_payload(thing, out)
     if not signature.is_file():
         return [out]
     write_file(signature_of(out), read_small(signature, SIGNATURE_BYTES))

@@ -18,7 +18,7 @@ from edge_streamer.devices.jetson.releases.adding import WHEELS, check_source
 from edge_streamer.devices.jetson.releases.environment import wheels_of
 from edge_streamer.runtime.errors import InputError
 from edge_streamer.runtime.files import replacing
-from edge_streamer.runtime.release.contents import RELEASE, Entry, entries_of
+from edge_streamer.runtime.release.contents import entries_of
 
 MODULE = "edge-streamer"
 """The update module's name, an artifact's payload type."""
@@ -59,9 +59,7 @@ def write_payload(folder: Path, out: Path) -> None:
     if (folder / WHEELS).is_dir():
         wheels_of(folder / WHEELS)
     try:
-        listed = folder / RELEASE  # of a signed release; it stands first, as `pack` has it
-        first = (Entry(path=RELEASE, size=listed.stat().st_size),) if listed.exists() else ()
-        entries = (*first, *entries_of(folder, but=()))
+        entries = entries_of(folder, but=())
         with replacing(out) as partial, tarfile.open(partial, "w", format=tarfile.PAX_FORMAT) as archive:
             for entry in entries:
                 member = tarfile.TarInfo(entry.path)

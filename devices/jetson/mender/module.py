@@ -36,6 +36,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 CONF = "/etc/edge-streamer/mender.conf"
+KEYS = "/etc/edge-streamer/keys.d"
 SECTION = "edge-streamer"
 SYSTEM_ROOT = "/opt/edge-streamer"
 USER_ROOT = ".local/share/edge-streamer"
@@ -102,6 +103,7 @@ class Update:
             if os.geteuid() != who.pw_uid:
                 groups = os.getgrouplist(who.pw_name, who.pw_gid)
                 self._as |= {"user": who.pw_uid, "group": who.pw_gid, "extra_groups": groups}
+        self._home = home
         self._root = Path(settings.root or (f"{home}/{USER_ROOT}" if settings.user else SYSTEM_ROOT))
 
     # -- states
@@ -194,7 +196,8 @@ class Update:
             os.close(handle)
 
     def _source(self) -> list[str]:
-        """The words for ``releases add``: what came, unpacked, and its name."""
+        """The words for ``releases add``: what came, and its name. What is signed, and whatever comes to a device with
+        keys, goes on as the archive that it is, so that nothing of it is unpacked before it is believed."""
         files = sorted((self._folder / "files").iterdir())
         archives = [path for path in files if path.suffix != ".sig"]
         if len(archives) != 1 or not {path.name for path in files} <= {archives[0].name, f"{archives[0].name}.sig"}:
@@ -202,11 +205,17 @@ class Update:
             raise Failed(f"the artifact holds {held}; wanted one archive of a release, and its .sig where it is "
                          "signed: edge-streamer mender artifact")  # fmt: skip
         self.cleanup()
-        self._child("--unpack", self._root / WORK / "release", *files)
+        closed = len(files) > 1 or self._has_keys()
+        release = self._root / WORK / ("release.tar" if closed else "release")
+        self._child("--copy" if closed else "--unpack", release, *files)
         header = json.loads((self._folder / "header/header-info").read_bytes())
         name = str((header.get("artifact_provides") or {}).get("artifact_name", ""))[:LONGEST_NAME]
         name = re.sub(r"[^A-Za-z0-9._+-]+", "-", name).lstrip("._+-")  # as `releases add` takes it
-        return [str(self._root / WORK / "release"), *(["--name", name] if name else [])]
+        return [str(release), *(["--name", name] if name else [])]
+
+    def _has_keys(self) -> bool:
+        folders = (Path(KEYS), Path(self._home, ".config/edge-streamer/keys.d"))
+        return any(any(folder.glob("*.pub")) for folder in folders)
 
     def _child(self, doing: str, folder: Path, *files: Path) -> None:
         """This file once more, as the user: files are handed on open, because the client's folder is root's."""
@@ -289,6 +298,15 @@ def unpack(folder: str, archive: str, signature: str = "") -> None:
         raise Failed(f"what came is no whole archive: {error}") from None
 
 
+def copy(path: str, archive: str, signature: str = "") -> None:
+    """Write the archive, and what stands beside it, as they are."""
+    os.makedirs(os.path.dirname(path))
+    for handle, place in ((archive, path), (signature, f"{path}.sig")):
+        if handle:
+            with os.fdopen(int(handle), "rb") as file, open(place, "xb") as out:
+                shutil.copyfileobj(file, out)
+
+
 def remove(folder: str) -> None:
     with suppress(FileNotFoundError):
         shutil.rmtree(folder)
@@ -305,7 +323,7 @@ STATES: dict[str, Callable[[Update], None]] = {
     "Cleanup": Update.cleanup,
 }
 ANSWERS = {"NeedsArtifactReboot": "No", "SupportsRollback": "Yes"}
-AS_USER: dict[str, Callable[..., None]] = {"--unpack": unpack, "--remove": remove}
+AS_USER: dict[str, Callable[..., None]] = {"--unpack": unpack, "--copy": copy, "--remove": remove}
 
 
 def main(words: Sequence[str]) -> int:

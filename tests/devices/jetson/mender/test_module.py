@@ -341,11 +341,24 @@ def test_a_device_with_keys_takes_what_they_signed(device: Device, monkeypatch: 
     assert "release is not a release: release.json" in device.said
     folder = device.folder / "sources/new"
     assert cli.main(["sign", str(folder), "--release", "talker", "--key", str(key)]) == 0
-    write_payload(folder, payload)
-    signature = shutil.copy(f"{folder}.sig", f"{payload}.sig")
-    assert device.client.deploy("signed", [payload, Path(signature)]) == "success"
+    done, child = list[str](), module.Update._child
+
+    def noted(update: module.Update, doing: str, *more: Path) -> None:
+        done.append(doing)
+        child(update, doing, *more)
+
+    monkeypatch.setattr(module.Update, "_child", noted)
+
+    def packed_by_command(what: Path, to: Path) -> None:
+        words = ["mender", "artifact", str(what), "--name", "n", "--device-type", "t", "--payload", str(to)]
+        assert cli.main(words) == 0
+
+    packed_by_command(folder, payload)
+    signature = f"{payload}.sig"
+    assert device.client.deploy("signed", [payload, Path(signature)]) == "success", device.said
+    assert set(done) == {"--copy", "--remove"}, "nothing is unpacked before it is believed"
     other = device.folder / "other.tar"
-    write_payload(list_release(device.source("other"), "talker").path, other)
+    packed_by_command(list_release(device.source("other"), "talker").path, other)
     assert (
         device.client.deploy("another's signature", [other, Path(shutil.copy(signature, f"{other}.sig"))]) == "failure"
     )
