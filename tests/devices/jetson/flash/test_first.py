@@ -79,7 +79,7 @@ class Device:
 
 
 def files(bundle: Path, folder: Path, fault: str = "") -> Payload:
-    settings, _ = run_settings(None, "onnxruntime")
+    settings, _ = run_settings(None, "cpu")
     return put_together(bundle, Bundle.open(bundle), settings, wheels(folder, fault, large=1000))
 
 
