@@ -108,7 +108,7 @@ class Side:
     def add(self, note: str, fault: str = SOUND, audible: bool = False) -> str:
         """Its id."""
         before = set(self.root.ids())
-        told = self.cli("releases", "add", self.made(note, fault, audible), "--name", note)
+        told = self.cli("releases", "add", self.made(note, fault, audible), "--name", note.replace(" ", "-"))
         new = set(self.root.ids()) - before
         if len(new) != 1:
             raise Failed(f"{note} was not added: {told}")
