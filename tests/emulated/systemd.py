@@ -190,7 +190,7 @@ class Side:
 
     def goes_back(self, note: str, fault: str, words: list[str], why: str) -> None:
         good, worse = self.current, self.add(note, fault)
-        told = self.cli("releases", "activate", note, "--no-check", *words)
+        told = self.cli("releases", "activate", worse, "--no-check", *words)
         self.wait(f"a release that {note} is gone back from", lambda: self.state.rollback is not None
                   and self.state.rollback.source == worse and self.current == good)  # fmt: skip
         self.wait("the good one talks again", self.talks)
